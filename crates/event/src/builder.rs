@@ -1,0 +1,197 @@
+//! Puts values into a record's columns.
+
+use crate::MAX_FIELDS;
+use crate::address;
+use crate::envelope::Context;
+use crate::field::{Keyword, Number, Target};
+use crate::outcome;
+use crate::record::Record;
+use crate::time::{Micros, parse_time};
+use crate::zone::Zone;
+use std::borrow::Cow;
+
+/// A record being made. The first value given for a column wins; others stay in `fields` under
+/// the name they came with.
+pub(crate) struct Builder<'a, 'z> {
+    pub record: Record<'a>,
+    zone: &'z Zone,
+    timed: bool,
+    /// The first time that could not be read: its name and text.
+    bad_time: Option<(Cow<'a, str>, Cow<'a, str>)>,
+    fields_cut: bool,
+}
+
+impl<'a, 'z> Builder<'a, 'z> {
+    pub fn new(context: &'z Context) -> Self {
+        Self {
+            record: Record::new(context.received, Cow::Borrowed("")),
+            zone: &context.zone,
+            timed: false,
+            bad_time: None,
+            fields_cut: false,
+        }
+    }
+
+    pub fn zone(&self) -> &'z Zone {
+        self.zone
+    }
+
+    /// Places a value where `target` says, or else under its own name.
+    #[inline]
+    pub fn place(&mut self, target: Option<Target>, name: Cow<'a, str>, value: Cow<'a, str>) {
+        match target {
+            None => self.other(name, value),
+            Some(Target::Time) => self.time(name, value),
+            Some(Target::Ip) => self.ip(name, value),
+            Some(Target::Outcome) => self.outcome(name, value),
+            Some(Target::Status) => self.status(name, value),
+            Some(Target::Keyword(keyword)) => self.keyword(keyword, name, value),
+            Some(Target::Number(number)) => self.number(number, name, value),
+        }
+    }
+
+    #[inline]
+    pub fn other(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        if self.record.fields.len() < MAX_FIELDS {
+            self.record.fields.push((name, value));
+        } else {
+            self.fields_cut = true;
+        }
+    }
+
+    pub fn tag(&mut self, tag: &'static str) {
+        self.record.fields.push((Cow::Borrowed("tags"), Cow::Borrowed(tag)));
+    }
+
+    #[inline]
+    pub fn is_free(&self, keyword: Keyword) -> bool {
+        self.record.keywords[keyword as usize].is_none()
+    }
+
+    /// Sets a column unless it is set.
+    #[inline]
+    pub fn set(&mut self, keyword: Keyword, value: Cow<'a, str>) {
+        self.record.keywords[keyword as usize].get_or_insert(value);
+    }
+
+    #[inline]
+    pub fn set_number(&mut self, number: Number, value: i64) {
+        self.record.numbers[number as usize].get_or_insert(value);
+    }
+
+    /// Sets the event's time unless it is set.
+    pub fn set_time(&mut self, time: Micros) {
+        if !self.timed {
+            self.timed = true;
+            self.record.time = time;
+        }
+    }
+
+    #[inline]
+    fn keyword(&mut self, keyword: Keyword, name: Cow<'a, str>, value: Cow<'a, str>) {
+        let column = &mut self.record.keywords[keyword as usize];
+        if column.is_none() {
+            *column = Some(value);
+        } else {
+            self.other(name, value);
+        }
+    }
+
+    #[inline]
+    fn number(&mut self, number: Number, name: Cow<'a, str>, value: Cow<'a, str>) {
+        match integer(&value) {
+            Some(found) if self.record.numbers[number as usize].is_none() => {
+                self.record.numbers[number as usize] = Some(found);
+            }
+            _ => self.other(name, value),
+        }
+    }
+
+    fn ip(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        let found = match &value {
+            Cow::Borrowed(text) => address::parse(text),
+            Cow::Owned(text) => address::parse(text).map(|(ip, port)| (Cow::Owned(ip.into_owned()), port)),
+        };
+        match found {
+            None => self.other(Cow::Borrowed("source.address"), value),
+            Some((ip, port)) if self.is_free(Keyword::SourceIp) => {
+                self.record.keywords[Keyword::SourceIp as usize] = Some(ip);
+                if let Some(port) = port {
+                    self.set_number(Number::SourcePort, port.into());
+                }
+            }
+            Some(_) => self.other(name, value),
+        }
+    }
+
+    fn outcome(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        match outcome::outcome(&value) {
+            Some(found) if self.is_free(Keyword::EventOutcome) => {
+                self.set(Keyword::EventOutcome, Cow::Borrowed(found));
+            }
+            _ => self.other(name, value),
+        }
+    }
+
+    fn status(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        match integer(&value) {
+            Some(code @ 100..600) if self.record.number(Number::StatusCode).is_none() => {
+                self.record.numbers[Number::StatusCode as usize] = Some(code);
+            }
+            Some(_) => self.other(name, value),
+            None => self.outcome(name, value),
+        }
+    }
+
+    fn time(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        if self.timed {
+            return self.other(name, value);
+        }
+        match parse_time(&value, self.zone, self.record.received) {
+            Some(time) => self.set_time(time),
+            None => self.bad_time(name, value),
+        }
+    }
+
+    /// Keeps a time that could not be read.
+    pub fn bad_time(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        if self.timed || self.bad_time.is_some() {
+            self.other(name, value);
+        } else {
+            self.bad_time = Some((name, value));
+        }
+    }
+
+    /// The record, with what follows from the whole of it.
+    pub fn finish(mut self, context: &Context) -> Record<'a> {
+        if let Some((name, value)) = self.bad_time.take() {
+            if self.timed {
+                // Another key told a good time; the bad one is still a value like any other.
+                self.other(name, value);
+            } else {
+                self.record.fields.push((Cow::Borrowed("event.time_raw"), value));
+                self.tag("time_invalid");
+            }
+        }
+        if self.is_free(Keyword::EventOutcome)
+            && let Some(found) = self.record.number(Number::StatusCode).and_then(outcome::of_status)
+        {
+            self.set(Keyword::EventOutcome, Cow::Borrowed(found));
+        }
+        let tags = [(self.fields_cut, "fields_cut"), (context.cut, "cut"), (!context.zone_known, "zone_unknown")];
+        for (_, tag) in tags.into_iter().filter(|(there, _)| *there) {
+            self.tag(tag);
+        }
+        self.record
+    }
+}
+
+/// A whole number that fits, written in the usual way.
+#[inline]
+fn integer(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || digits.len() > 19 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}

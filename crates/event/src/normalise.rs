@@ -1,0 +1,82 @@
+//! From the tokens of a JSON object to the columns and pairs of a record.
+
+use crate::builder::Builder;
+use crate::field::{Target, alias, ecs};
+use crate::json::{Kind, Token};
+use std::borrow::Cow;
+
+/// Places every scalar of an object: ECS names at any depth, dotted or nested; aliases at the top.
+/// `keep` turns a text of the tokens into one of the record.
+pub(crate) fn place_object<'t, 'a, 'z, F>(text: &'t str, tokens: &[Token], builder: &mut Builder<'a, 'z>, keep: F)
+where
+    F: Fn(Cow<'t, str>) -> Cow<'a, str>,
+{
+    let mut walk = Walk { text, tokens: tokens.iter(), builder, keep };
+    // The first token opens the object.
+    walk.tokens.next();
+    walk.members(None);
+}
+
+struct Walk<'t, 'a, 'k, 'b, 'z, F> {
+    text: &'t str,
+    tokens: std::slice::Iter<'k, Token>,
+    builder: &'b mut Builder<'a, 'z>,
+    keep: F,
+}
+
+impl<'t, 'a, F: Fn(Cow<'t, str>) -> Cow<'a, str>> Walk<'t, 'a, '_, '_, '_, F> {
+    /// Places an object's members, up to its end. The scanner limits the depth.
+    fn members(&mut self, prefix: Option<&str>) {
+        while let Some(token) = self.tokens.next() {
+            if token.kind != Kind::Key {
+                return;
+            }
+            let key = token.value(self.text);
+            let Some(value) = self.tokens.next() else { return };
+            match prefix {
+                None => {
+                    let target = ecs(&key).or_else(|| alias(&key));
+                    if !self.container(*value, &key, target) {
+                        let key = (self.keep)(key);
+                        self.scalar(*value, target, key);
+                    }
+                }
+                Some(prefix) => {
+                    let path = [prefix, ".", &key].concat();
+                    let target = ecs(&path);
+                    if !self.container(*value, &path, target) {
+                        self.scalar(*value, target, Cow::Owned(path));
+                    }
+                }
+            }
+        }
+    }
+
+    fn elements(&mut self, path: &str, target: Option<Target>) {
+        while let Some(token) = self.tokens.next() {
+            if token.kind == Kind::ArrayEnd {
+                return;
+            }
+            if !self.container(*token, path, target) {
+                self.scalar(*token, target, Cow::Owned(path.to_owned()));
+            }
+        }
+    }
+
+    /// Places the inside of an object or array; false if the token opens none.
+    fn container(&mut self, token: Token, path: &str, target: Option<Target>) -> bool {
+        match token.kind {
+            Kind::ObjectStart => self.members(Some(path)),
+            Kind::ArrayStart => self.elements(path, target),
+            _ => return false,
+        }
+        true
+    }
+
+    fn scalar(&mut self, token: Token, target: Option<Target>, name: Cow<'a, str>) {
+        if token.kind != Kind::Null {
+            let value = (self.keep)(token.value(self.text));
+            self.builder.place(target, name, value);
+        }
+    }
+}
