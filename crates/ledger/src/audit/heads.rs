@@ -1,0 +1,242 @@
+//! Signed heads against the tree: when they fit, when they don't, and what that says about earlier doubts.
+
+use super::tree::{Edge, Hash};
+use super::verdict::{Fault, FaultKind};
+use super::{Auditor, WIDTH};
+use crate::Head;
+use std::fmt;
+
+/// Who says that a tree of some size has some root.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    Checkpoint,
+    Seal { epoch: u64, unbroken: bool },
+    Outside(usize),
+}
+
+impl Source {
+    fn kind(self) -> FaultKind {
+        match self {
+            Source::Checkpoint => FaultKind::Checkpoint,
+            Source::Seal { .. } => FaultKind::Seal,
+            Source::Outside(_) => FaultKind::OutsideHead,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Checkpoint => f.write_str("the stored checkpoint"),
+            Source::Seal { epoch, .. } => write!(f, "the seal of epoch {epoch}"),
+            Source::Outside(number) => write!(f, "outside checkpoint {number}"),
+        }
+    }
+}
+
+/// A signed head that waits for its size to be reached.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    root: Hash,
+    source: Source,
+}
+
+/// The tree as the stored tile hashes have it, kept from where they and the entries part until a signed head says which
+/// of the two is right.
+pub(super) struct Fork {
+    pub(super) edge: Edge,
+}
+
+/// A signed head inside the unfinished bundle that does not fit, the first since one that did.
+pub(super) struct Misfit {
+    pub(super) size: u64,
+    pub(super) names: String,
+    kind: FaultKind,
+}
+
+/// A doubt about entries that the next signed head resolves: the entries are right, or they were changed.
+pub(super) struct Pending {
+    pub(super) first: u64,
+    /// The first entry that can have been changed: those before are under a signed head that fits.
+    pub(super) from: u64,
+    pub(super) last: u64,
+    /// What else is wrong, if the entries are right. [`FaultKind::Tile`] means that the trees part here.
+    pub(super) otherwise: FaultKind,
+    pub(super) detail: &'static str,
+}
+
+/// What a signed head fits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// The entries.
+    Entries,
+    /// The stored tile hashes where they differ from the entries.
+    Tiles,
+    /// Neither.
+    Nothing,
+}
+
+const CHANGED: &str = "the entry is not the one that was hashed";
+const UNDECIDED: &str = "no signed head covers it, so the entry or what is stored beside it was changed";
+
+impl Auditor {
+    /// Keeps a signed head until its size is reached.
+    pub(super) fn claim(&mut self, head: Head, source: Source) {
+        let (size, limit) = (head.size.0, self.input.head.size.0);
+        if size > limit {
+            let detail = format!("{source} signs {size} entries, the store has only {limit}");
+            self.faults.push(Fault::range(FaultKind::Rollback, limit, size - 1, detail));
+        } else if size < self.next {
+            let detail = format!("{source} of size {size} comes after {} entries have passed", self.next);
+            self.faults.push(Fault::whole(source.kind(), detail));
+        } else {
+            self.claims.entry(size).or_default().push(Claim { root: head.root.0, source });
+            self.next_claim = self.next_claim.min(size);
+        }
+    }
+
+    /// The root over all entries so far, as the entries have it.
+    pub(super) fn root(&self) -> Option<Hash> {
+        if self.blind { None } else { self.edge.root(&self.leaves) }
+    }
+
+    /// Judges the signed heads of size `size`, which must be that of the tree now; smaller ones lie in a hole.
+    pub(super) fn check_claims(&mut self, size: u64) {
+        while let Some(first) = self.claims.first_entry().filter(|first| *first.key() <= size) {
+            let (at, claims) = first.remove_entry();
+            if at == size {
+                self.judge(size, &claims);
+            }
+        }
+        self.next_claim = self.claims.first_key_value().map_or(u64::MAX, |(size, _)| *size);
+    }
+
+    fn judge(&mut self, size: u64, claims: &[Claim]) {
+        let root = self.root();
+        let signed = |root: Option<Hash>| root.is_some() && claims.iter().any(|claim| Some(claim.root) == root);
+        let other = self.fork.as_ref().and_then(|fork| fork.edge.root(&self.leaves)).filter(|_| !self.blind);
+        let right = if signed(root) {
+            self.resolve(Fit::Entries, size);
+            root
+        } else if signed(other) {
+            self.resolve(Fit::Tiles, size);
+            other
+        } else {
+            self.misfit(size, claims);
+            return;
+        };
+        for claim in claims {
+            if Some(claim.root) == right {
+                self.note_fit(size, claim);
+            } else {
+                let detail = format!("{} of size {size} contradicts another signed head of that size", claim.source);
+                self.faults.push(Fault::whole(claim.source.kind(), detail));
+            }
+        }
+        self.verified = size;
+        self.lost = false;
+        if let Some(misfit) = self.misfit.take() {
+            let detail =
+                format!("{} of size {} contradicts the later signed head of size {size}", misfit.names, misfit.size);
+            self.faults.push(Fault::whole(misfit.kind, detail));
+        }
+    }
+
+    fn note_fit(&mut self, size: u64, claim: &Claim) {
+        let head = Head { size: crate::TreeSize(size), root: crate::RootHash(claim.root) };
+        match claim.source {
+            Source::Checkpoint => self.checkpoints += 1,
+            Source::Seal { unbroken, .. } => {
+                self.seals += 1;
+                if unbroken {
+                    self.sealed = size;
+                }
+            }
+            Source::Outside(_) => self.anchored = Some(head),
+        }
+    }
+
+    /// Signed heads that fit neither the entries nor the stored tile hashes.
+    fn misfit(&mut self, size: u64, claims: &[Claim]) {
+        if self.lost || self.blind || self.root().is_none() {
+            return;
+        }
+        let names: Vec<String> = claims.iter().map(|claim| claim.source.to_string()).collect();
+        let names = names.join(" and ");
+        if !self.pending.is_empty() {
+            self.resolve(Fit::Nothing, size);
+            self.lost = true;
+        } else if self.leaves.is_empty() {
+            self.report_root(self.verified, size, &names);
+        } else if self.misfit.is_none() {
+            let kind = claims.first().map_or(FaultKind::Root, |claim| claim.source.kind());
+            self.misfit = Some(Misfit { size, names, kind });
+        }
+    }
+
+    /// Reports that the entries `from..size` don't lead to the heads of that size.
+    pub(super) fn report_root(&mut self, from: u64, size: u64, names: &str) {
+        let detail =
+            format!("{names} of size {size} does not fit the entries; the last signed head that does has size {from}");
+        let fault = match size.checked_sub(1) {
+            Some(last) if from <= last => Fault::range(FaultKind::Root, from, last, detail),
+            _ => Fault::whole(FaultKind::Root, detail),
+        };
+        self.faults.push(fault);
+        self.lost = true;
+    }
+
+    /// Settles earlier doubts by a signed head of size `size`.
+    fn resolve(&mut self, fit: Fit, size: u64) {
+        if let Some(fork) = self.fork.take().filter(|_| fit == Fit::Tiles) {
+            self.edge = fork.edge;
+        }
+        for doubt in std::mem::take(&mut self.pending) {
+            let right = match fit {
+                Fit::Entries => true,
+                Fit::Tiles => doubt.otherwise != FaultKind::Tile,
+                Fit::Nothing => false,
+            };
+            if right {
+                self.faults.push(Fault::range(doubt.otherwise, doubt.first, doubt.last, doubt.detail));
+            } else {
+                self.name_changed(doubt.from, doubt.last);
+            }
+        }
+        if fit != Fit::Nothing {
+            let (settled, open) = self.suspects.iter().partition(|suspect| **suspect < size);
+            self.suspects = open;
+            let settled: Vec<u64> = settled;
+            settled.into_iter().for_each(|suspect| self.name_prefix(suspect));
+        }
+    }
+
+    pub(super) fn name_prefix(&mut self, index: u64) {
+        let detail = "the leaf prefix stored beside the entry is wrong; the entry is right";
+        self.faults.push(Fault::at(FaultKind::Prefix, index, detail));
+    }
+
+    /// Names entries as changed; of a range, at least one is. A range says nothing more where an entry is named.
+    pub(super) fn name_changed(&mut self, first: u64, last: u64) {
+        if first != last && self.faulty.contains(&(first / WIDTH as u64)) {
+            return;
+        }
+        let detail = if first == last {
+            CHANGED.to_owned()
+        } else {
+            "at least one of these entries is not the one that was hashed".to_owned()
+        };
+        self.faults.push(Fault::range(FaultKind::EntryChanged, first, last, detail));
+        self.faulty.insert(first / WIDTH as u64);
+    }
+
+    /// Doubts that no signed head resolved.
+    pub(super) fn close_doubts(&mut self, fits_head: bool) {
+        for doubt in std::mem::take(&mut self.pending) {
+            let exact = doubt.first == doubt.last;
+            let kind = if exact || !fits_head { FaultKind::EntryChanged } else { doubt.otherwise };
+            self.faults.push(Fault::range(kind, doubt.first, doubt.last, UNDECIDED));
+            self.faulty.insert(doubt.first / WIDTH as u64);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Independent re-verification of a whole log.
+//!
+//! It shares no hashing and no ordering code with the writer: `tree` and `side` hash with `sha2` by methods of their
+//! own. The texts of checkpoints and seals are read by the same parsers, which are strict.
+//!
+//! # How a change is named
+//! The 4-byte prefix stored beside each entry names a changed entry exactly. Where the prefix was changed too, the
+//! bundle's MAC and its stored tile hash give the 256 entries, narrowed by the heads signed inside the bundle. Where
+//! all of these were changed, the signed heads between which the change lies are named. After a change, the stored tile
+//! hash stands in for the bundle's entries, so that everything after it is still checked.
+
+mod bundle;
+mod chain;
+mod heads;
+mod side;
+mod tree;
+mod verdict;
+
+use crate::{EpochPublic, Head, Index, MacKey, RootHash, VerifierKey, open_checkpoint};
+use chain::Chain;
+pub use chain::{MAX_EPOCH_MICROS, SEAL_SLACK_MICROS};
+use heads::{Claim, Fork, Misfit, Pending, Source};
+use side::{MacCheck, TileCheck, span};
+use std::collections::{BTreeMap, BTreeSet};
+use tree::{Edge, Hash, WIDTH};
+use verdict::Faults;
+pub use verdict::{Fault, FaultKind, MAX_FAULTS, Reach, Verdict};
+
+/// The largest hole in the indexes, in bundles, across which the tree is kept.
+const MAX_HOLE: u64 = 1 << 16;
+
+/// What an audit starts from.
+#[derive(Debug, Clone)]
+pub struct AuditInput {
+    /// The log's origin.
+    pub origin: String,
+    /// The head that the store claims.
+    pub head: Head,
+    /// The log's verifier key.
+    pub vkey: VerifierKey,
+    /// The MAC key, if at hand.
+    pub mac_key: Option<MacKey>,
+    /// The chain's first public key as the store has it.
+    pub first_epoch: EpochPublic,
+    /// Public key of the epoch key in the key directory, if at hand: shows that the last seals were not dropped.
+    pub current_epoch: Option<EpochPublic>,
+    /// The chain's first public key as an auditor pinned it.
+    pub pin: Option<EpochPublic>,
+    /// Checkpoints (signed notes) kept elsewhere.
+    pub outside: Vec<Vec<u8>>,
+}
+
+/// An audit in progress. Feed everything the store holds, then call [`Auditor::finish`].
+///
+/// Order: seals in stored order, each before the first entry it covers (all of them first is simplest); checkpoints by
+/// size, each before the entry whose index is its size; entries by index. MACs and tile hashes may come at any time, but
+/// one that comes before the last entry it covers lets damage be named more exactly. Memory: some 100 bytes for each
+/// seal, checkpoint, MAC and tile hash that waits for its entries, or for which the entries waited.
+pub struct Auditor {
+    input: AuditInput,
+    chain: Chain,
+    faults: Faults,
+    macs: MacCheck,
+    tiles: TileCheck,
+    /// Index of the next entry.
+    next: u64,
+    /// Entries read and hashed.
+    entries: u64,
+    /// Leaves of the unfinished bundle.
+    leaves: Vec<Option<Hash>>,
+    /// Entries of the unfinished bundle that their stored prefix does not fit.
+    suspects: Vec<u64>,
+    edge: Edge,
+    fork: Option<Fork>,
+    /// Signed heads whose size is not reached yet.
+    claims: BTreeMap<u64, Vec<Claim>>,
+    /// The smallest size in `claims`.
+    next_claim: u64,
+    pending: Vec<Pending>,
+    misfit: Option<Misfit>,
+    /// Whether roots can't fit any more because of something reported already.
+    lost: bool,
+    /// Whether the tree can't be known from here on.
+    blind: bool,
+    /// Bundles with a fault of their entries.
+    faulty: BTreeSet<u64>,
+    /// Size of the largest signed head that fitted.
+    verified: u64,
+    last_checkpoint: Option<Head>,
+    checkpoints: u64,
+    seals: u64,
+    sealed: u64,
+    anchored: Option<Head>,
+}
+
+impl Auditor {
+    /// Starts an audit; outside checkpoints and the pin are judged at once.
+    #[must_use]
+    pub fn new(input: AuditInput) -> Self {
+        let chain = Chain::new(&input.origin, input.first_epoch);
+        let macs = MacCheck::new(input.mac_key.clone());
+        let mut auditor = Auditor {
+            chain,
+            macs,
+            faults: Faults::default(),
+            tiles: TileCheck::default(),
+            next: 0,
+            entries: 0,
+            leaves: Vec::with_capacity(WIDTH),
+            suspects: Vec::new(),
+            edge: Edge::default(),
+            fork: None,
+            claims: BTreeMap::new(),
+            next_claim: u64::MAX,
+            pending: Vec::new(),
+            misfit: None,
+            lost: false,
+            blind: false,
+            faulty: BTreeSet::new(),
+            verified: 0,
+            last_checkpoint: None,
+            checkpoints: 0,
+            seals: 0,
+            sealed: 0,
+            anchored: None,
+            input,
+        };
+        auditor.begin();
+        auditor
+    }
+
+    fn begin(&mut self) {
+        if self.input.vkey.origin() != self.input.origin {
+            let detail = format!("the verifier key is of the log {:?}", self.input.vkey.origin());
+            self.faults.push(Fault::whole(FaultKind::Checkpoint, detail));
+        }
+        if self.input.pin.is_some_and(|pin| pin != self.input.first_epoch) {
+            let detail = "the pinned key is not the first key of the stored seal chain";
+            self.faults.push(Fault::whole(FaultKind::Pin, detail));
+        }
+        for (note, number) in std::mem::take(&mut self.input.outside).iter().zip(1usize..) {
+            match open_checkpoint(note, &self.input.vkey) {
+                Ok(checkpoint) => self.claim(checkpoint.head, Source::Outside(number)),
+                Err(error) => {
+                    let detail = format!("outside checkpoint {number}: {error}");
+                    self.faults.push(Fault::whole(FaultKind::OutsideHead, detail));
+                }
+            }
+        }
+    }
+
+    /// Takes in the next stored seal's text, in stored order.
+    pub fn seal(&mut self, text: &[u8]) {
+        if let Some(signed) = self.chain.add(text, &mut self.faults) {
+            self.claim(signed.head, Source::Seal { epoch: signed.epoch, unbroken: signed.unbroken });
+        }
+    }
+
+    /// Takes in the next stored checkpoint, a signed note, in order of size.
+    pub fn checkpoint(&mut self, note: &[u8]) {
+        let head = match open_checkpoint(note, &self.input.vkey) {
+            Ok(checkpoint) => checkpoint.head,
+            Err(error) => {
+                let after = self.last_checkpoint.map_or(0, |head| head.size.0);
+                let detail = format!("the stored checkpoint after the one of size {after}: {error}");
+                self.faults.push(Fault::whole(FaultKind::Checkpoint, detail));
+                return;
+            }
+        };
+        let last = self.last_checkpoint.replace(head);
+        match last {
+            Some(last) if head.size < last.size => {
+                let detail = format!("a checkpoint of size {} comes after one of size {}", head.size, last.size);
+                self.faults.push(Fault::whole(FaultKind::Checkpoint, detail));
+            }
+            Some(last) if head.size == last.size && head.root != last.root => {
+                let detail = format!("two signed checkpoints of size {} differ", head.size);
+                self.faults.push(Fault::whole(FaultKind::Checkpoint, detail));
+                self.claim(head, Source::Checkpoint);
+            }
+            _ => self.claim(head, Source::Checkpoint),
+        }
+    }
+
+    /// Takes in the stored tag of bundle `bundle`, which covers its first `count` entries.
+    pub fn bundle_mac(&mut self, bundle: u64, count: u16, tag: [u8; 32]) {
+        if !self.macs.store(bundle, count, tag) && !self.faulty.contains(&bundle) {
+            let (first, last) = span(1, bundle, self.input.head.size.0);
+            let detail = "the stored MAC is not that of these entries";
+            self.faults.push(Fault::range(FaultKind::Mac, first, last, detail));
+        }
+    }
+
+    /// Takes in a stored tile hash: that of the leaves `position × 256^level` onward. `level` is at least 1.
+    pub fn tile_hash(&mut self, level: u8, position: u64, hash: [u8; 32]) {
+        let differs = self.tiles.store(level, position, hash);
+        if differs && !self.lost && !(level == 1 && self.faulty.contains(&position)) {
+            let (first, last) = span(level, position, self.input.head.size.0);
+            let detail = format!("the stored tile hash {level}/{position} is not that of these entries");
+            self.faults.push(Fault::range(FaultKind::Tile, first, last, detail));
+        }
+    }
+
+    /// Adds a fault that the store found by itself.
+    pub fn fault(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    /// Takes in the next entry, by index.
+    ///
+    /// `entry` is `None` if it is missing or, when its `stored_prefix` is there, unreadable. `stored_prefix` are the
+    /// first four bytes of the leaf as stored beside the entry, `received_micros` the receive time that the entry states,
+    /// in microseconds since 1970.
+    pub fn entry(
+        &mut self,
+        index: Index,
+        entry: Option<&[u8]>,
+        stored_prefix: Option<[u8; 4]>,
+        received_micros: Option<i64>,
+    ) {
+        let index = index.0;
+        if index >= self.input.head.size.0 {
+            self.faults.run(FaultKind::EntryExtra, index, index, || "stored beyond the head's size".to_owned());
+            return;
+        }
+        if index != self.next && !self.skip_to(index) {
+            return;
+        }
+        if self.next_claim <= index {
+            self.check_claims(index);
+        }
+        if let Some(received) = received_micros {
+            self.chain.check_received(index, received, &mut self.faults);
+        }
+        let leaf = entry.map(tree::leaf);
+        match (leaf, stored_prefix) {
+            (Some(leaf), Some(prefix)) if !leaf.starts_with(&prefix) => self.suspects.push(index),
+            (Some(_), _) => {}
+            (None, Some(_)) => self.lose(FaultKind::EntryUnreadable, index, "can't be read"),
+            (None, None) => self.lose(FaultKind::EntryMissing, index, "is not stored"),
+        }
+        self.entries += u64::from(leaf.is_some());
+        self.push(leaf);
+    }
+
+    fn lose(&mut self, kind: FaultKind, index: u64, why: &str) {
+        self.faults.run(kind, index, index, || why.to_owned());
+        self.faulty.insert(index / WIDTH as u64);
+    }
+
+    fn push(&mut self, leaf: Option<Hash>) {
+        self.leaves.push(leaf);
+        self.next += 1;
+        if self.leaves.len() == WIDTH {
+            self.close_bundle();
+        }
+    }
+
+    /// Goes on at `index` although `self.next` was expected; `false` if that entry can't be taken in.
+    fn skip_to(&mut self, index: u64) -> bool {
+        if index < self.next {
+            let detail = || format!("comes again or too late, where entry {} was expected", self.next);
+            self.faults.run(FaultKind::Order, index, index, detail);
+            return false;
+        }
+        self.faults.run(FaultKind::EntryMissing, self.next, index - 1, || "not stored".to_owned());
+        if (index - self.next) / WIDTH as u64 > MAX_HOLE {
+            self.blind = true;
+            self.next = index - index % WIDTH as u64;
+            self.leaves.clear();
+            self.suspects.clear();
+        }
+        while self.next < index {
+            if self.next_claim <= self.next {
+                self.check_claims(self.next);
+            }
+            self.faulty.insert(self.next / WIDTH as u64);
+            self.push(None);
+        }
+        true
+    }
+
+    /// Ends the audit.
+    #[must_use]
+    pub fn finish(mut self) -> Verdict {
+        let size = self.input.head.size.0;
+        self.check_claims(self.next);
+        if self.next < size {
+            self.faults.run(FaultKind::EntryMissing, self.next, size - 1, || "not stored".to_owned());
+            self.blind = true;
+            // What is stored about the torn bundle covers entries that are gone: its leaves prove nothing by it.
+            self.leaves.push(None);
+        }
+        let root = self.close_log();
+        let covered = self.macs.finish(size, &mut self.faults);
+        self.tiles.finish(size, &mut self.faults);
+        self.chain.check_end(self.input.current_epoch.as_ref(), &mut self.faults);
+        self.verdict(root, covered)
+    }
+
+    fn verdict(self, root: Option<Hash>, macs: u64) -> Verdict {
+        let size = self.input.head.size.0;
+        let root = root.map(RootHash);
+        let unproven = |missing: bool, why: &str| missing.then(|| why.to_owned());
+        let no_mac = unproven(!self.macs.has_key(), "the MAC key was not given");
+        let macs = if self.macs.has_key() { macs } else { 0 };
+        let (sealed, why) = match self.input.pin {
+            Some(pin) if pin != self.input.first_epoch => {
+                (0, Some("the chain is not that of the pinned key".to_owned()))
+            }
+            Some(_) => (self.sealed, None),
+            None => {
+                (self.sealed, Some("no pinned key was given, so the chain's first key is the store's own word".into()))
+            }
+        };
+        let pinned = if self.input.pin.is_some() { "pinned key" } else { "unpinned key" };
+        let sealing_key = format!("{pinned} {}", self.input.pin.unwrap_or(self.input.first_epoch));
+        let anchor = self.anchored.map(|head| format!("the checkpoint kept elsewhere of {head}"));
+        let no_anchor =
+            unproven(self.anchored.is_none(), "no checkpoint kept elsewhere fits this log or none was given");
+        let (faults, more_faults) = self.faults.finish();
+        let consistent = root == Some(self.input.head.root) && more_faults == 0;
+        let anchored = self.anchored.map_or(0, |head| head.size.0);
+        Verdict {
+            root,
+            consistent: consistent && !faults.iter().any(|fault| breaks_consistency(fault.kind)),
+            macs: Reach::of(macs, size, (macs > 0).then(|| "the log's MAC key".to_owned()), no_mac),
+            sealed: Reach::of(sealed, size, (sealed > 0).then_some(sealing_key), why),
+            anchored: Reach::of(anchored, size, anchor, no_anchor),
+            origin: self.input.origin,
+            head: self.input.head,
+            entries: self.entries,
+            checkpoints: self.checkpoints,
+            seals: self.seals,
+            faults,
+            more_faults,
+            notes: self.chain.notes,
+        }
+    }
+}
+
+/// Whether such a fault is one of the entries and their tree, not of a guard or of something derived.
+fn breaks_consistency(kind: FaultKind) -> bool {
+    use FaultKind as K;
+    let derived = [K::Record, K::State, K::Position];
+    let guards = [K::Mac, K::Seal, K::SealChain, K::Time, K::Pin, K::OutsideHead];
+    !derived.contains(&kind) && !guards.contains(&kind)
+}
