@@ -1,0 +1,290 @@
+//! The log as it lies on disk, for the auditor: read straight from SQLite and the files, past everything in memory,
+//! and as much of it as can still be read.
+
+use datafusion::arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
+use parquet::arrow::arrow_reader::RowSelection;
+use sceau_ledger::{Fault, FaultKind, leaf_hash};
+
+use super::{Inner, db, ledger::usize_of, segment::Segment, tail, write};
+use crate::{error::StoreError, schema, traits::AuditChunk};
+
+/// Rows of one chunk of the tail.
+const CHUNK: usize = 65_536;
+/// Rows that are given up together where a file can't be read.
+const SLICE: usize = 256;
+
+/// A stretch of the log from `first`, or from the next index that the store holds something for (the auditor names
+/// what was passed over); empty behind everything.
+pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
+    let catalogue = inner.db.read(db::segments)?;
+    let mut faults = Vec::new();
+    loop {
+        let covering = catalogue.iter().find(|row| row.first <= first && first < end_of(row.first, row.count));
+        if let Some(row) = covering {
+            match Segment::open(&inner.dir, row.clone()) {
+                Ok(segment) => return Ok(with(faults, segment_chunk(&segment, first))),
+                Err(error) => {
+                    let end = end_of(row.first, row.count);
+                    let detail = format!("the segment {} can't be used: {error}", row.file);
+                    faults.push(Fault::range(FaultKind::Segment, first, end - 1, detail));
+                    first = end;
+                    continue;
+                }
+            }
+        }
+        let tail_first = inner.db.read(|connection| db::tail_rows(connection, first, 1))?.first().map(|row| row.first);
+        if tail_first.is_some_and(|start| start <= first) {
+            return Ok(with(faults, tail_chunk(inner, first)?));
+        }
+        match catalogue.iter().map(|row| row.first).filter(|start| *start > first).chain(tail_first).min() {
+            Some(next) => first = next,
+            None => return Ok(with(faults, AuditChunk { first, ..Default::default() })),
+        }
+    }
+}
+
+/// Somebody may have put any numbers into the tables.
+fn end_of(first: u64, count: u64) -> u64 {
+    first.saturating_add(count)
+}
+
+fn with(mut faults: Vec<Fault>, mut chunk: AuditChunk) -> AuditChunk {
+    faults.append(&mut chunk.faults);
+    AuditChunk { faults, ..chunk }
+}
+
+/// The rest of the row group that holds `first`.
+fn segment_chunk(segment: &Segment, first: u64) -> AuditChunk {
+    let mut group = 0;
+    let mut start = segment.row.first;
+    while start + segment.groups[group].rows <= first {
+        start += segment.groups[group].rows;
+        group += 1;
+    }
+    let count = usize_of(segment.groups[group].rows);
+    let all: Vec<&str> = schema::rows().fields().iter().map(|field| leak_free_name(field.name())).collect();
+    let whole = segment.rows(group, &all).and_then(|rows| Ok(concat_batches(&schema::rows(), &rows)?));
+    match whole {
+        Ok(rows) if rows.num_rows() == count => placed(segment, group, start, &rows),
+        Ok(rows) => {
+            let mut chunk = placed(segment, group, start, &rows);
+            chunk.records = None;
+            chunk
+        }
+        Err(error) => salvaged(segment, group, start, count, &error),
+    }
+}
+
+/// The static name of a column, as projections want it.
+fn leak_free_name(name: &str) -> &'static str {
+    let columns = [schema::INDEX, schema::LEAF, schema::TIME, schema::RECEIVED, schema::SOURCE, schema::FIELDS];
+    let keywords = sceau_event::Keyword::ALL.iter().map(|keyword| keyword.name());
+    let numbers = sceau_event::Number::ALL.iter().map(|number| number.name());
+    columns.into_iter().chain(keywords).chain(numbers).find(|known| *known == name).unwrap_or(schema::ENTRY)
+}
+
+/// Rows by the index that each says it has, so that a missing or added row is named and the others keep their place.
+fn placed(segment: &Segment, group: usize, start: u64, rows: &RecordBatch) -> AuditChunk {
+    let count = usize_of(segment.groups[group].rows);
+    let mut chunk =
+        AuditChunk { first: start, entries: vec![None; count], prefixes: vec![None; count], ..Default::default() };
+    let (Ok(indexes), Ok(entries)) = (super::scan::indexes(rows), tail::entries(rows)) else {
+        let detail = format!("columns of {} are not what they should be", segment.row.file);
+        chunk.faults.push(Fault::range(FaultKind::Segment, start, start + count as u64 - 1, detail));
+        return chunk;
+    };
+    let leaves = rows.column_by_name(schema::LEAF).and_then(|column| column.as_any().downcast_ref::<FixedSizeBinaryArray>());
+    let mut in_place = rows.num_rows() == count;
+    for (row, &index) in indexes.iter().enumerate() {
+        in_place &= index == start + row as u64;
+        let place = index.checked_sub(start).map(usize_of).filter(|&place| place < count);
+        match place {
+            Some(place) if chunk.entries[place].is_none() => {
+                chunk.entries[place] = entries.is_valid(row).then(|| entries.value(row).to_vec());
+                chunk.prefixes[place] = leaves.and_then(|leaves| leaves.value(row).try_into().ok());
+            }
+            _ => {
+                let detail = format!("row {row} of row group {group} of {} says index {index}", segment.row.file);
+                chunk.faults.push(Fault::at(FaultKind::Order, start + row as u64, detail));
+            }
+        }
+    }
+    if in_place {
+        check_derived(segment, group, start, rows, &mut chunk);
+        if let Ok(records) = records_of(rows) {
+            chunk.records = Some((records, segment.deriver.clone()));
+        }
+    }
+    chunk
+}
+
+fn records_of(rows: &RecordBatch) -> Result<RecordBatch, StoreError> {
+    let places: Vec<usize> = (2..rows.num_columns() - 1).collect();
+    Ok(rows.project(&places)?)
+}
+
+/// What pruning relies on must hold of the rows, or a search would pass over entries that are there.
+fn check_derived(segment: &Segment, group: usize, start: u64, rows: &RecordBatch, chunk: &mut AuditChunk) {
+    let last = start + rows.num_rows() as u64 - 1;
+    let facts = &segment.groups[group];
+    let words_hold = match (write::hashes(rows), segment.words(group)) {
+        (Ok(hashes), Some(words)) => hashes.iter().all(|hash| words.contains(*hash)),
+        _ => false,
+    };
+    if !words_hold {
+        let detail = format!("the word filter of {} hides words from searches; run `sceau rebuild`", segment.row.file);
+        chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
+    }
+    let described = write::describe(rows).map(|mut described| {
+        described.words = facts.words;
+        described == *facts
+    });
+    if !described.unwrap_or(false) {
+        let detail = format!("what {} says of its rows' times is wrong; run `sceau rebuild`", segment.row.file);
+        chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
+    }
+}
+
+/// Where a row group can't be read whole: the entries slice by slice, and which columns fail.
+fn salvaged(segment: &Segment, group: usize, start: u64, count: usize, error: &StoreError) -> AuditChunk {
+    tracing::debug!(file = segment.row.file, group, %error, "reading a damaged row group piece by piece");
+    let mut chunk =
+        AuditChunk { first: start, entries: vec![None; count], prefixes: vec![None; count], ..Default::default() };
+    let mut entries_fail = false;
+    for from in (0..count).step_by(SLICE) {
+        let to = (from + SLICE).min(count);
+        if let Some(leaves) = slice(segment, group, count, schema::LEAF, from, to) {
+            let leaves = leaves.column(0).as_any().downcast_ref::<FixedSizeBinaryArray>().cloned();
+            for (offset, place) in chunk.prefixes[from..to].iter_mut().enumerate() {
+                *place = leaves.as_ref().and_then(|leaves| leaves.value(offset).try_into().ok());
+            }
+        }
+        let read = slice(segment, group, count, schema::ENTRY, from, to);
+        match read.as_ref().and_then(|rows| rows.column(0).as_binary_opt::<i32>()) {
+            Some(entries) => {
+                for (place, entry) in chunk.entries[from..to].iter_mut().zip(entries.iter()) {
+                    *place = entry.map(<[u8]>::to_vec);
+                }
+            }
+            None => {
+                entries_fail = true;
+                let detail = format!("the entries can't be read from {}", segment.row.file);
+                let (first, last) = (start + from as u64, start + to as u64 - 1);
+                chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, first, last, detail));
+            }
+        }
+    }
+    for field in schema::rows().fields() {
+        let name = leak_free_name(field.name());
+        if !(name == schema::ENTRY && entries_fail) && segment.rows(group, &[name]).is_err() {
+            let detail = format!("the column {name} of {} can't be read", segment.row.file);
+            let last = start + count as u64 - 1;
+            chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
+        }
+    }
+    chunk
+}
+
+fn slice(
+    segment: &Segment,
+    group: usize,
+    count: usize,
+    column: &str,
+    from: usize,
+    to: usize,
+) -> Option<RecordBatch> {
+    let selection = RowSelection::from_consecutive_ranges(std::iter::once(from..to), count);
+    let rows: Vec<RecordBatch> =
+        segment.read(group, &[column], None, Some(selection)).ok()?.collect::<Result<_, _>>().ok()?;
+    let rows = concat_batches(&rows.first()?.schema(), &rows).ok()?;
+    (rows.num_rows() == to - from).then_some(rows)
+}
+
+/// Batches of the tail from the one that holds `first`, up to [`CHUNK`] rows.
+fn tail_chunk(inner: &Inner, first: u64) -> Result<AuditChunk, StoreError> {
+    let rows = inner.db.read(|connection| db::tail_rows(connection, first, 256))?;
+    let mut chunk: Option<AuditChunk> = None;
+    for row in rows {
+        let start = chunk.as_ref().map_or(row.first, |chunk| chunk.first);
+        let next = chunk.as_ref().map_or(row.first, |chunk| chunk.first + chunk.entries.len() as u64);
+        if row.first != next || end_of(row.first, row.count).saturating_sub(start) > CHUNK as u64 {
+            // Overlaps and holes end the chunk; the next call begins behind it and names them.
+            if chunk.is_some() {
+                break;
+            }
+        }
+        let chunk = chunk.get_or_insert_with(|| AuditChunk { first: row.first, ..Default::default() });
+        add_batch(&row, chunk);
+    }
+    Ok(chunk.unwrap_or_default())
+}
+
+fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
+    let stored: Vec<[u8; 4]> = row.prefixes.chunks_exact(4).filter_map(|prefix| prefix.try_into().ok()).collect();
+    let (inflated, whole) = tail::inflate(&row.data);
+    let mut lines: Vec<&[u8]> = tail::lines(&inflated).collect();
+    let count = usize_of(row.count).min(stored.len().max(lines.len()).max(1));
+    if !whole {
+        // The last line is cut somewhere; what came before it can still be compared.
+        lines.pop();
+        let from = row.first + lines.len().min(count) as u64;
+        let last = row.first + count as u64 - 1;
+        let detail = "the batch can't be inflated from here on";
+        chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, from.min(last), last, detail));
+    }
+    if stored.len() as u64 != row.count {
+        let detail = format!("the batch says {} entries and keeps {} hashes", row.count, stored.len());
+        chunk.faults.push(Fault::range(FaultKind::Prefix, row.first, row.first + count as u64 - 1, detail));
+    }
+    let places = if whole && lines.len() != count { align(&lines, &stored, row.first, count, chunk) } else { Vec::new() };
+    for place in 0..count {
+        let line = if places.is_empty() { lines.get(place).copied() } else { places[place].map(|line| lines[line]) };
+        chunk.entries.push(line.map(<[u8]>::to_vec));
+        chunk.prefixes.push(stored.get(place).copied());
+    }
+}
+
+/// Which line belongs to which place, by the stored hashes, where lines were added to or taken out of a batch.
+fn align(
+    lines: &[&[u8]],
+    stored: &[[u8; 4]],
+    first: u64,
+    count: usize,
+    chunk: &mut AuditChunk,
+) -> Vec<Option<usize>> {
+    let hashes: Vec<[u8; 4]> = lines
+        .iter()
+        .map(|line| {
+            let leaf = leaf_hash(line).0;
+            [leaf[0], leaf[1], leaf[2], leaf[3]]
+        })
+        .collect();
+    let mut places = vec![None; count];
+    let mut line = 0;
+    for place in 0..count {
+        let wanted = stored.get(place);
+        let later = |hash: &[u8; 4]| stored.iter().skip(place + 1).any(|stored| stored == hash);
+        while line < lines.len()
+            && Some(&hashes[line]) != wanted
+            && !later(&hashes[line])
+            && wanted.is_some_and(|wanted| hashes[line + 1..].contains(wanted))
+        {
+            let detail = "an entry stands here that was never committed";
+            chunk.faults.push(Fault::at(FaultKind::EntryExtra, first + place as u64, detail));
+            line += 1;
+        }
+        if line < lines.len() && (Some(&hashes[line]) == wanted || !later(&hashes[line])) {
+            places[place] = Some(line);
+            line += 1;
+        } else {
+            let detail = "the entry was taken out of its batch";
+            chunk.faults.push(Fault::at(FaultKind::EntryMissing, first + place as u64, detail));
+        }
+    }
+    if line < lines.len() {
+        let detail = format!("{} entries stand behind this one that were never committed", lines.len() - line);
+        chunk.faults.push(Fault::at(FaultKind::EntryExtra, first + count as u64 - 1, detail));
+    }
+    places
+}

@@ -1,0 +1,249 @@
+//! The background: turning the tail into segments, rewriting segments, moving SQLite's log into its file.
+
+use std::{
+    sync::{Arc, PoisonError, mpsc},
+    thread,
+    time::Duration,
+};
+
+use datafusion::arrow::array::RecordBatch;
+use sceau_event::Deriver;
+use sceau_ledger::{Tree, leaf_hash};
+
+use super::{
+    Inner, Snapshot, Wake, Workers,
+    db::{self, SegmentRow, TailRow},
+    segment::Segment,
+    state::now_micros,
+    tail::{self, Chunk},
+    write,
+};
+use crate::{batch::BatchBuilder, error::StoreError, schema};
+
+/// Entries of a bundle, the unit by which a segment ends, so that every level-0 tile lies in one place.
+pub const BUNDLE: usize = 256;
+
+/// Starts the background threads of an open store.
+pub fn start(inner: &Arc<Inner>) -> Result<Workers, StoreError> {
+    let mut workers = Workers::default();
+    let mut threads = Vec::new();
+    let mut spawn = |name: &str, work: Box<dyn FnOnce(mpsc::Receiver<Wake>) + Send>| -> Result<(), StoreError> {
+        let (bell, woken) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new()
+            .name(name.into())
+            .spawn(move || work(woken))
+            .map_err(|source| StoreError::Io { context: format!("starting the thread {name}"), source })?;
+        workers.bells.push(bell);
+        threads.push(thread);
+        Ok(())
+    };
+    let shared = inner.clone();
+    spawn("sceau-segments", Box::new(move |woken| write_segments(&shared, &woken)))?;
+    let shared = inner.clone();
+    spawn("sceau-wal", Box::new(move |woken| move_wal(&shared, &woken)))?;
+    workers.threads = std::sync::Mutex::new(threads);
+    Ok(workers)
+}
+
+fn write_segments(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
+    // The time-out is for the age of the oldest entry, which no commit announces.
+    while woken.recv_timeout(Duration::from_secs(60)) != Ok(Wake::Stop) {
+        loop {
+            match compact(inner) {
+                Ok(true) => (),
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "writing a segment failed; the entries stay in the tail, which is bounded");
+                    *inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn move_wal(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
+    let connection = match inner.db.connection() {
+        Ok(connection) => connection,
+        Err(error) => return tracing::error!(%error, "the write-ahead log will grow: no connection to move it"),
+    };
+    let wal = inner.dir.join(format!("{}-wal", db::FILE));
+    while let Ok(Wake::Committed) = woken.recv() {
+        if std::fs::metadata(&wal).is_ok_and(|file| file.len() > 4 << 20)
+            && let Err(error) = inner.db.checkpoint(&connection)
+        {
+            tracing::warn!(%error, "moving the write-ahead log failed; it is tried again at the next commit");
+        }
+    }
+}
+
+/// How many entries of the tail are due for a segment.
+fn due(inner: &Inner, snapshot: &Snapshot) -> usize {
+    let options = &inner.options;
+    let (rows, bytes) = snapshot.tail_size();
+    let oldest = snapshot.tail.first().and_then(|chunk| write::times(&chunk.rows, schema::RECEIVED).ok()?.first().copied());
+    let age = oldest.map_or(0, |received| (now_micros() - received) / 1_000_000);
+    let old = age > i64::try_from(options.segment_age).unwrap_or(i64::MAX);
+    if rows < options.segment_entries && bytes < options.segment_bytes && !old {
+        return 0;
+    }
+    let (mut taken, mut size) = (0, 0);
+    for chunk in &snapshot.tail {
+        if size >= options.segment_bytes {
+            break;
+        }
+        taken += chunk.rows.num_rows();
+        size += chunk.bytes;
+    }
+    taken.min(options.segment_entries) / BUNDLE * BUNDLE
+}
+
+/// Writes one segment from the tail if it is due; says whether it did.
+fn compact(inner: &Inner) -> Result<bool, StoreError> {
+    let _one = inner.segments.lock().unwrap_or_else(PoisonError::into_inner);
+    let snapshot = inner.snapshot();
+    let count = due(inner, &snapshot);
+    if count == 0 {
+        return Ok(false);
+    }
+    let first = snapshot.tail_first();
+    let mut rows = Vec::new();
+    let mut left = count;
+    for chunk in &snapshot.tail {
+        let take = left.min(chunk.rows.num_rows());
+        rows.push(chunk.rows.slice(0, take));
+        left -= take;
+        if left == 0 {
+            break;
+        }
+    }
+    let segment = Arc::new(write_checked(inner, first, count as u64, &inner.deriver, &rows)?);
+    let end = segment.end();
+    inner.db.write(
+        |transaction| {
+            db::put_segment(transaction, &segment.row)?;
+            cut_tail(transaction, end)
+        },
+        |()| (),
+    )?;
+    inner.replace(|snapshot| {
+        let mut tail = Vec::with_capacity(snapshot.tail.len());
+        for chunk in snapshot.tail.iter().filter(|chunk| chunk.end() > end) {
+            tail.push(if chunk.first < end { Arc::new(Chunk::from(chunk, end)?) } else { chunk.clone() });
+        }
+        snapshot.tail = tail;
+        snapshot.segments.push(segment.clone());
+        Ok(())
+    })?;
+    *inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    tracing::info!(first, count, bytes = segment.bytes(), "segment written");
+    Ok(true)
+}
+
+/// Drops the tail before `end`; a batch that straddles it is written anew with what lies behind.
+fn cut_tail(transaction: &rusqlite::Transaction<'_>, end: u64) -> Result<(), StoreError> {
+    let straddling = db::tail_rows(transaction, end, 1)?.into_iter().find(|row| row.first < end);
+    db::drop_tail(transaction, end)?;
+    let Some(row) = straddling else { return Ok(()) };
+    let skip = usize::try_from(end - row.first).unwrap_or(usize::MAX);
+    let (inflated, whole) = tail::inflate(&row.data);
+    let kept: Vec<&[u8]> = tail::lines(&inflated).skip(skip).collect();
+    if !whole || kept.len() as u64 != row.count - skip as u64 || row.prefixes.len() as u64 != 4 * row.count {
+        return Err(StoreError::Damaged(format!("the batch of entries from {} was changed under us", row.first)));
+    }
+    let mut lines = kept.join(&b'\n');
+    lines.push(b'\n');
+    let data = zstd::bulk::compress(&lines, 1)
+        .map_err(|source| StoreError::Io { context: "compressing a batch".into(), source })?;
+    db::delete_tail_row(transaction, row.first)?;
+    let rest = TailRow { first: end, count: kept.len() as u64, prefixes: row.prefixes[4 * skip..].to_vec(), data };
+    db::insert_tail(transaction, &rest)
+}
+
+/// Writes a segment and opens it again, checking every entry in it against the tree.
+fn write_checked(
+    inner: &Inner,
+    first: u64,
+    count: u64,
+    deriver: &Deriver,
+    rows: &[RecordBatch],
+) -> Result<Segment, StoreError> {
+    // The time in the name keeps a rewritten segment apart from the file it replaces.
+    let file = format!("seg-{first:012}-{:x}.parquet", now_micros());
+    write::write_segment(&inner.dir, &file, first, deriver.version(), rows, inner.options.group_rows)?;
+    let segment = Segment::open(&inner.dir, SegmentRow { first, count, file })?;
+    let checked = check(inner, &segment);
+    if checked.is_err() {
+        segment.retire();
+    }
+    checked.map(|()| segment)
+}
+
+fn check(inner: &Inner, segment: &Segment) -> Result<(), StoreError> {
+    let mut expected = segment.row.first;
+    let mut leaves = Vec::with_capacity(BUNDLE);
+    let wrong = |index: u64| {
+        let file = segment.row.file.clone();
+        StoreError::Entry { index, detail: format!("differs from the sealed log when {file} is read back") }
+    };
+    for group in 0..segment.groups.len() {
+        for rows in segment.read(group, &[schema::INDEX, schema::ENTRY], None, None)? {
+            let rows = rows?;
+            let indexes = super::scan::indexes(&rows)?;
+            for (index, entry) in indexes.iter().zip(tail::entries(&rows)?.iter()) {
+                if *index != expected {
+                    return Err(wrong(expected));
+                }
+                leaves.push(leaf_hash(entry.unwrap_or_default()));
+                expected += 1;
+                if leaves.len() == BUNDLE {
+                    check_bundle(inner, expected - BUNDLE as u64, &leaves).map_err(|_| wrong(expected - BUNDLE as u64))?;
+                    leaves.clear();
+                }
+            }
+        }
+    }
+    if expected != segment.end() || !leaves.is_empty() { Err(wrong(expected)) } else { Ok(()) }
+}
+
+fn check_bundle(inner: &Inner, first: u64, leaves: &[sceau_ledger::LeafHash]) -> Result<(), StoreError> {
+    let position = first / BUNDLE as u64;
+    let computed = Tree::new().append(leaves);
+    let stored = inner.db.read(|connection| db::tiles(connection, 1, position, 1))?;
+    let same = stored.first().is_some_and(|tile| {
+        tile.position == position && computed.first().is_some_and(|hash| hash.level == 1 && hash.hash == tile.hash)
+    });
+    if same { Ok(()) } else { Err(StoreError::Damaged(format!("the bundle at {first} has another hash"))) }
+}
+
+/// Derives a segment's records again and puts a new file in its place.
+pub fn rewrite(inner: &Inner, segment: &Arc<Segment>, deriver: &Arc<Deriver>) -> Result<(), StoreError> {
+    let _one = inner.segments.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut rows = Vec::new();
+    let mut first = segment.row.first;
+    for group in 0..segment.groups.len() {
+        let mut builder = BatchBuilder::new(deriver.clone());
+        for batch in segment.read(group, &[schema::ENTRY], None, None)? {
+            for entry in tail::entries(&batch?)?.iter().flatten() {
+                let index = first + builder.len() as u64;
+                builder.push_entry(entry).map_err(|error| StoreError::Entry { index, detail: error.to_string() })?;
+            }
+        }
+        let batch = Arc::new(builder.finish()?);
+        let count = batch.len() as u64;
+        rows.push(tail::rows(first, &[batch])?);
+        first += count;
+    }
+    let new = Arc::new(write_checked(inner, segment.row.first, segment.row.count, deriver, &rows)?);
+    inner.db.write(|transaction| db::put_segment(transaction, &new.row), |()| ())?;
+    inner.replace(|snapshot| {
+        for place in &mut snapshot.segments {
+            if place.row.first == new.row.first {
+                *place = new.clone();
+            }
+        }
+        Ok(())
+    })?;
+    segment.retire();
+    Ok(())
+}

@@ -1,0 +1,409 @@
+//! The SQLite file: heads, tiles, codes, checkpoints, seals, facts, state and the tail.
+
+use std::{path::Path, sync::Mutex};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use sceau_ledger::{Head, RootHash, TileHash, TreeSize};
+
+use crate::{
+    error::{CommitError, StoreError},
+    traits::{BundleTag, Document, Expect, SealText, StateWrite},
+};
+
+/// The database's file name within the data directory.
+pub const FILE: &str = "sceau.db";
+/// The version of the tables below, in `PRAGMA user_version`.
+pub const FORMAT: u64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root BLOB NOT NULL);
+CREATE TABLE tail (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, prefixes BLOB NOT NULL, data BLOB NOT NULL);
+CREATE TABLE tile (level INTEGER, position INTEGER, hash BLOB NOT NULL, PRIMARY KEY (level, position)) WITHOUT ROWID;
+CREATE TABLE mac (bundle INTEGER PRIMARY KEY, count INTEGER NOT NULL, tag BLOB NOT NULL);
+CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL);
+CREATE TABLE seal (epoch INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE segment (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, file TEXT NOT NULL);
+CREATE TABLE state (
+    collection TEXT, key TEXT, value TEXT NOT NULL, version INTEGER NOT NULL, expires INTEGER,
+    PRIMARY KEY (collection, key)
+) WITHOUT ROWID;
+CREATE INDEX state_expires ON state (expires) WHERE expires IS NOT NULL;
+";
+
+/// One committed batch of the tail.
+#[derive(Debug)]
+pub struct TailRow {
+    /// Index of the first entry.
+    pub first: u64,
+    /// How many entries.
+    pub count: u64,
+    /// Four bytes of each leaf.
+    pub prefixes: Vec<u8>,
+    /// Zstandard of the entries, a line feed behind each.
+    pub data: Vec<u8>,
+}
+
+/// A segment as the catalogue names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// Index of the first entry.
+    pub first: u64,
+    /// How many entries.
+    pub count: u64,
+    /// File name within `segments/`.
+    pub file: String,
+}
+
+/// The connections: one that writes, and some that read.
+#[derive(Debug)]
+pub struct Db {
+    path: std::path::PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+fn number(value: u64) -> i64 {
+    // Indexes beyond 2^63 can't come into being: a log would have to take a billion entries a second for 292 years.
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    // A negative index can only have been written by somebody else; as the greatest one it fails every check.
+    u64::try_from(value).unwrap_or(u64::MAX >> 1)
+}
+
+fn poisoned<T>(_: T) -> StoreError {
+    StoreError::Internal("a thread died while it used the database".into())
+}
+
+impl Db {
+    /// Creates the tables in a new file.
+    pub fn create(dir: &Path) -> Result<(), StoreError> {
+        let mut connection = connect(&dir.join(FILE), true)?;
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "user_version", number(FORMAT))?;
+        let head = Head::empty();
+        transaction.execute("INSERT INTO head VALUES (1, 0, ?1)", params![head.root.0.as_slice()])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Opens an existing file.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        let connection = connect(&path, false)?;
+        let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let found = u64::try_from(found).unwrap_or(u64::MAX);
+        if found > FORMAT {
+            return Err(StoreError::Newer { what: path.display().to_string(), found, known: FORMAT });
+        }
+        if found == 0 {
+            return Err(StoreError::Damaged(format!("{} has no tables", path.display())));
+        }
+        Ok(Self { path, writer: Mutex::new(connection), readers: Mutex::new(Vec::new()) })
+    }
+
+    /// Runs `work` on a connection that only reads.
+    pub fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let pooled = self.readers.lock().map_err(poisoned)?.pop();
+        let connection = match pooled {
+            Some(connection) => connection,
+            None => connect(&self.path, false)?,
+        };
+        let result = work(&connection);
+        let mut readers = self.readers.lock().map_err(poisoned)?;
+        if readers.len() < 8 {
+            readers.push(connection);
+        }
+        result
+    }
+
+    /// Runs `work` in one transaction, durable when this returns `Ok`. `then` runs while no other writer can.
+    pub fn write<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+        then: impl FnOnce(&T),
+    ) -> Result<T, E> {
+        let mut connection = self.writer.lock().map_err(poisoned)?;
+        let transaction = connection.transaction().map_err(StoreError::from)?;
+        let value = work(&transaction)?;
+        transaction.commit().map_err(StoreError::from)?;
+        then(&value);
+        Ok(value)
+    }
+
+    /// Copies what the write-ahead log holds into the database file, as far as readers allow; returns the frames left.
+    pub fn checkpoint(&self, connection: &Connection) -> Result<(), StoreError> {
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// A connection of one's own, for the thread that moves the write-ahead log.
+    pub fn connection(&self) -> Result<Connection, StoreError> {
+        connect(&self.path, false)
+    }
+}
+
+fn connect(path: &Path, create: bool) -> Result<Connection, StoreError> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if create {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // A thread of its own moves the log, so that no commit pays for it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// The committed head.
+pub fn head(connection: &Connection) -> Result<Head, StoreError> {
+    let (size, root): (i64, Vec<u8>) = connection
+        .prepare_cached("SELECT size, root FROM head WHERE id = 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .ok_or_else(|| StoreError::Damaged("the table `head` is empty".into()))?;
+    let root = <[u8; 32]>::try_from(root.as_slice())
+        .map_err(|_| StoreError::Damaged("the stored root is not 32 bytes".into()))?;
+    let size = u64::try_from(size).map_err(|_| StoreError::Damaged("the stored tree size is negative".into()))?;
+    Ok(Head { size: TreeSize(size), root: RootHash(root) })
+}
+
+/// Replaces the head.
+pub fn set_head(transaction: &Transaction<'_>, head: &Head) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("UPDATE head SET size = ?1, root = ?2 WHERE id = 1")?
+        .execute(params![number(head.size.0), head.root.0.as_slice()])?;
+    Ok(())
+}
+
+/// Adds a batch to the tail.
+pub fn insert_tail(transaction: &Transaction<'_>, row: &TailRow) -> Result<(), StoreError> {
+    transaction.prepare_cached("INSERT INTO tail (first, count, prefixes, data) VALUES (?1, ?2, ?3, ?4)")?.execute(
+        params![number(row.first), number(row.count), row.prefixes, row.data],
+    )?;
+    Ok(())
+}
+
+/// The tail's batches from the one that holds `from`, at most `limit`, by index.
+pub fn tail_rows(connection: &Connection, from: u64, limit: usize) -> Result<Vec<TailRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT first, count, prefixes, data FROM tail WHERE first + count > ?1 ORDER BY first LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![number(from), number(limit as u64)], |row| {
+        Ok(TailRow {
+            first: unsigned(row.get(0)?),
+            count: unsigned(row.get(1)?),
+            prefixes: row.get(2)?,
+            data: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The catalogue of segments, by index.
+pub fn segments(connection: &Connection) -> Result<Vec<SegmentRow>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT first, count, file FROM segment ORDER BY first")?;
+    let rows = statement.query_map([], |row| {
+        Ok(SegmentRow {
+            first: unsigned(row.get(0)?),
+            count: unsigned(row.get(1)?),
+            file: row.get(2)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Names a segment in the catalogue, instead of an older file of the same entries if there is one.
+pub fn put_segment(transaction: &Transaction<'_>, row: &SegmentRow) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO segment (first, count, file) VALUES (?1, ?2, ?3)")?
+        .execute(params![number(row.first), number(row.count), row.file])?;
+    Ok(())
+}
+
+/// Keeps subtree hashes.
+pub fn insert_tiles(transaction: &Transaction<'_>, tiles: &[TileHash]) -> Result<(), StoreError> {
+    let mut statement = transaction.prepare_cached("INSERT INTO tile (level, position, hash) VALUES (?1, ?2, ?3)")?;
+    for tile in tiles {
+        statement.execute(params![tile.level, number(tile.position), tile.hash.as_slice()])?;
+    }
+    Ok(())
+}
+
+/// Subtree hashes of one level from `from`, at most `limit`, by position.
+pub fn tiles(connection: &Connection, level: u8, from: u64, limit: usize) -> Result<Vec<TileHash>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT position, hash FROM tile WHERE level = ?1 AND position >= ?2 ORDER BY position LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![level, number(from), number(limit as u64)], |row| {
+        Ok((unsigned(row.get(0)?), row.get::<_, Vec<u8>>(1)?))
+    })?;
+    rows.map(|row| {
+        let (position, hash) = row?;
+        let hash = <[u8; 32]>::try_from(hash.as_slice())
+            .map_err(|_| StoreError::Damaged(format!("the hash at level {level}, position {position} is cut")))?;
+        Ok(TileHash { level, position, hash })
+    })
+    .collect()
+}
+
+/// Keeps bundle tags, replacing those of a bundle that has grown.
+pub fn put_macs(transaction: &Transaction<'_>, macs: &[BundleTag]) -> Result<(), StoreError> {
+    let mut statement =
+        transaction.prepare_cached("INSERT OR REPLACE INTO mac (bundle, count, tag) VALUES (?1, ?2, ?3)")?;
+    for mac in macs {
+        statement.execute(params![number(mac.bundle), mac.count, mac.tag.as_slice()])?;
+    }
+    Ok(())
+}
+
+/// Bundle tags from `from`, at most `limit`. A tag that is not 32 bytes is read as zeros, so that it fails.
+pub fn macs(connection: &Connection, from: u64, limit: usize) -> Result<Vec<BundleTag>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT bundle, count, tag FROM mac WHERE bundle >= ?1 ORDER BY bundle LIMIT ?2")?;
+    let rows = statement.query_map(params![number(from), number(limit as u64)], |row| {
+        Ok(BundleTag {
+            bundle: unsigned(row.get(0)?),
+            count: u16::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
+            tag: <[u8; 32]>::try_from(row.get::<_, Vec<u8>>(2)?.as_slice()).unwrap_or([0; 32]),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Keeps a checkpoint; the same again is no error.
+pub fn put_checkpoint(transaction: &Transaction<'_>, size: u64, note: &str) -> Result<(), StoreError> {
+    transaction.execute("INSERT OR IGNORE INTO checkpoint (size, note) VALUES (?1, ?2)", params![number(size), note])?;
+    let kept: String =
+        transaction.query_row("SELECT note FROM checkpoint WHERE size = ?1", [number(size)], |row| row.get(0))?;
+    if kept == note { Ok(()) } else { Err(StoreError::Exists(format!("the checkpoint of size {size}"))) }
+}
+
+/// Checkpoints of size ≥ `from`, at most `limit`, by size.
+pub fn checkpoints(connection: &Connection, from: u64, limit: usize) -> Result<Vec<(TreeSize, String)>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT size, note FROM checkpoint WHERE size >= ?1 ORDER BY size LIMIT ?2")?;
+    let rows = statement.query_map(params![number(from), number(limit as u64)], |row| {
+        Ok((TreeSize(unsigned(row.get(0)?)), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The checkpoint of the greatest size.
+pub fn latest_checkpoint(connection: &Connection) -> Result<Option<String>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?)
+}
+
+/// Keeps a seal; a second one of the same epoch is refused.
+pub fn put_seal(transaction: &Transaction<'_>, seal: &SealText) -> Result<(), StoreError> {
+    let added = transaction
+        .execute("INSERT OR IGNORE INTO seal (epoch, text) VALUES (?1, ?2)", params![number(seal.epoch), seal.text])?;
+    if added == 1 { Ok(()) } else { Err(StoreError::Exists(format!("the seal of epoch {}", seal.epoch))) }
+}
+
+/// All seals by epoch.
+pub fn seals(connection: &Connection) -> Result<Vec<SealText>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT epoch, text FROM seal ORDER BY epoch")?;
+    let rows = statement
+        .query_map([], |row| Ok(SealText { epoch: unsigned(row.get(0)?), text: row.get(1)? }))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A fact fixed at `init`.
+pub fn fact(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT value FROM fact WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?)
+}
+
+/// Fixes a fact; another value later is refused.
+pub fn fix_fact(transaction: &Transaction<'_>, name: &str, value: &str) -> Result<(), StoreError> {
+    transaction.execute("INSERT OR IGNORE INTO fact (name, value) VALUES (?1, ?2)", [name, value])?;
+    match fact(transaction, name)? {
+        Some(kept) if kept == value => Ok(()),
+        _ => Err(StoreError::Exists(format!("the fact {name}"))),
+    }
+}
+
+fn document(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, String, i64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn parse_document((key, value, version): (String, String, i64)) -> Result<Document, StoreError> {
+    let value = serde_json::from_str(&value)
+        .map_err(|error| StoreError::Damaged(format!("the state document {key} is not JSON: {error}")))?;
+    Ok(Document { key, value, version: version.unsigned_abs() })
+}
+
+/// A document that has not expired at `now`.
+pub fn get(connection: &Connection, collection: &str, key: &str, now: i64) -> Result<Option<Document>, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT key, value, version FROM state
+             WHERE collection = ?1 AND key = ?2 AND (expires IS NULL OR expires > ?3)",
+        )?
+        .query_row(params![collection, key, now], document)
+        .optional()?
+        .map(parse_document)
+        .transpose()
+}
+
+/// A page of a collection.
+pub fn list(connection: &Connection, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, value, version FROM state WHERE collection = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![collection, after, number(limit as u64)], document)?;
+    rows.map(|row| parse_document(row?)).collect()
+}
+
+/// Writes one document if what it expects holds.
+pub fn put_state(transaction: &Transaction<'_>, write: &StateWrite, now: i64) -> Result<(), CommitError> {
+    let found = get(transaction, &write.collection, &write.key, now)?;
+    let holds = match write.expect {
+        Expect::Any => true,
+        Expect::Absent => found.is_none(),
+        Expect::Version(version) => found.as_ref().is_some_and(|document| document.version == version),
+    };
+    if !holds {
+        return Err(CommitError::StateConflict { collection: write.collection.clone(), key: write.key.clone() });
+    }
+    let version = found.map_or(0, |document| document.version) + 1;
+    let key = params![write.collection, write.key];
+    match &write.value {
+        None => transaction.execute("DELETE FROM state WHERE collection = ?1 AND key = ?2", key),
+        Some(value) => transaction.execute(
+            "INSERT OR REPLACE INTO state (collection, key, value, version, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![write.collection, write.key, value.to_string(), number(version), write.expires],
+        ),
+    }
+    .map_err(StoreError::from)?;
+    Ok(())
+}
+
+/// Forgets what has expired.
+pub fn purge(transaction: &Transaction<'_>, now: i64) -> Result<u64, StoreError> {
+    Ok(transaction.execute("DELETE FROM state WHERE expires IS NOT NULL AND expires <= ?1", [now])? as u64)
+}
+
+/// Forgets the tail's batches that lie wholly before `end`.
+pub fn drop_tail(transaction: &Transaction<'_>, end: u64) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM tail WHERE first + count <= ?1", [number(end)])?;
+    Ok(())
+}
+
+/// Forgets one batch of the tail.
+pub fn delete_tail_row(transaction: &Transaction<'_>, first: u64) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM tail WHERE first = ?1", [number(first)])?;
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Writing a segment: temporary name, fsync, rename, fsync of the directory. Reading it back is the caller's duty.
+
+use std::{fs::File, path::Path};
+
+use datafusion::arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
+    compute::concat_batches,
+    datatypes::{Int64Type, TimestampMicrosecondType},
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, Encoding, ZstdLevel},
+    file::{
+        metadata::KeyValue,
+        properties::{EnabledStatistics, WriterProperties},
+    },
+    schema::types::ColumnPath,
+};
+use sceau_event::{Keyword, Number};
+
+use super::segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, WordFilter};
+use crate::{error::StoreError, query::words, schema};
+
+/// The columns with a Bloom filter, and whose values are in the word filter as wholes.
+pub const EXACT: [Keyword; 2] = [Keyword::SourceIp, Keyword::UserName];
+
+fn io(context: &str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let context = format!("{context} {}", path.display());
+    move |source| StoreError::Io { context, source }
+}
+
+/// Writes rows (columns as [`schema::rows`], consecutive from `first`) to `segments/<file>`, durable on return.
+pub fn write_segment(
+    data_dir: &Path,
+    file: &str,
+    first: u64,
+    deriver: &str,
+    rows: &[RecordBatch],
+    group_rows: usize,
+) -> Result<(), StoreError> {
+    let directory = data_dir.join(DIRECTORY);
+    let temporary = directory.join(format!("{file}.tmp"));
+    let target = directory.join(file);
+    let output = File::create(&temporary).map_err(io("creating", &temporary))?;
+    let mut writer = ArrowWriter::try_new(output, schema::rows(), Some(properties(group_rows)))?;
+    let mut groups = Vec::new();
+    let mut pending: Vec<RecordBatch> = Vec::new();
+    for batch in rows {
+        let mut rest = batch.clone();
+        while rest.num_rows() > 0 {
+            let room = group_rows - pending.iter().map(RecordBatch::num_rows).sum::<usize>();
+            let take = room.min(rest.num_rows());
+            pending.push(rest.slice(0, take));
+            rest = rest.slice(take, rest.num_rows() - take);
+            if take == room {
+                groups.push(write_group(&mut writer, &std::mem::take(&mut pending))?);
+            }
+        }
+    }
+    if !pending.is_empty() {
+        groups.push(write_group(&mut writer, &pending)?);
+    }
+    let key = |name: &str, value: String| KeyValue::new(name.to_owned(), value);
+    writer.append_key_value_metadata(key(KEY_FORMAT, FORMAT.to_string()));
+    writer.append_key_value_metadata(key(KEY_DERIVER, deriver.to_owned()));
+    writer.append_key_value_metadata(key(KEY_FIRST, first.to_string()));
+    let groups = serde_json::to_string(&groups).map_err(|error| StoreError::Internal(error.to_string()))?;
+    writer.append_key_value_metadata(key(KEY_GROUPS, groups));
+    let output = writer.into_inner()?;
+    output.sync_all().map_err(io("fsync of", &temporary))?;
+    drop(output);
+    std::fs::rename(&temporary, &target).map_err(io("renaming to", &target))?;
+    sync_directory(&directory)
+}
+
+/// Makes a directory's names durable.
+pub fn sync_directory(directory: &Path) -> Result<(), StoreError> {
+    File::open(directory).and_then(|handle| handle.sync_all()).map_err(io("fsync of", directory))
+}
+
+fn properties(group_rows: usize) -> WriterProperties {
+    let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(group_rows))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_data_page_row_count_limit(4096)
+        .set_write_batch_size(1024)
+        .set_column_dictionary_enabled(path(schema::ENTRY), false)
+        .set_column_dictionary_enabled(path(schema::LEAF), false)
+        .set_column_dictionary_enabled(path(schema::INDEX), false)
+        .set_column_encoding(path(schema::INDEX), Encoding::DELTA_BINARY_PACKED)
+        .set_column_dictionary_enabled(path(schema::TIME), false)
+        .set_column_encoding(path(schema::TIME), Encoding::DELTA_BINARY_PACKED)
+        .set_column_statistics_enabled(path(schema::ENTRY), EnabledStatistics::None)
+        .set_column_statistics_enabled(path(schema::LEAF), EnabledStatistics::None);
+    for keyword in EXACT {
+        builder = builder
+            .set_column_bloom_filter_enabled(path(keyword.name()), true)
+            .set_column_bloom_filter_fpp(path(keyword.name()), 0.01);
+    }
+    builder.build()
+}
+
+fn write_group(writer: &mut ArrowWriter<File>, pending: &[RecordBatch]) -> Result<Group, StoreError> {
+    for batch in pending {
+        writer.write(batch)?;
+    }
+    writer.flush()?;
+    let batch = concat_batches(&schema::rows(), pending)?;
+    let mut group = describe(&batch)?;
+    let filter = WordFilter::encode(hashes(&batch)?)?;
+    // User bytes between row groups are legal Parquet; readers that don't know the key skip them.
+    group.words = (writer.bytes_written() as u64, filter.len() as u64);
+    writer.write_all(&filter).map_err(|source| StoreError::Io { context: "writing a word filter".into(), source })?;
+    Ok(group)
+}
+
+/// A column by name.
+pub fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, StoreError> {
+    batch.column_by_name(name).ok_or_else(|| StoreError::Damaged(format!("the column {name} is missing")))
+}
+
+/// A text column by name.
+pub fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, StoreError> {
+    column(batch, name)?
+        .as_string_opt::<i32>()
+        .ok_or_else(|| StoreError::Damaged(format!("the column {name} is not text")))
+}
+
+/// The values of a time column.
+pub fn times<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [i64], StoreError> {
+    Ok(column(batch, name)?
+        .as_primitive_opt::<TimestampMicrosecondType>()
+        .ok_or_else(|| StoreError::Damaged(format!("the column {name} holds no times")))?
+        .values())
+}
+
+/// The occurrences that each row stands for, 1 where nothing is said.
+pub fn weight(batch: &RecordBatch, row: usize) -> u64 {
+    batch
+        .column_by_name(Number::EventCount.name())
+        .and_then(|column| column.as_primitive_opt::<Int64Type>())
+        .filter(|counts| counts.is_valid(row))
+        .map_or(1, |counts| u64::try_from(counts.value(row)).unwrap_or(1).max(1))
+}
+
+/// What a row group's key says of these rows, but for the place of its word filter.
+pub fn describe(batch: &RecordBatch) -> Result<Group, StoreError> {
+    let times = times(batch, schema::TIME)?;
+    let sources = text(batch, schema::SOURCE)?;
+    Ok(Group {
+        rows: batch.num_rows() as u64,
+        earliest: times.iter().copied().min().unwrap_or(0),
+        latest: times.iter().copied().max().unwrap_or(0),
+        internal: sources.iter().flatten().filter(|source| source.starts_with("sceau.")).count() as u64,
+        occurrences: (0..batch.num_rows()).map(|row| weight(batch, row)).sum(),
+        words: (0, 0),
+    })
+}
+
+/// The hashes that the rows' word filter must hold, with repetitions.
+pub fn hashes(batch: &RecordBatch) -> Result<Vec<u64>, StoreError> {
+    let mut found = Seen::default();
+    for keyword in Keyword::ALL {
+        let values = text(batch, keyword.name())?;
+        let exact = EXACT.contains(&keyword);
+        let mut last = None;
+        for value in values.iter().flatten() {
+            // Neighbours repeat each other often; a comparison is cheaper than hashing again.
+            if last.replace(value) == Some(value) {
+                continue;
+            }
+            words::hashes(value, |hash| found.add(hash));
+            if exact {
+                found.add(words::value_hash(keyword.name(), value));
+            }
+        }
+    }
+    let pairs = column(batch, schema::FIELDS)?
+        .as_list_opt::<i32>()
+        .and_then(|list| {
+            let (from, to) = (list.value_offsets().first().copied()?, list.value_offsets().last().copied()?);
+            list.values().as_struct_opt()?.column_by_name("v").map(|values| {
+                values.slice(from.unsigned_abs() as usize, (to - from).unsigned_abs() as usize)
+            })
+        })
+        .ok_or_else(|| StoreError::Damaged("the column fields is no list of pairs".into()))?;
+    for value in pairs.as_string_opt::<i32>().into_iter().flatten().flatten() {
+        words::hashes(value, |hash| found.add(hash));
+    }
+    Ok(found.hashes)
+}
+
+/// Drops most repetitions as they come, so that the list stays small.
+struct Seen {
+    recent: Vec<u64>,
+    hashes: Vec<u64>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let mut recent = vec![0; 1 << 16];
+        // No hash with these upper bits is in slot 0, while the hash 0 would look as if it had been seen.
+        recent[0] = u64::MAX;
+        Self { recent, hashes: Vec::new() }
+    }
+}
+
+impl Seen {
+    fn add(&mut self, hash: u64) {
+        // A direct-mapped cache: what it has forgotten is merely listed twice.
+        let slot = &mut self.recent[(hash >> 48) as usize];
+        if *slot != hash {
+            *slot = hash;
+            self.hashes.push(hash);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong in a store.
+
+use sceau_ledger::Head;
+
+/// A read that failed. The text is for the operator's log, never for a client.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process holds the data directory.
+    #[error(
+        "another process holds {path}; stop it, or ask it with --url (one process may open a data directory at a time)"
+    )]
+    Locked {
+        /// The data directory.
+        path: String,
+    },
+    /// The directory holds no log.
+    #[error("{path} holds no Sceau log; create one with `sceau init` or `sceau serve`")]
+    NoLog {
+        /// The data directory.
+        path: String,
+    },
+    /// Written by a newer version of Sceau.
+    #[error("{what} has format {found}, this version reads up to {known}; use a newer sceau")]
+    Newer {
+        /// Which part of the store.
+        what: String,
+        /// The version found.
+        found: u64,
+        /// The newest version that this build understands.
+        known: u64,
+    },
+    /// What is stored contradicts itself.
+    #[error("the store is damaged: {0}; run `sceau verify` for the whole picture")]
+    Damaged(String),
+    /// Asked for something that isn't there.
+    #[error("{0} is not in the log")]
+    Absent(String),
+    /// A fact, checkpoint or seal exists already with another value.
+    #[error("refused to overwrite {0}")]
+    Exists(String),
+    /// The query took longer than its limit.
+    #[error("the query took longer than {0} s; narrow the time range or the filter")]
+    Timeout(u64),
+    /// The query needed more memory than its limit.
+    #[error("the query needs more memory than it may use; narrow the time range or group by a field with fewer values")]
+    Memory,
+    /// The query asks for something that can't be done; the text is for the client.
+    #[error("{0}")]
+    Query(String),
+    /// The operating system refused.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// SQLite refused.
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A Parquet file could not be read or written.
+    #[error("Parquet: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// Columns could not be computed.
+    #[error("Arrow: {0}")]
+    Arrow(#[from] datafusion::arrow::error::ArrowError),
+    /// A query could not be run.
+    #[error("DataFusion: {0}")]
+    DataFusion(#[from] datafusion::error::DataFusionError),
+    /// A stored entry or record is not what it should be.
+    #[error("index {index}: {detail}")]
+    Entry {
+        /// Which entry.
+        index: u64,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A background task ended unexpectedly.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// A commit that did not happen, or of which nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else committed first; nothing was written.
+    #[error("the log's head is {actual:?}, not the expected one: another writer is at work")]
+    HeadMoved {
+        /// The head found.
+        actual: Head,
+    },
+    /// A document is not as expected; nothing was written.
+    #[error("{collection}/{key} was changed by somebody else")]
+    StateConflict {
+        /// The document's collection.
+        collection: String,
+        /// The document's name.
+        key: String,
+    },
+    /// The tail is at its bound since segments can't be written fast enough; nothing was written. Try again later.
+    #[error("the store can't take more until a segment is written")]
+    Full,
+    /// The write failed: whether it is durable is unknown, so nothing may be written before the store is opened anew.
+    #[error("the commit failed: {0}")]
+    Failed(#[from] StoreError),
+}

@@ -1,0 +1,18 @@
+//! Where entries live: the traits that every backend honours, the query model, and the embedded backend.
+//!
+//! Invariant: what a backend returns as an entry is byte for byte what was committed, and everything else it keeps
+//! (columns, filters, segments) is derived from entries and can be rebuilt from them.
+
+pub mod batch;
+pub mod embedded;
+pub mod error;
+pub mod query;
+pub mod schema;
+pub mod traits;
+
+pub use batch::{Batch, BatchBuilder};
+pub use error::{CommitError, StoreError};
+pub use traits::{
+    AuditChunk, Commit, Counts, Document, EntryRows, Expect, Hit, Hits, Histogram, HistogramRow, Ledger, Search,
+    SealText, State, StateWrite, Store, TopRow, TopTable,
+};

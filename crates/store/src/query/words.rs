@@ -1,0 +1,346 @@
+//! The one definition of a word: a maximal run of alphanumeric characters, folded to lower case. Token filters and
+//! matching both take it from here, so that a filter never hides what a match would find.
+
+use std::fmt;
+
+use memchr::{memchr, memchr2};
+
+/// Names the rules by which [`hashes`] and [`value_hash`] cut, fold and hash. Unicode moves with the compiler, and a
+/// filter made by other rules could hide a match: one whose version differs must not be used.
+#[must_use]
+pub fn version() -> String {
+    let (major, minor, update) = char::UNICODE_VERSION;
+    format!("1-unicode-{major}.{minor}.{update}")
+}
+
+/// Consecutive words to look for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Phrase {
+    /// The folded words, at least one.
+    pub words: Vec<String>,
+    /// Whether the last word is only the beginning of one, as in `fail*`.
+    pub last_is_prefix: bool,
+}
+
+impl Phrase {
+    /// The words of a text; none if it has no letter and no digit. With `prefix` the last word may go on, if the text
+    /// ends within it.
+    #[must_use]
+    pub fn new(text: &str, prefix: bool) -> Option<Self> {
+        let words: Vec<String> = spans(text).map(|(from, to)| text[from..to].chars().map(fold).collect()).collect();
+        let open = text.chars().next_back().is_some_and(char::is_alphanumeric);
+        (!words.is_empty()).then_some(Self { words, last_is_prefix: prefix && open })
+    }
+
+    /// Do the words occur in the text, next to each other and in this order?
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.matcher().matches(text)
+    }
+
+    /// The same question prepared for many texts.
+    #[must_use]
+    pub fn matcher(&self) -> Matcher<'_> {
+        Matcher { phrase: self, anchor: self.words.first().and_then(|word| Anchor::of(word)) }
+    }
+
+    /// What [`hashes`] gives for every text that matches: the hashes of the words that are whole.
+    pub fn required_hashes(&self) -> impl Iterator<Item = u64> + '_ {
+        let whole = self.words.len() - usize::from(self.last_is_prefix && !self.words.is_empty());
+        self.words[..whole].iter().map(|word| word_hash(word))
+    }
+}
+
+impl fmt::Display for Phrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.words.join(" "), if self.last_is_prefix { "*" } else { "" })
+    }
+}
+
+/// The byte of the first word that is worth scanning for, being rare in logs.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    offset: usize,
+    lower: u8,
+    upper: u8,
+}
+
+impl Anchor {
+    /// Folding never makes an ASCII character of another one, so an ASCII word is found by its bytes; other words have
+    /// no anchor.
+    fn of(word: &str) -> Option<Self> {
+        const COMMON_FIRST: &[u8] = b"e0ta1oins2rlcdhp3u45m6879fgbwvykxjqz";
+        let rarity = |byte: u8| COMMON_FIRST.iter().position(|other| *other == byte);
+        let (offset, byte) = word.bytes().enumerate().max_by_key(|(_, byte)| rarity(*byte))?;
+        word.is_ascii().then_some(Self { offset, lower: byte, upper: byte.to_ascii_uppercase() })
+    }
+
+    fn find(self, bytes: &[u8]) -> Option<usize> {
+        if self.lower == self.upper { memchr(self.lower, bytes) } else { memchr2(self.lower, self.upper, bytes) }
+    }
+}
+
+/// A [`Phrase`] made ready to be looked for in many texts.
+#[derive(Clone, Copy, Debug)]
+pub struct Matcher<'a> {
+    phrase: &'a Phrase,
+    anchor: Option<Anchor>,
+}
+
+impl Matcher<'_> {
+    /// See [`Phrase::matches`].
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        let Some(anchor) = self.anchor else {
+            return spans(text).any(|(start, _)| self.occurs_at(text, start));
+        };
+        let bytes = text.as_bytes();
+        let mut from = anchor.offset;
+        while let Some(found) = bytes.get(from..).and_then(|rest| anchor.find(rest)) {
+            if self.begins_at(text, from + found - anchor.offset) {
+                return true;
+            }
+            from += found + 1;
+        }
+        false
+    }
+
+    /// False if no text within these bytes, which may be many texts without gaps, can match.
+    pub(crate) fn may_occur_in(&self, bytes: &[u8]) -> bool {
+        let (Some(anchor), Some(word)) = (self.anchor, self.phrase.words.first()) else { return true };
+        let mut from = anchor.offset;
+        while let Some(found) = bytes.get(from..).and_then(|rest| anchor.find(rest)) {
+            let start = from + found - anchor.offset;
+            if bytes.get(start..start + word.len()).is_some_and(|there| there.eq_ignore_ascii_case(word.as_bytes())) {
+                return true;
+            }
+            from += found + 1;
+        }
+        false
+    }
+
+    fn begins_at(&self, text: &str, start: usize) -> bool {
+        // In this order, since `start` may lie within a character as long as the first word has not been found there.
+        self.occurs_at(text, start) && !text[..start].chars().next_back().is_some_and(char::is_alphanumeric)
+    }
+
+    fn occurs_at(&self, text: &str, start: usize) -> bool {
+        let last = self.phrase.words.len().saturating_sub(1);
+        let mut at = start;
+        for (number, word) in self.phrase.words.iter().enumerate() {
+            if number > 0 {
+                at = skip_separators(text, at);
+            }
+            match word_end(text, at, word) {
+                Some(end) if number == last && self.phrase.last_is_prefix => at = end,
+                Some(end) if !text[end..].starts_with(char::is_alphanumeric) => at = end,
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Where the folded `word` ends in the text if it lies at `at`, whatever follows.
+fn word_end(text: &str, at: usize, word: &str) -> Option<usize> {
+    if word.is_ascii() {
+        let end = at + word.len();
+        let same = text.as_bytes().get(at..end)?.eq_ignore_ascii_case(word.as_bytes());
+        return same.then_some(end);
+    }
+    let mut rest = text.get(at..)?.chars();
+    for wanted in word.chars() {
+        if fold(rest.next()?) != wanted {
+            return None;
+        }
+    }
+    Some(text.len() - rest.as_str().len())
+}
+
+fn skip_separators(text: &str, at: usize) -> usize {
+    text[at..].find(char::is_alphanumeric).map_or(text.len(), |found| at + found)
+}
+
+/// Lower case, character by character. The few characters whose lower case is ASCII or several characters (the Kelvin
+/// sign, İ) stay as they are: ASCII words can then be found by their bytes alone.
+fn fold(c: char) -> char {
+    if c.is_ascii() {
+        return c.to_ascii_lowercase();
+    }
+    let mut lower = c.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(one), None) if !one.is_ascii() => one,
+        _ => c,
+    }
+}
+
+/// The byte ranges of a text's words.
+pub(crate) fn spans(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let from = skip_separators(text, at);
+        at = text[from..].find(|c: char| !c.is_alphanumeric()).map_or(text.len(), |length| from + length);
+        (from < at).then_some((from, at))
+    })
+}
+
+/// Any byte of a character that is not ASCII.
+const OTHER: u8 = 0x80;
+
+/// What becomes of each byte: 0 for ASCII that separates words, the folded byte for ASCII that makes them, [`OTHER`].
+const FOLDED: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            OTHER.. => OTHER,
+            other if other.is_ascii_alphanumeric() => other.to_ascii_lowercase(),
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// Gives `found` the hash of every word of a text, as often as it occurs.
+///
+/// These hashes are stored in segments: [`version`] changes with anything that changes them.
+pub fn hashes(text: &str, mut found: impl FnMut(u64)) {
+    let bytes = text.as_bytes();
+    let class = |at: usize| bytes.get(at).map(|byte| FOLDED[usize::from(*byte)]);
+    let mut at = 0;
+    while let Some(first) = class(at) {
+        if first == 0 {
+            at += 1;
+            continue;
+        }
+        let from = at;
+        while class(at).is_some_and(|class| class & OTHER == 0 && class != 0) {
+            at += 1;
+        }
+        if class(at) == Some(OTHER) {
+            at = from + any_word(&text[from..], &mut found);
+        } else {
+            found(ascii_word(bytes, from, at));
+        }
+    }
+}
+
+/// The hash of the ASCII word between two places, eight bytes at a step.
+#[inline]
+fn ascii_word(bytes: &[u8], from: usize, to: usize) -> u64 {
+    // This bit makes lower case of an ASCII letter, and digits have it already.
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let mut state = WORD_SEED;
+    let mut at = from;
+    while at < to {
+        let chunk = match bytes.get(at..at + 8) {
+            Some(&[a, b, c, d, e, f, g, h]) => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            _ => bytes[at..].iter().rev().fold(0, |chunk, byte| chunk << 8 | u64::from(*byte)),
+        };
+        let beyond = (8 - (to - at).min(8)) as u32 * 8;
+        state = mixed(state, (chunk | LOWER) & (u64::MAX >> beyond));
+        at += 8;
+    }
+    finished(state, (to - from) as u64)
+}
+
+/// Passes one word on, or one character that is part of none, and gives its length.
+fn any_word(text: &str, found: &mut impl FnMut(u64)) -> usize {
+    let mut hasher = Hasher::new(WORD_SEED);
+    let mut rest = text.chars();
+    for c in rest.by_ref() {
+        if !c.is_alphanumeric() {
+            break;
+        }
+        hasher.text(fold(c).encode_utf8(&mut [0; 4]));
+    }
+    if hasher.length > 0 {
+        found(hasher.finish());
+    }
+    text.len() - rest.as_str().len()
+}
+
+/// The hash of a whole value of a column, for equality; it can't be mistaken for the hash of a word.
+#[must_use]
+pub fn value_hash(column: &str, value: &str) -> u64 {
+    let mut hasher = Hasher::new(VALUE_SEED);
+    hasher.text(column);
+    // No UTF-8 text holds this byte, so column and value can't be cut elsewhere.
+    hasher.byte(0xff);
+    hasher.text(value);
+    hasher.finish()
+}
+
+fn word_hash(folded: &str) -> u64 {
+    let mut hasher = Hasher::new(WORD_SEED);
+    hasher.text(folded);
+    hasher.finish()
+}
+
+// Digits of pi; only that they differ matters.
+const WORD_SEED: u64 = 0x243f_6a88_85a3_08d3;
+const VALUE_SEED: u64 = 0x1319_8a2e_0370_7344;
+
+/// A hash that takes bytes one by one in eights: little-endian chunks of eight bytes, the last padded with zeros, each
+/// xored in, multiplied with an odd constant and xor-shifted; at the end the length and MurmurHash3's 64-bit finaliser.
+/// Words of up to eight bytes never collide with each other unless they differ in length. Not meant to resist attack: a
+/// collision costs one needless read.
+struct Hasher {
+    state: u64,
+    chunk: u64,
+    shift: u32,
+    length: u64,
+}
+
+impl Hasher {
+    fn new(seed: u64) -> Self {
+        Self { state: seed, chunk: 0, shift: 0, length: 0 }
+    }
+
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.chunk |= u64::from(byte) << self.shift;
+        self.length += 1;
+        self.shift += 8;
+        if self.shift == 64 {
+            self.take_chunk();
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        for byte in text.bytes() {
+            self.byte(byte);
+        }
+    }
+
+    fn take_chunk(&mut self) {
+        self.state = mixed(self.state, self.chunk);
+        self.chunk = 0;
+        self.shift = 0;
+    }
+
+    fn finish(mut self) -> u64 {
+        if self.shift > 0 {
+            self.take_chunk();
+        }
+        finished(self.state, self.length)
+    }
+}
+
+#[inline]
+fn mixed(state: u64, chunk: u64) -> u64 {
+    let mixed = (state ^ chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 32)
+}
+
+#[inline]
+fn finished(state: u64, length: u64) -> u64 {
+    let mut hash = state ^ length;
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! The coarse traits of a store, so that each backend commits and searches in its own best way.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use sceau_event::{Deriver, Field};
+use sceau_ledger::{Fault, Head, Index, TileHash, TreeSize};
+
+use crate::{
+    batch::Batch,
+    error::{CommitError, StoreError},
+    query::{Page, Query},
+};
+
+/// Everything that becomes durable in one step, or not at all.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The new entries in the order of their indexes; the first follows the expected head.
+    pub batches: Vec<Arc<Batch>>,
+    /// The head after these entries.
+    pub head: Head,
+    /// Hashes of the subtrees that these entries completed, levels from 1 up.
+    pub tiles: Vec<TileHash>,
+    /// Authentication codes of the 256-entry bundles that these entries touched.
+    pub macs: Vec<BundleTag>,
+    /// State that belongs to these entries.
+    pub state: Vec<StateWrite>,
+}
+
+/// The HMAC of one bundle of up to 256 entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundleTag {
+    /// The bundle's number: its first index divided by 256.
+    pub bundle: u64,
+    /// How many entries the tag covers, 1 to 256.
+    pub count: u16,
+    /// HMAC-SHA-256, see `sceau_ledger::BundleMac`.
+    pub tag: [u8; 32],
+}
+
+/// What must hold of a document for a write to it to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Whatever is there is replaced.
+    Any,
+    /// Nothing is there (or it has expired).
+    Absent,
+    /// The document is at this version.
+    Version(u64),
+}
+
+/// One write to a small document: compare, then set or remove.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateWrite {
+    /// Which kind of document, e.g. `tokens`.
+    pub collection: String,
+    /// The document's name within its collection.
+    pub key: String,
+    /// The new value; `None` removes the document.
+    pub value: Option<serde_json::Value>,
+    /// What must hold for the write to happen.
+    pub expect: Expect,
+    /// When the document stops to exist, in microseconds since the epoch; `None`: never.
+    pub expires: Option<i64>,
+}
+
+/// A document of the state with its version, for compare-and-set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// The document's name within its collection.
+    pub key: String,
+    /// The value last written.
+    pub value: serde_json::Value,
+    /// Counts the writes to this document, from 1.
+    pub version: u64,
+}
+
+/// Consecutive entries as stored.
+#[derive(Clone, Debug)]
+pub struct EntryRows {
+    /// The index of the first entry.
+    pub first: Index,
+    /// The entries' exact bytes, in order.
+    pub entries: Vec<Vec<u8>>,
+}
+
+/// A stored seal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealText {
+    /// The epoch that this seal closed.
+    pub epoch: u64,
+    /// The seal's text as `sceau_ledger::Seal` writes it.
+    pub text: String,
+}
+
+/// A stretch of the log as it lies in the store, for the auditor: nothing in it has been checked or repaired.
+#[derive(Debug, Default)]
+pub struct AuditChunk {
+    /// The index of the first row.
+    pub first: u64,
+    /// One row an index, gapless; `None`: missing or unreadable (a fault of the chunk says which).
+    pub entries: Vec<Option<Vec<u8>>>,
+    /// The stored first four bytes of each leaf.
+    pub prefixes: Vec<Option<[u8; 4]>>,
+    /// The stored records (schema `schema::records()`), one row an entry, and the version of the deriver that made
+    /// them. `None` where the backend stores no columns for this stretch.
+    pub records: Option<(RecordBatch, String)>,
+    /// What the store itself found wrong here.
+    pub faults: Vec<Fault>,
+}
+
+/// The sealed log: the ground truth.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// The committed head.
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// Makes a batch durable if the head is still `expected`; on success it is durable and can be searched.
+    ///
+    /// # Errors
+    /// [`CommitError`] says whether the store is unchanged (`HeadMoved`, `StateConflict`, `Full`) or unknown (`Failed`).
+    async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError>;
+
+    /// Up to `limit` consecutive entries from `first`; fewer at the log's end.
+    async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError>;
+
+    /// The first `width` hashes of tile `n` of `level`; level 0 holds leaf hashes.
+    async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Vec<[u8; 32]>, StoreError>;
+
+    /// Keeps a signed checkpoint. Keeping the same note twice is no error; another note of the same size is.
+    async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError>;
+
+    /// The checkpoint of the greatest size.
+    async fn latest_checkpoint(&self) -> Result<Option<String>, StoreError>;
+
+    /// Up to `limit` checkpoints of size ≥ `from`, by size.
+    async fn checkpoints(&self, from: TreeSize, limit: usize) -> Result<Vec<(TreeSize, String)>, StoreError>;
+
+    /// Keeps a seal durably; a second seal of the same epoch is an error.
+    async fn put_seal(&self, seal: SealText) -> Result<(), StoreError>;
+
+    /// All seals by epoch.
+    async fn seals(&self) -> Result<Vec<SealText>, StoreError>;
+
+    /// A stretch of the log as it lies in the store, from `first`, of the size that suits the store (at most 65,536
+    /// rows); empty at the end. Faults are reported in the chunk, never as an error, where the rest can still be read.
+    async fn audit(&self, first: Index) -> Result<AuditChunk, StoreError>;
+
+    /// The stored subtree hashes with `level` ≥ 1 and `position` ≥ `from`, by position, at most `limit`.
+    async fn audit_tiles(&self, level: u8, from: u64, limit: usize) -> Result<Vec<TileHash>, StoreError>;
+
+    /// The stored bundle tags from bundle `from`, at most `limit`.
+    async fn audit_macs(&self, from: u64, limit: usize) -> Result<Vec<BundleTag>, StoreError>;
+
+    /// Facts fixed at `init` (`origin`, `verifier_key`, `first_epoch_key`, `writer`).
+    async fn fact(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Fixes a fact; fixing it to another value later is an error.
+    async fn fix_fact(&self, name: &str, value: &str) -> Result<(), StoreError>;
+}
+
+/// An entry that a query found.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// The entry's index.
+    pub index: Index,
+    /// The record's time, microseconds since the epoch.
+    pub time: i64,
+    /// The entry's exact bytes.
+    pub entry: Vec<u8>,
+}
+
+/// One page of hits.
+#[derive(Clone, Debug, Default)]
+pub struct Hits {
+    /// In the order that was asked for.
+    pub hits: Vec<Hit>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<crate::query::Cursor>,
+}
+
+/// How many entries match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Entries.
+    pub entries: u64,
+    /// Occurrences: an entry that says `message repeated 5 times` counts five.
+    pub occurrences: u64,
+}
+
+/// One bar of a histogram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistogramRow {
+    /// Start of the interval, microseconds since the epoch; a multiple of the interval.
+    pub start: i64,
+    /// The value of the field that the histogram is split by; `None` where there is none.
+    pub by: Option<String>,
+    /// What falls into it.
+    pub counts: Counts,
+}
+
+/// A histogram; intervals without entries are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// By start, then by value.
+    pub rows: Vec<HistogramRow>,
+}
+
+/// One of the most frequent values of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopRow {
+    /// The value as text.
+    pub value: String,
+    /// How often it occurs.
+    pub counts: Counts,
+}
+
+/// The most frequent values of a field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopTable {
+    /// By occurrences downwards, ties by value.
+    pub rows: Vec<TopRow>,
+    /// How many different values there are in all.
+    pub distinct: u64,
+}
+
+/// Questions over the records. Each call has a time limit; dropping its future cancels it.
+#[async_trait]
+pub trait Search: Send + Sync {
+    /// One page of entries by event time, ties by index.
+    async fn search(&self, query: &Query, page: &Page, limit: Duration) -> Result<Hits, StoreError>;
+
+    /// Entries per interval of `interval` microseconds, optionally split by a field.
+    async fn histogram(
+        &self,
+        query: &Query,
+        interval: i64,
+        by: Option<&Field>,
+        limit: Duration,
+    ) -> Result<Histogram, StoreError>;
+
+    /// The `rows` most frequent values of `field`.
+    async fn top(&self, query: &Query, field: &Field, rows: usize, limit: Duration) -> Result<TopTable, StoreError>;
+
+    /// How many entries match.
+    async fn count(&self, query: &Query, limit: Duration) -> Result<Counts, StoreError>;
+}
+
+/// Small JSON documents with compare-and-set.
+#[async_trait]
+pub trait State: Send + Sync {
+    /// A document, unless it is absent or has expired at `now` (microseconds since the epoch).
+    async fn get(&self, collection: &str, key: &str, now: i64) -> Result<Option<Document>, StoreError>;
+
+    /// Up to `limit` documents of a collection with keys after `after`, by key.
+    async fn list(&self, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError>;
+
+    /// Writes outside a commit, all or none.
+    async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError>;
+
+    /// Forgets what has expired at `now`; returns how many.
+    async fn purge(&self, now: i64) -> Result<u64, StoreError>;
+}
+
+/// A whole store.
+#[async_trait]
+pub trait Store: Ledger + Search + State {
+    /// Derives every stored record again with `deriver`; `progress` is told (entries done, entries in all).
+    async fn rebuild(
+        &self,
+        deriver: Arc<Deriver>,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<u64, StoreError>;
+
+    /// What an operator wants to see of it: (name, value) pairs for `/metrics`, e.g. `segments`, `tail_entries`.
+    async fn gauges(&self) -> Result<Vec<(&'static str, f64)>, StoreError>;
+
+    /// Finishes background work (a segment being written) and releases the store.
+    async fn close(&self) -> Result<(), StoreError>;
+}
