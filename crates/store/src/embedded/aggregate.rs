@@ -149,7 +149,7 @@ impl Shape {
         Ok((Some(places), values))
     }
 
-    /// One row for each value that a record has under `name`.
+    /// One row for each different value that a record has under `name`.
     fn explode(&self, rows: &RecordBatch, name: &str) -> Result<(UInt64Array, ArrayRef), StoreError> {
         let damaged = || StoreError::Damaged("the column fields is no list of pairs".into());
         let list = write::column(rows, schema::FIELDS)?.as_list_opt::<i32>().ok_or_else(damaged)?;
@@ -161,7 +161,8 @@ impl Shape {
         for (row, span) in list.value_offsets().windows(2).enumerate() {
             let before = places.len();
             for pair in span[0].unsigned_abs() as usize..span[1].unsigned_abs() as usize {
-                if keys.value(pair) == name {
+                // A record has few values of one name, so looking through them is the quickest set.
+                if keys.value(pair) == name && !found[before..].contains(&Some(values.value(pair))) {
                     places.push(row as u64);
                     found.push(Some(values.value(pair)));
                 }

@@ -130,7 +130,8 @@ fn check_derived(segment: &Segment, group: usize, start: u64, rows: &RecordBatch
     let facts = &segment.groups[group];
     let words_hold = match (write::hashes(rows), segment.words(group)) {
         (Ok(hashes), Some(words)) => hashes.iter().all(|hash| words.contains(*hash)),
-        _ => false,
+        // Filters by other rules are not used, so they hide nothing.
+        _ => !segment.words_hold(),
     };
     if !words_hold {
         let detail = format!("the word filter of {} hides words from searches; run `sceau rebuild`", segment.row.file);
@@ -262,7 +263,7 @@ fn align(
         .collect();
     let mut places = vec![None; count];
     let mut line = 0;
-    for place in 0..count {
+    for (place, found) in places.iter_mut().enumerate() {
         let wanted = stored.get(place);
         let later = |hash: &[u8; 4]| stored.iter().skip(place + 1).any(|stored| stored == hash);
         while line < lines.len()
@@ -275,7 +276,7 @@ fn align(
             line += 1;
         }
         if line < lines.len() && (Some(&hashes[line]) == wanted || !later(&hashes[line])) {
-            places[place] = Some(line);
+            *found = Some(line);
             line += 1;
         } else {
             let detail = "the entry was taken out of its batch";

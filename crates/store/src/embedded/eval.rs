@@ -166,9 +166,7 @@ fn integers_among(open: &BooleanBuffer, numbers: &Int64Array, test: &Test) -> Re
     let values = numbers.values();
     match test {
         Integers::Exists => Ok(open),
-        Integers::Equals(wanted) if !sparse(&open) => {
-            kernel(&open, cmp::eq, numbers, &Int64Array::new_scalar(wanted))
-        }
+        Integers::Equals(wanted) if !sparse(&open) => kernel(&open, cmp::eq, numbers, &Int64Array::new_scalar(wanted)),
         Integers::Between(low, high) if !sparse(&open) => {
             let above = kernel(&open, cmp::gt_eq, numbers, &Int64Array::new_scalar(low))?;
             kernel(&above, cmp::lt_eq, numbers, &Int64Array::new_scalar(high))

@@ -22,11 +22,16 @@ impl Inner {
             return Err(CommitError::Full);
         }
         let first = expected.size.0;
-        let rows = tail::rows(first, &commit.batches)?;
-        if first + rows.num_rows() as u64 != commit.head.size.0 {
+        let count: usize = commit.batches.iter().map(|batch| batch.len()).sum();
+        if first + count as u64 != commit.head.size.0 {
             return Err(StoreError::Internal("a commit's head does not fit its entries".into()).into());
         }
-        let row = if rows.num_rows() > 0 { Some(tail::encode(first, &rows)?) } else { None };
+        let added = if count > 0 {
+            let rows = tail::rows(first, &commit.batches)?;
+            Some((tail::encode(first, &rows)?, rows))
+        } else {
+            None
+        };
         let mut shown = Ok(());
         self.db.write(
             |transaction| {
@@ -37,7 +42,7 @@ impl Inner {
                 for write in &commit.state {
                     db::put_state(transaction, write, now_micros())?;
                 }
-                if let Some(row) = &row {
+                if let Some((row, _)) = &added {
                     db::insert_tail(transaction, row)?;
                 }
                 db::insert_tiles(transaction, &commit.tiles)?;
@@ -46,7 +51,7 @@ impl Inner {
                 Ok(())
             },
             |()| {
-                if rows.num_rows() > 0 {
+                if let Some((_, rows)) = &added {
                     shown = self.replace(|snapshot| tail::push(&mut snapshot.tail, first, rows.clone()));
                 }
             },

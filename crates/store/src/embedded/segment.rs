@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use xorf::{BinaryFuse8Ref, DmaSerializable, Filter as _, FilterRef as _};
 
 use super::db::SegmentRow;
-use crate::{error::StoreError, schema};
+use crate::{error::StoreError, query::words, schema};
 
 /// The directory of segments within the data directory.
 pub const DIRECTORY: &str = "segments";
@@ -43,6 +43,8 @@ pub const KEY_FORMAT: &str = "sceau.format";
 pub const KEY_DERIVER: &str = "sceau.deriver";
 /// Parquet key: the first entry's index.
 pub const KEY_FIRST: &str = "sceau.first";
+/// Parquet key: the rules of the word filters, `query::words::version`.
+pub const KEY_WORDS: &str = "sceau.words";
 /// Parquet key: a JSON array of [`Group`], one a row group.
 pub const KEY_GROUPS: &str = "sceau.groups";
 
@@ -75,6 +77,7 @@ pub struct Segment {
     path: PathBuf,
     file: Pread,
     metadata: ArrowReaderMetadata,
+    words_hold: bool,
     retired: AtomicBool,
 }
 
@@ -164,7 +167,8 @@ impl Segment {
             return Err(wrong("has another number of rows than it should"));
         }
         let deriver = key(KEY_DERIVER).unwrap_or_default();
-        Ok(Self { row, deriver, groups, path, file, metadata, retired: AtomicBool::new(false) })
+        let words_hold = key(KEY_WORDS) == Some(words::version());
+        Ok(Self { row, deriver, groups, path, file, metadata, words_hold, retired: AtomicBool::new(false) })
     }
 
     /// The index behind the last entry.
@@ -180,6 +184,11 @@ impl Segment {
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         self.file.length
+    }
+
+    /// Whether the word filters follow our rules. If not they are not used; a rebuild makes new ones.
+    pub fn words_hold(&self) -> bool {
+        self.words_hold
     }
 
     /// The file goes when the last reader has let go of this.
@@ -232,9 +241,12 @@ impl Segment {
         Ok(self.read(group, &[schema::ENTRY], None, Some(selection))?.collect::<Result<_, _>>()?)
     }
 
-    /// A test of the row group's word filter, which has no false negatives; `None` if it can't be read, so that
-    /// everything may match.
+    /// A test of the row group's word filter, which has no false negatives; `None` if it can't be read or was made by
+    /// other rules than ours, so that everything may match.
     pub fn words(&self, group: usize) -> Option<WordFilter> {
+        if !self.words_hold {
+            return None;
+        }
         let (offset, length) = self.groups[group].words;
         let bytes = self.file.get_bytes(offset, usize::try_from(length).ok()?).ok()?;
         Some(WordFilter { bytes })

@@ -18,7 +18,7 @@ use parquet::{
 };
 use sceau_event::{Keyword, Number};
 
-use super::segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, WordFilter};
+use super::segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, KEY_WORDS, WordFilter};
 use crate::{error::StoreError, query::words, schema};
 
 /// The columns with a Bloom filter, and whose values are in the word filter as wholes.
@@ -64,6 +64,7 @@ pub fn write_segment(
     writer.append_key_value_metadata(key(KEY_FORMAT, FORMAT.to_string()));
     writer.append_key_value_metadata(key(KEY_DERIVER, deriver.to_owned()));
     writer.append_key_value_metadata(key(KEY_FIRST, first.to_string()));
+    writer.append_key_value_metadata(key(KEY_WORDS, words::version()));
     let groups = serde_json::to_string(&groups).map_err(|error| StoreError::Internal(error.to_string()))?;
     writer.append_key_value_metadata(key(KEY_GROUPS, groups));
     let output = writer.into_inner()?;

@@ -54,7 +54,9 @@ impl Filter {
             Filter::Not(filter) => filter.asks_for_internal(!positive),
             Filter::Is(Field::Source, test) if positive => match test {
                 Test::Equals(source) => source.starts_with(INTERNAL),
-                Test::Wildcard(pieces) => pieces.first().is_some_and(|first| first.starts_with(INTERNAL.trim_end_matches('.'))),
+                Test::Wildcard(pieces) => {
+                    pieces.first().is_some_and(|first| first.starts_with(INTERNAL.trim_end_matches('.')))
+                }
                 _ => false,
             },
             Filter::Is(..) | Filter::All | Filter::Text(_) => false,

@@ -5,6 +5,7 @@
 //! are too narrow for addresses, times and paths, it carries no positions, and it takes `a AND b c AND d` for an OR.
 //! The tree it gives is then turned into a [`Filter`], with the values normalised by what their field holds.
 
+mod canonical;
 mod condition;
 mod lexer;
 mod scan;
@@ -14,7 +15,7 @@ use sceau_event::Micros;
 use tantivy_query_grammar::{parse_query, parse_query_lenient};
 
 use super::Filter;
-use lexer::Canonical;
+use canonical::Canonical;
 
 /// The longest text of a query in bytes.
 pub const MAX_TEXT: usize = 8 * 1024;

@@ -3,13 +3,11 @@
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use datafusion::arrow::{
-    array::{
-        ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder, StructBuilder, TimestampMicrosecondArray,
-    },
+    array::{ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder, StructBuilder, TimestampMicrosecondArray},
     compute::concat_batches,
 };
-use proptest::prelude::*;
 use oracle::accepts;
+use proptest::prelude::*;
 use sceau_event::{Micros, Number, Record};
 
 use super::*;
@@ -26,7 +24,9 @@ type Row = Record<'static>;
 
 fn batch(rows: &[Row]) -> RecordBatch {
     let times = |of: fn(&Row) -> Micros| -> ArrayRef {
-        Arc::new(TimestampMicrosecondArray::from(rows.iter().map(|row| of(row).0).collect::<Vec<_>>()).with_timezone("UTC"))
+        Arc::new(
+            TimestampMicrosecondArray::from(rows.iter().map(|row| of(row).0).collect::<Vec<_>>()).with_timezone("UTC"),
+        )
     };
     let source: StringArray = rows.iter().map(|row| Some(row.source.as_ref())).collect();
     let mut arrays = vec![times(|row| row.time), times(|row| row.received), Arc::new(source)];
@@ -85,11 +85,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 
 fn bounds() -> impl Strategy<Value = Bound> {
     let text = prop_oneof![values(), (-20..20_i64).prop_map(|n| n.to_string()), Just("2.5".to_owned())];
-    prop_oneof![
-        Just(Bound::Unbounded),
-        text.clone().prop_map(Bound::Inclusive),
-        text.prop_map(Bound::Exclusive),
-    ]
+    prop_oneof![Just(Bound::Unbounded), text.clone().prop_map(Bound::Inclusive), text.prop_map(Bound::Exclusive),]
 }
 
 fn phrases() -> impl Strategy<Value = Phrase> {
@@ -189,10 +185,7 @@ fn few_open_rows_are_looked_at_one_by_one() {
 
 #[test]
 fn bounds_at_the_edge_of_numbers() {
-    let rows: Vec<Row> = [i64::MIN, -1, 0, 1, 9_007_199_254_740_993, i64::MAX]
-        .into_iter()
-        .map(at_time)
-        .collect();
+    let rows: Vec<Row> = [i64::MIN, -1, 0, 1, 9_007_199_254_740_993, i64::MAX].into_iter().map(at_time).collect();
     let batch = batch(&rows);
     let count = |low: Bound, high: Bound| {
         let filter = Filter::Is(Field::Time, Test::Range { low, high });

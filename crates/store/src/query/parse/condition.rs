@@ -4,7 +4,7 @@ use sceau_event::{Field, Keyword, Micros, Number, canonical_ip, field, outcome, 
 
 use super::{
     MAX_WORDS, Mistake,
-    lexer::{Name, Value},
+    canonical::{Name, Value},
 };
 use crate::query::{Bound, Filter, Network, Test, number::Num, words::Phrase};
 
@@ -30,7 +30,7 @@ impl Condition<'_> {
         let Some(name) = self.name else { return Filter::All };
         match field(&name.text) {
             _ if name.text == "status" => any_status(|_| Test::Exists),
-            field @ Field::Keyword(Keyword::SourceIp) => either(field, name, Test::Exists),
+            Field::Keyword(Keyword::SourceIp) => address_or_name(Test::Exists),
             field => Filter::Is(field, Test::Exists),
         }
     }
@@ -76,7 +76,9 @@ impl Condition<'_> {
         };
         let (low, high) = match &field {
             Field::Time | Field::Received => (self.time_bound(low, false)?, self.time_bound(high, true)?),
-            Field::Number(_) => (bound(low, |value| whole_number(name, value))?, bound(high, |v| whole_number(name, v))?),
+            Field::Number(_) => {
+                (bound(low, |value| whole_number(name, value))?, bound(high, |v| whole_number(name, v))?)
+            }
             _ => (bound(low, plain_bound)?, bound(high, plain_bound)?),
         };
         Ok(Filter::Is(field, Test::Range { low, high }))
@@ -86,7 +88,10 @@ impl Condition<'_> {
     fn moment(&self, field: Field, value: &Value) -> Result<Filter, Mistake> {
         let time = self.time(value)?;
         let test = if is_date(value) {
-            Test::Range { low: Bound::Inclusive(digits(time)), high: Bound::Exclusive(digits(time.saturating_add(DAY))) }
+            Test::Range {
+                low: Bound::Inclusive(digits(time)),
+                high: Bound::Exclusive(digits(time.saturating_add(DAY))),
+            }
         } else {
             Test::Equals(digits(time))
         };
@@ -135,7 +140,8 @@ fn free_text(value: &Value) -> Result<Filter, Mistake> {
         [text] => words(text, false, value.at).map(Filter::Text),
         [text, end] if end.is_empty() => words(text, true, value.at).map(Filter::Text),
         _ => {
-            let message = "in a text `*` can only stand at the end of a word; elsewhere it needs a field, as in user:*min";
+            let message =
+                "in a text `*` can only stand at the end of a word; elsewhere it needs a field, as in user:*min";
             Err(Mistake::new(value.at, message))
         }
     }
@@ -157,9 +163,10 @@ fn text_test(value: &Value) -> Test {
     }
 }
 
-/// A field that holds what its column can't hold: such a value stays under the name that the event gave it.
-fn either(field: Field, name: &Name, test: Test) -> Filter {
-    Filter::any(vec![Filter::Is(field, test.clone()), Filter::Is(Field::Other(name.text.clone()), test)])
+/// Records keep what is no address, such as a host's name, beside the column for addresses.
+fn address_or_name(test: Test) -> Filter {
+    let name = Field::Other("source.address".to_owned());
+    Filter::any(vec![Filter::Is(Field::Keyword(Keyword::SourceIp), test.clone()), Filter::Is(name, test)])
 }
 
 fn other(field: Field, value: &Value) -> Filter {
@@ -173,10 +180,15 @@ fn other(field: Field, value: &Value) -> Filter {
 
 fn outcome_word(name: &Name, value: &Value) -> Filter {
     let outcome_field = Field::Keyword(Keyword::EventOutcome);
-    let Some(word) = value.plain() else { return either(outcome_field, name, text_test(value)) };
-    match outcome(word) {
-        Some(outcome) => Filter::Is(outcome_field, Test::Equals(outcome.to_owned())),
-        None => Filter::Is(Field::Other(name.text.clone()), Test::Equals(word.to_owned())),
+    // A value that is no outcome stays under the name that the event gave it.
+    let other = Field::Other(name.text.clone());
+    match value.plain().map(|word| (word, outcome(word))) {
+        None => {
+            let test = text_test(value);
+            Filter::any(vec![Filter::Is(outcome_field, test.clone()), Filter::Is(other, test)])
+        }
+        Some((_, Some(outcome))) => Filter::Is(outcome_field, Test::Equals(outcome.to_owned())),
+        Some((word, None)) => Filter::Is(other, Test::Equals(word.to_owned())),
     }
 }
 
@@ -198,7 +210,8 @@ fn status(value: &Value) -> Result<Filter, Mistake> {
         if let Some(first) = hundreds.filter(|first| *first > 0) {
             let unit = if first < 10 { 100 } else { 10 };
             let (low, high) = (first * unit, (first + 1) * unit);
-            let range = Test::Range { low: Bound::Inclusive(low.to_string()), high: Bound::Exclusive(high.to_string()) };
+            let range =
+                Test::Range { low: Bound::Inclusive(low.to_string()), high: Bound::Exclusive(high.to_string()) };
             return Ok(Filter::Is(code, range));
         }
         let test = text_test(value);
@@ -214,7 +227,7 @@ fn status(value: &Value) -> Result<Filter, Mistake> {
 
 fn address(name: &Name, value: &Value) -> Result<Filter, Mistake> {
     let field = Field::Keyword(Keyword::SourceIp);
-    let Some(text) = value.plain() else { return Ok(either(field, name, text_test(value))) };
+    let Some(text) = value.plain() else { return Ok(address_or_name(text_test(value))) };
     if let Some(canonical) = canonical_ip(text) {
         let bare = text.trim_start_matches('[').trim_end_matches(']').split('%').next().unwrap_or(text);
         if bare.parse::<std::net::IpAddr>().is_err() {
@@ -227,17 +240,20 @@ fn address(name: &Name, value: &Value) -> Result<Filter, Mistake> {
         return Ok(Filter::Is(field, Test::Cidr(network)));
     }
     if text.split_once('/').is_some_and(|(address, _)| canonical_ip(address).is_some()) {
-        return Err(Mistake::new(value.at, format!("{text} is not a network; one is written 10.0.0.0/8 or 2001:db8::/32")));
+        return Err(Mistake::new(
+            value.at,
+            format!("{text} is not a network; one is written 10.0.0.0/8 or 2001:db8::/32"),
+        ));
     }
-    Ok(Filter::Is(Field::Other(name.text.clone()), Test::Equals(text.to_owned())))
+    Ok(Filter::Is(Field::Other("source.address".to_owned()), Test::Equals(text.to_owned())))
 }
 
 /// A number in one spelling, so that it compares alike everywhere.
 fn whole_number(name: &Name, value: &Value) -> Result<String, Mistake> {
     let number = value.plain().and_then(Num::parse);
-    number.map(|number| number.to_string()).ok_or_else(|| {
-        Mistake::new(value.at, format!("{} holds numbers, and this is none", name.text))
-    })
+    number
+        .map(|number| number.to_string())
+        .ok_or_else(|| Mistake::new(value.at, format!("{} holds numbers, and this is none", name.text)))
 }
 
 fn plain_bound(value: &Value) -> Result<String, Mistake> {

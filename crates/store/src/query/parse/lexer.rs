@@ -2,67 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::{MAX_CONDITIONS, MAX_DEPTH, Mistake};
+use super::{
+    MAX_CONDITIONS, MAX_DEPTH, Mistake,
+    canonical::{Canonical, Name, Value},
+    scan,
+};
 use crate::query::Network;
-
-/// The name of a field as written, without escapes.
-#[derive(Debug)]
-pub(super) struct Name {
-    pub at: usize,
-    pub text: String,
-}
-
-/// A value as written, without escapes and quotes.
-#[derive(Debug)]
-pub(super) struct Value {
-    pub at: usize,
-    /// The text between unquoted, unescaped `*`; always at least one piece.
-    pub pieces: Vec<String>,
-    pub quoted: bool,
-}
-
-impl Value {
-    /// The whole value, if it has no wildcard.
-    pub fn plain(&self) -> Option<&str> {
-        match self.pieces.as_slice() {
-            [one] => Some(one),
-            _ => None,
-        }
-    }
-
-    /// Is it nothing but `*`?
-    pub fn is_star(&self) -> bool {
-        !self.quoted && self.pieces.len() > 1 && self.pieces.iter().all(String::is_empty)
-    }
-}
-
-/// The canonical text: names are `f0`, `f1`…, values `0`, `1`…, every operator is written out.
-#[derive(Debug, Default)]
-pub(super) struct Canonical {
-    pub text: String,
-    pub names: Vec<Name>,
-    pub values: Vec<Value>,
-    /// Pairs of a byte of the canonical text and the byte of the user's text that it stands for.
-    marks: Vec<(usize, usize)>,
-}
-
-impl Canonical {
-    /// The byte of the user's text that a byte of the canonical text stands for.
-    pub fn source(&self, at: usize) -> usize {
-        let behind = self.marks.partition_point(|(canonical, _)| *canonical <= at);
-        self.marks[..behind].last().map_or(0, |(_, source)| *source)
-    }
-
-    fn write(&mut self, at: usize, text: &str) {
-        self.marks.push((self.text.len(), at));
-        self.text.push_str(text);
-    }
-
-    fn value(&mut self, value: Value) {
-        self.write(value.at, &self.values.len().to_string());
-        self.values.push(value);
-    }
-}
 
 /// What came last within a pair of parentheses.
 #[derive(Clone, Copy)]
@@ -399,9 +344,10 @@ impl<'a> Lexer<'a> {
         match self.rest().chars().next() {
             Some('^') => Err(Mistake::new(self.at, "hits are not ranked, so `^` has no meaning here")),
             Some('~') => Err(Mistake::new(self.at, "inexact matches (`~`) are not supported")),
-            Some(c) if !c.is_whitespace() && c != ')' => {
-                Err(Mistake::new(self.at, format!("a space is missing before `{c}`; quote the whole value if it has none")))
-            }
+            Some(c) if !c.is_whitespace() && c != ')' => Err(Mistake::new(
+                self.at,
+                format!("a space is missing before `{c}`; quote the whole value if it has none"),
+            )),
             _ => Ok(()),
         }
     }
@@ -409,8 +355,8 @@ impl<'a> Lexer<'a> {
     /// A quoted or bare value; a bare one also ends before a character of `stops`.
     fn single(&mut self, stops: &str) -> Result<Value, Mistake> {
         let value = match self.rest().chars().next() {
-            Some(quote @ ('"' | '\'')) => super::scan::quoted(self.text, self.at, quote),
-            _ => super::scan::bare(self.text, self.at, stops),
+            Some(quote @ ('"' | '\'')) => scan::quoted(self.text, self.at, quote),
+            _ => scan::bare(self.text, self.at, stops),
         };
         let (value, end) = value?;
         self.at = end;

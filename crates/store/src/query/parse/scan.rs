@@ -1,6 +1,6 @@
 //! Single values: quotes, escapes, wildcards.
 
-use super::{Mistake, lexer::Value};
+use super::{Mistake, canonical::Value};
 
 /// Reads a value in quotes that begins at `begin`; gives it and where it ends. A `*` right behind the quotes leaves the
 /// end open.
@@ -71,7 +71,8 @@ fn check_marks(written: &str, begin: usize) -> Result<(), Mistake> {
         && !factor.is_empty()
         && number(factor)
     {
-        let message = format!("hits are not ranked, so `^{factor}` has no meaning; quote the value if it is part of it");
+        let message =
+            format!("hits are not ranked, so `^{factor}` has no meaning; quote the value if it is part of it");
         return Err(Mistake::new(begin + before.len(), message));
     }
     if let Some((before, distance)) = written.rsplit_once('~')

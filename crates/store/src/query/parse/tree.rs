@@ -5,8 +5,8 @@ use tantivy_query_grammar::{Occur, UserInputAst, UserInputBound, UserInputLeaf};
 
 use super::{
     Mistake,
+    canonical::{Canonical, Name, Value},
     condition::{Condition, End},
-    lexer::{Canonical, Name, Value},
 };
 use crate::query::Filter;
 
