@@ -35,7 +35,8 @@ pub fn pair_members() -> Fields {
 
 /// The item of [`FIELDS`]' list.
 pub fn pair_item() -> Arc<Column> {
-    Arc::new(Column::new("item", DataType::Struct(pair_members()), false))
+    // The name that the Parquet specification gives to the items of a list, so that other tools agree.
+    Arc::new(Column::new("element", DataType::Struct(pair_members()), false))
 }
 
 /// The columns of a record, without index, leaf and entry: `@timestamp`, `received`, `source`, every keyword, every

@@ -1,8 +1,10 @@
 //! The log as it lies on disk, for the auditor: read straight from SQLite and the files, past everything in memory,
 //! and as much of it as can still be read.
 
-use datafusion::arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch};
-use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::{
+    array::{Array, AsArray, BooleanArray, FixedSizeBinaryArray, RecordBatch},
+    compute::{cast, concat_batches, filter_record_batch},
+};
 use parquet::arrow::arrow_reader::RowSelection;
 use sceau_ledger::{Fault, FaultKind, leaf_hash};
 
@@ -11,6 +13,8 @@ use crate::{error::StoreError, schema, traits::AuditChunk};
 
 /// Rows of one chunk of the tail.
 const CHUNK: usize = 65_536;
+/// Rows of one chunk of a segment whose rows don't add up; nobody's numbers may make us allocate more.
+const MAX_LOOSE: usize = 1 << 20;
 /// Rows that are given up together where a file can't be read.
 const SLICE: usize = 256;
 
@@ -22,8 +26,9 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
     loop {
         let covering = catalogue.iter().find(|row| row.first <= first && first < end_of(row.first, row.count));
         if let Some(row) = covering {
-            match Segment::open(&inner.dir, row.clone()) {
-                Ok(segment) => return Ok(with(faults, segment_chunk(&segment, first))),
+            match Segment::inspect(&inner.dir, row.clone()) {
+                Ok(segment) if segment.intact() => return Ok(with(faults, segment_chunk(&segment, first))),
+                Ok(segment) => return Ok(with(faults, loose_chunk(&segment, first))),
                 Err(error) => {
                     let end = end_of(row.first, row.count);
                     let detail = format!("the segment {} can't be used: {error}", row.file);
@@ -63,21 +68,58 @@ fn segment_chunk(segment: &Segment, first: u64) -> AuditChunk {
         group += 1;
     }
     let count = usize_of(segment.groups[group].rows);
-    let all: Vec<&str> = schema::rows().fields().iter().map(|field| leak_free_name(field.name())).collect();
-    let whole = segment.rows(group, &all).and_then(|rows| Ok(concat_batches(&schema::rows(), &rows)?));
-    match whole {
-        Ok(rows) if rows.num_rows() == count => placed(segment, group, start, &rows),
-        Ok(rows) => {
-            let mut chunk = placed(segment, group, start, &rows);
-            chunk.records = None;
+    match whole(segment, group) {
+        Ok(rows) if rows.num_rows() == count => {
+            let mut chunk = placed(segment, group, start, count, &rows);
+            if chunk.faults.is_empty() {
+                check_derived(segment, group, start, &rows, &mut chunk);
+                chunk.records = records_of(&rows).ok().map(|records| (records, segment.deriver.clone()));
+            }
             chunk
         }
+        Ok(rows) => placed(segment, group, start, count, &rows),
         Err(error) => salvaged(segment, group, start, count, &error),
     }
 }
 
+/// A row group with all columns, in the types that they should have: a file that another tool wrote again may spell
+/// the same type otherwise, and its values must still be compared.
+fn whole(segment: &Segment, group: usize) -> Result<RecordBatch, StoreError> {
+    let all: Vec<&str> = schema::rows().fields().iter().map(|field| static_name(field.name())).collect();
+    let batches = segment.rows(group, &all)?;
+    let conformed = batches.iter().map(|rows| {
+        let columns = schema::rows()
+            .fields()
+            .iter()
+            .map(|field| Ok(cast(write::column(rows, field.name())?, field.data_type())?))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        Ok(RecordBatch::try_new(schema::rows(), columns)?)
+    });
+    let conformed = conformed.collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(concat_batches(&schema::rows(), &conformed)?)
+}
+
+/// What a segment holds from `first` on that was given or robbed of rows: as far as one row group goes, by the index
+/// that each row says it has.
+fn loose_chunk(segment: &Segment, first: u64) -> AuditChunk {
+    let end = segment.end();
+    let detail = format!("{} has another number of rows than it should; its columns were not compared", segment.row.file);
+    let told = Fault::range(FaultKind::Segment, segment.row.first, end - 1, detail);
+    for group in 0..segment.counted_groups() {
+        let Ok(rows) = whole(segment, group) else { continue };
+        let Ok(indexes) = super::scan::indexes(&rows) else { continue };
+        let Some(last) = indexes.iter().copied().filter(|index| (first..end).contains(index)).max() else { continue };
+        let kept: BooleanArray = indexes.iter().map(|index| Some(*index >= first)).collect();
+        let Ok(rows) = filter_record_batch(&rows, &kept) else { continue };
+        let count = usize_of(last + 1 - first).min(MAX_LOOSE);
+        return with(vec![told], placed(segment, group, first, count, &rows));
+    }
+    let count = usize_of(end - first).min(MAX_LOOSE);
+    AuditChunk { first, entries: vec![None; count], prefixes: vec![None; count], records: None, faults: vec![told] }
+}
+
 /// The static name of a column, as projections want it.
-fn leak_free_name(name: &str) -> &'static str {
+fn static_name(name: &str) -> &'static str {
     let columns = [schema::INDEX, schema::LEAF, schema::TIME, schema::RECEIVED, schema::SOURCE, schema::FIELDS];
     let keywords = sceau_event::Keyword::ALL.iter().map(|keyword| keyword.name());
     let numbers = sceau_event::Number::ALL.iter().map(|number| number.name());
@@ -85,8 +127,7 @@ fn leak_free_name(name: &str) -> &'static str {
 }
 
 /// Rows by the index that each says it has, so that a missing or added row is named and the others keep their place.
-fn placed(segment: &Segment, group: usize, start: u64, rows: &RecordBatch) -> AuditChunk {
-    let count = usize_of(segment.groups[group].rows);
+fn placed(segment: &Segment, group: usize, start: u64, count: usize, rows: &RecordBatch) -> AuditChunk {
     let mut chunk =
         AuditChunk { first: start, entries: vec![None; count], prefixes: vec![None; count], ..Default::default() };
     let (Ok(indexes), Ok(entries)) = (super::scan::indexes(rows), tail::entries(rows)) else {
@@ -95,9 +136,7 @@ fn placed(segment: &Segment, group: usize, start: u64, rows: &RecordBatch) -> Au
         return chunk;
     };
     let leaves = rows.column_by_name(schema::LEAF).and_then(|column| column.as_any().downcast_ref::<FixedSizeBinaryArray>());
-    let mut in_place = rows.num_rows() == count;
     for (row, &index) in indexes.iter().enumerate() {
-        in_place &= index == start + row as u64;
         let place = index.checked_sub(start).map(usize_of).filter(|&place| place < count);
         match place {
             Some(place) if chunk.entries[place].is_none() => {
@@ -108,12 +147,6 @@ fn placed(segment: &Segment, group: usize, start: u64, rows: &RecordBatch) -> Au
                 let detail = format!("row {row} of row group {group} of {} says index {index}", segment.row.file);
                 chunk.faults.push(Fault::at(FaultKind::Order, start + row as u64, detail));
             }
-        }
-    }
-    if in_place {
-        check_derived(segment, group, start, rows, &mut chunk);
-        if let Ok(records) = records_of(rows) {
-            chunk.records = Some((records, segment.deriver.clone()));
         }
     }
     chunk
@@ -152,6 +185,7 @@ fn salvaged(segment: &Segment, group: usize, start: u64, count: usize, error: &S
     tracing::debug!(file = segment.row.file, group, %error, "reading a damaged row group piece by piece");
     let mut chunk =
         AuditChunk { first: start, entries: vec![None; count], prefixes: vec![None; count], ..Default::default() };
+    let last = start + count as u64 - 1;
     let mut entries_fail = false;
     for from in (0..count).step_by(SLICE) {
         let to = (from + SLICE).min(count);
@@ -171,18 +205,22 @@ fn salvaged(segment: &Segment, group: usize, start: u64, count: usize, error: &S
             None => {
                 entries_fail = true;
                 let detail = format!("the entries can't be read from {}", segment.row.file);
-                let (first, last) = (start + from as u64, start + to as u64 - 1);
-                chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, first, last, detail));
+                let (first, behind) = (start + from as u64, start + to as u64);
+                chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, first, behind - 1, detail));
             }
         }
     }
     for field in schema::rows().fields() {
-        let name = leak_free_name(field.name());
+        let name = static_name(field.name());
         if !(name == schema::ENTRY && entries_fail) && segment.rows(group, &[name]).is_err() {
             let detail = format!("the column {name} of {} can't be read", segment.row.file);
-            let last = start + count as u64 - 1;
             chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
         }
+    }
+    if chunk.faults.is_empty() {
+        // Each column can be read, yet not together as the rows they should be: never pass that over in silence.
+        let detail = format!("the columns of {} were not compared: {error}", segment.row.file);
+        chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
     }
     chunk
 }

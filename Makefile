@@ -1,0 +1,61 @@
+# What one does with Sceau. Everything works with what Debian (build-essential, python3, curl) and rustup give.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+SCEAU := $(TARGET)/release/sceau
+EVENTS ?= 2000000
+SINGLE ?= 20000
+
+.PHONY: help build demo test check fmt conformance bench clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## build the binary
+	@echo "== building sceau (the first time takes a while: DataFusion and all else from source)"
+	$(CARGO) build --release --locked --bin sceau
+	@echo "== built $(SCEAU)"
+
+demo: build ## logs sealed, searched, proven, verified - and tampering named; KEEP=1 leaves the server running
+	@SCEAU_BIN="$(SCEAU)" KEEP="$(KEEP)" demo/demo.sh
+
+# One profile for the product, its tests and the bench, so that nothing is built twice.
+test: check ## every check, and every test of the whole workspace
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		echo "== nextest"; $(CARGO) nextest run --release --locked --workspace --all-targets; \
+	else \
+		echo "== cargo test (cargo-nextest is not installed)"; $(CARGO) test --release --locked --workspace --all-targets; \
+	fi
+	@echo "== documentation's examples"
+	$(CARGO) test --release --locked --workspace --doc
+
+check: ## formatting, lints, and dependencies' licences and sources
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked --offline check bans licenses sources; \
+	else \
+		echo "== cargo-deny is not installed: licences, bans and sources were NOT checked"; \
+	fi
+
+fmt: ## format everything
+	$(CARGO) fmt --all
+
+conformance: ## our parsers, tree and proofs against others' expectations in ../shared/data
+	@for example in crates/*/examples/conformance*; do \
+		[ -e "$$example" ] || { echo "no conformance examples"; exit 0; }; \
+		crate=$$(echo "$$example" | cut -d/ -f2); \
+		echo "== $$crate"; \
+		$(CARGO) run --release --locked --quiet -p "sceau-$$crate" --example conformance; \
+	done
+
+bench: build ## CPU per event, queries, disk, memory and verify on generated events; EVENTS=2000000 SINGLE=20000
+	$(CARGO) build --release --locked --example bench
+	@"$(TARGET)/release/examples/bench" --sceau "$(SCEAU)" --events $(EVENTS) --single $(SINGLE)
+
+clean: ## remove what the demo left; the build stays
+	rm -rf demo/run

@@ -1,0 +1,149 @@
+//! `sceau init`, `sceau keys` and `sceau checkpoint`: the public facts of a log.
+
+use std::{io::Write, path::PathBuf};
+
+use clap::Args;
+use sceau_ledger::Seal;
+use sceau_server::{Config, InitReport};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{Outcome, error::CliError, output::stdout, target::TargetArgs};
+
+/// Options of `sceau init`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  sceau init --data-dir /var/lib/sceau --key-dir /etc/sceau/keys --origin logs.example.org/main
+Doing it twice is harmless: a log that is there already is left as it is.")]
+pub struct InitArgs {
+    /// Where the log shall be [env: SCEAU_DATA_DIR].
+    #[arg(long, env = "SCEAU_DATA_DIR", default_value = "./sceau-data", value_name = "DIR", hide_env = true)]
+    data_dir: PathBuf,
+    /// Where its keys shall be; keep them off the disk and the backups of the log itself [env: SCEAU_KEY_DIR].
+    #[arg(long, env = "SCEAU_KEY_DIR", default_value = "./sceau-keys", value_name = "DIR", hide_env = true)]
+    key_dir: PathBuf,
+    /// The log's name, fixed for ever, e.g. logs.example.org/main; drawn at random if left out.
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `sceau keys`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  sceau keys --data-dir /var/lib/sceau\nNothing secret is ever printed.")]
+pub struct KeysArgs {
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Options of `sceau checkpoint`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  sceau checkpoint > kept-elsewhere.txt
+Later, `sceau verify --since-checkpoint kept-elsewhere.txt` shows that nothing up to it was changed since.")]
+pub struct CheckpointArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// What both `init` and the first start of `serve` tell.
+pub fn tell(out: &mut impl Write, report: &InitReport) -> std::io::Result<()> {
+    writeln!(out, "origin: {}", report.origin)?;
+    writeln!(out, "    the log's name, in each of its checkpoints and seals; public")?;
+    writeln!(out, "verifier key: {}", report.verifier_key)?;
+    writeln!(out, "    checks the log's checkpoints and proofs; public, hand it to your auditor")?;
+    writeln!(out, "first epoch key: {}", report.first_epoch_key)?;
+    writeln!(out, "    begins the chain of seals; public, hand it to your auditor now, who later gives it to")?;
+    writeln!(out, "    `sceau verify --pin`: then not even this server's keys can rewrite what was sealed")
+}
+
+/// Runs `sceau init`.
+pub async fn init(args: InitArgs) -> Result<Outcome, CliError> {
+    let mut config = Config::new(&args.data_dir, &args.key_dir);
+    config.origin = args.origin;
+    let report = sceau_server::init(&config).await?;
+    let mut out = stdout();
+    if args.json {
+        let text = json!({
+            "created": report.created, "origin": report.origin, "verifier_key": report.verifier_key,
+            "first_epoch_key": report.first_epoch_key,
+        });
+        writeln!(out, "{text}")?;
+    } else {
+        let what = if report.created { "made a log" } else { "the log was there already" };
+        writeln!(out, "{what}: data in {}, keys in {}", args.data_dir.display(), args.key_dir.display())?;
+        tell(&mut out, &report)?;
+    }
+    out.flush()?;
+    Ok(Outcome::Done)
+}
+
+/// What the API tells about the log's keys.
+#[derive(Debug, Deserialize)]
+struct Integrity {
+    origin: String,
+    verifier_key: String,
+    first_epoch_key: String,
+    checkpoint: Option<String>,
+    last_seal: Option<SealText>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SealText {
+    text: String,
+}
+
+async fn integrity(target: &TargetArgs) -> Result<Integrity, CliError> {
+    let backend = target.backend().await?;
+    let answer = backend.integrity().await?;
+    backend.close().await?;
+    serde_json::from_str(&answer).map_err(CliError::json("the answer"))
+}
+
+/// Runs `sceau keys`.
+pub async fn keys(args: KeysArgs) -> Result<Outcome, CliError> {
+    let facts = integrity(&args.target).await?;
+    let seal = facts.last_seal.as_ref().map(|seal| Seal::parse(seal.text.as_bytes())).transpose()?;
+    let (epoch, key) = match &seal {
+        Some(seal) => (seal.body().epoch + 1, seal.body().next.to_string()),
+        None => (0, facts.first_epoch_key.clone()),
+    };
+    let mut out = stdout();
+    if args.json {
+        let text = json!({
+            "origin": facts.origin, "verifier_key": facts.verifier_key, "first_epoch_key": facts.first_epoch_key,
+            "epoch": epoch, "epoch_key": key,
+        });
+        writeln!(out, "{text}")?;
+    } else {
+        let (origin, verifier_key, first_epoch_key) = (facts.origin, facts.verifier_key, facts.first_epoch_key);
+        tell(&mut out, &InitReport { origin, verifier_key, first_epoch_key, created: false })?;
+        writeln!(out, "current epoch: {epoch}, key {key}")?;
+        writeln!(
+            out,
+            "    the next seal is checked by this key; its private half exists only until then; nothing to keep"
+        )?;
+    }
+    out.flush()?;
+    Ok(Outcome::Done)
+}
+
+/// Runs `sceau checkpoint`.
+pub async fn checkpoint(args: CheckpointArgs) -> Result<Outcome, CliError> {
+    let Some(note) = integrity(&args.target).await?.checkpoint else {
+        return Err(CliError::Failed(
+            "no checkpoint was signed yet; the first comes within a second of the first start".into(),
+        ));
+    };
+    let mut out = stdout();
+    out.write_all(note.as_bytes())?;
+    out.flush()?;
+    Ok(Outcome::Done)
+}

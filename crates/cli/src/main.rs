@@ -1,0 +1,93 @@
+//! `sceau`, the one binary: it serves a sealed log, fills it, searches it and verifies it.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used))]
+
+mod aggregate;
+mod args;
+mod backend;
+mod client;
+mod error;
+mod export;
+mod import;
+mod keys;
+mod logging;
+mod output;
+mod proof;
+mod rebuild;
+mod search;
+mod serve;
+mod target;
+mod verdict;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    args::{Cli, Command},
+    error::CliError,
+};
+
+/// What a command ended with, other than an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Done,
+    /// The import is done, but some lines were refused.
+    Refused,
+    /// The log has faults.
+    Faults,
+}
+
+impl Outcome {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Refused => 3,
+            Self::Faults => 4,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let verbose = cli.verbose;
+    match run(cli) {
+        Ok(outcome) => ExitCode::from(outcome.code()),
+        Err(error) => {
+            error.report(verbose);
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Outcome, CliError> {
+    if !matches!(cli.command, Command::Serve(_)) {
+        logging::for_people(cli.verbose)?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::io("starting the threads"))?;
+    runtime.block_on(dispatch(cli.command))
+}
+
+async fn dispatch(command: Command) -> Result<Outcome, CliError> {
+    match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Init(args) => keys::init(args).await,
+        Command::Import(args) => import::run(args).await,
+        Command::Search(args) => search::run(args).await,
+        Command::Count(args) => aggregate::count(args).await,
+        Command::Top(args) => aggregate::top(args).await,
+        Command::Histogram(args) => aggregate::histogram(args).await,
+        Command::Verify(args) => verify::run(args).await,
+        Command::Export(args) => export::run(args).await,
+        Command::Proof(args) => proof::run(args).await,
+        Command::Checkpoint(args) => keys::checkpoint(args).await,
+        Command::Keys(args) => keys::keys(args).await,
+        Command::Rebuild(args) => rebuild::run(args).await,
+    }
+}

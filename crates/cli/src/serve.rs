@@ -1,0 +1,97 @@
+//! `sceau serve`.
+
+use std::{io::Write as _, net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use sceau_server::{Config, Ready, Secret};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    Outcome,
+    error::CliError,
+    keys,
+    logging::{self, LogFormat},
+    output::stdout,
+};
+
+/// Options of `sceau serve`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sceau serve
+  sceau serve --data-dir /var/lib/sceau --key-dir /etc/sceau/keys --listen 127.0.0.1:8080 --log-format json
+The first start makes the log and its keys, and prints an admin token once. SIGTERM and SIGINT stop the server after
+it has acknowledged what it took.")]
+pub struct ServeArgs {
+    /// Where the log is, or shall be [env: SCEAU_DATA_DIR].
+    #[arg(long, env = "SCEAU_DATA_DIR", default_value = "./sceau-data", value_name = "DIR", hide_env = true)]
+    data_dir: PathBuf,
+    /// Where its keys are; keep them off the disk and the backups of the log itself [env: SCEAU_KEY_DIR].
+    #[arg(long, env = "SCEAU_KEY_DIR", default_value = "./sceau-keys", value_name = "DIR", hide_env = true)]
+    key_dir: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// First start: the log's name, fixed for ever, e.g. logs.example.org/main; drawn at random if left out.
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
+    /// A directory of further parsers (*.yml).
+    #[arg(long, value_name = "DIR")]
+    parsers: Option<PathBuf>,
+    /// Allow plain HTTP on an address that other machines reach: tokens and logs then travel in the clear.
+    #[arg(long)]
+    insecure_http: bool,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, or a filter as in RUST_LOG, which wins over it.
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+}
+
+/// Runs `sceau serve`.
+pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
+    logging::for_server(args.log_format, &args.log_level)?;
+    let mut config = Config::new(args.data_dir, args.key_dir);
+    config.listen = args.listen;
+    config.insecure_http = args.insecure_http;
+    config.origin = args.origin;
+    config.parsers = args.parsers;
+    config.bootstrap_token = std::env::var("SCEAU_BOOTSTRAP_TOKEN").ok().filter(|t| !t.is_empty()).map(Secret::new);
+    let stop = stop()?;
+    sceau_server::serve(config, stop, |ready| {
+        // A closed standard output is no reason to stop a server; that it is ready is in the log too.
+        if let Err(error) = announce(&ready) {
+            tracing::warn!(%error, "standard output is closed");
+        }
+    })
+    .await?;
+    Ok(Outcome::Done)
+}
+
+/// Ends at the first signal to stop. The handlers are there when this returns, not only once it is awaited.
+fn stop() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::io("handling SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::io("handling SIGINT"))?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("stopping (SIGTERM)"),
+            _ = interrupt.recv() => tracing::info!("stopping (SIGINT)"),
+        }
+    })
+}
+
+fn announce(ready: &Ready) -> std::io::Result<()> {
+    let mut out = stdout();
+    if let Some(report) = ready.init.as_ref().filter(|report| report.created) {
+        writeln!(out, "made a new log.")?;
+        keys::tell(&mut out, report)?;
+    }
+    if let Some(token) = &ready.bootstrap_token {
+        writeln!(out, "admin token: {}", token.expose())?;
+        writeln!(out, "    lets its holder do everything; secret, shown only this once, keep it in a safe place")?;
+        writeln!(out, "    (`sceau --url` reads it from SCEAU_TOKEN or --token-file)")?;
+    }
+    writeln!(out, "listening on http://{}", ready.addr)?;
+    out.flush()
+}

@@ -1,0 +1,159 @@
+//! `sceau verify`.
+
+use std::{io::Write as _, path::PathBuf, time::Duration};
+
+use clap::Args;
+use sceau_server::{Cancel, Config, VerifyOptions};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    Outcome,
+    client::Client,
+    error::CliError,
+    import::progress::Steps,
+    output::stdout,
+    target::{Target, TargetArgs, read_text},
+    verdict::Verdict,
+};
+
+/// How often a running verification is asked how far it is.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Options of `sceau verify`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sceau verify --data-dir /var/lib/sceau --key-dir /etc/sceau/keys
+  sceau verify --url http://127.0.0.1:8080 --pin @first-epoch-key.txt --since-checkpoint kept-elsewhere.txt
+It reads every entry again, so it takes a while; on a data directory it needs no server, and whoever does not trust
+this machine copies the directory elsewhere and verifies it there.
+Exit codes: 0 no fault, 1 it could not be verified, 2 usage, 4 faults were found.")]
+pub struct VerifyArgs {
+    /// The first epoch's public key, as printed when the log was made, or @FILE that holds it.
+    #[arg(long, value_name = "KEY|@FILE")]
+    pin: Option<String>,
+    /// A checkpoint that was kept elsewhere; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    since_checkpoint: Vec<PathBuf>,
+    /// The log's verifier key as you know it, instead of the one that the log states, or @FILE that holds it.
+    #[arg(long, value_name = "KEY|@FILE")]
+    verifier_key: Option<String>,
+    /// The verdict as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// A verification as the API shows it.
+#[derive(Deserialize)]
+struct Run {
+    state: String,
+    done: u64,
+    total: u64,
+    verdict: Option<Box<RawValue>>,
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Started {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Facts {
+    verifier_key: String,
+}
+
+/// Runs `sceau verify`.
+pub async fn run(args: VerifyArgs) -> Result<Outcome, CliError> {
+    let checkpoints: Result<Vec<String>, _> = args.since_checkpoint.iter().map(|path| read_text(path)).collect();
+    let options = VerifyOptions {
+        pin: args.pin.as_deref().map(or_file).transpose()?,
+        since_checkpoints: checkpoints?,
+        verifier_key: args.verifier_key.as_deref().map(or_file).transpose()?,
+    };
+    let text = match args.target.resolve()? {
+        Target::Local(config, _) => offline(&config, options).await?,
+        Target::Remote(client) => online(&client, options).await?,
+    };
+    let verdict: Verdict = serde_json::from_str(&text).map_err(CliError::json("the verdict"))?;
+    let mut out = stdout();
+    if args.json {
+        writeln!(out, "{text}")?;
+    } else {
+        for line in verdict.lines() {
+            writeln!(out, "{line}")?;
+        }
+    }
+    out.flush()?;
+    Ok(if verdict.ok() { Outcome::Done } else { Outcome::Faults })
+}
+
+fn or_file(text: &str) -> Result<String, CliError> {
+    let text = match text.strip_prefix('@') {
+        Some(path) => read_text(path.as_ref())?,
+        None => text.to_owned(),
+    };
+    Ok(text.trim().to_owned())
+}
+
+async fn offline(config: &Config, options: VerifyOptions) -> Result<String, CliError> {
+    let steps = Steps::new("entries");
+    let cancel = Cancel::new();
+    let progress = |done, total| steps.at(done, total);
+    let verifying = sceau_server::verify_dir(config, options, &progress, cancel.clone());
+    tokio::pin!(verifying);
+    let report = tokio::select! {
+        report = &mut verifying => report?,
+        _ = tokio::signal::ctrl_c() => {
+            cancel.cancel();
+            return Err(CliError::Failed("interrupted: nothing can be said about the log".into()));
+        }
+    };
+    steps.finish();
+    serde_json::to_string(&report).map_err(CliError::json("the verdict"))
+}
+
+async fn online(client: &Client, options: VerifyOptions) -> Result<String, CliError> {
+    check_key(client, options.verifier_key.as_deref()).await?;
+    if options.since_checkpoints.len() > 1 {
+        return Err(CliError::Usage(
+            "a server takes one --since-checkpoint at a time; a data directory takes several".into(),
+        ));
+    }
+    let body = json!({"pin": options.pin, "since_checkpoint": options.since_checkpoints.first()});
+    let path = "api/v1/integrity/verify";
+    let answer = client.post(path, &[], "application/json", body.to_string().into()).await?;
+    let started: Started = serde_json::from_str(&answer).map_err(CliError::json("the answer"))?;
+    let steps = Steps::new("entries");
+    let path = format!("{path}/{}", started.id);
+    loop {
+        let answer = client.get_text(&path, &[]).await?;
+        let run: Run = serde_json::from_str(&answer).map_err(CliError::json("the answer"))?;
+        steps.at(run.done, run.total);
+        match (run.state.as_str(), run.verdict) {
+            ("running", _) => tokio::time::sleep(POLL).await,
+            ("done", Some(verdict)) => {
+                steps.finish();
+                return Ok(verdict.get().to_owned());
+            }
+            (state, _) => {
+                let why = run.error.unwrap_or_else(|| "the server does not say why".to_owned());
+                return Err(CliError::Failed(format!("the verification {state}: {why}")));
+            }
+        }
+    }
+}
+
+/// A server checks with its own key, which therefore has to be the one that the auditor knows.
+async fn check_key(client: &Client, key: Option<&str>) -> Result<(), CliError> {
+    let Some(key) = key else { return Ok(()) };
+    let answer = client.get_text("api/v1/integrity", &[]).await?;
+    let facts: Facts = serde_json::from_str(&answer).map_err(CliError::json("the answer"))?;
+    if facts.verifier_key == key {
+        return Ok(());
+    }
+    Err(CliError::Failed(format!("the log signs with {}, not with the --verifier-key given", facts.verifier_key)))
+}

@@ -1,0 +1,214 @@
+//! The commands as people use them, on a server and on a directory.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{Place, numbered, run, sceau, text};
+use serde_json::json;
+
+const EVENTS: &str = concat!(
+    "{\"timestamp\":\"2026-11-21T08:00:00Z\",\"ip\":\"10.0.0.7\",\"user\":\"alice\",\"action\":\"login\",\"status\":\"failed\"}\n",
+    "{\"timestamp\":\"2026-11-21T08:01:00Z\",\"ip\":\"10.0.0.7\",\"user\":\"alice\",\"action\":\"login\",\"status\":\"failed\"}\n",
+    "{\"timestamp\":\"2026-11-21T08:20:00Z\",\"ip\":\"10.0.0.8\",\"user\":\"bob\",\"action\":\"login\",\"status\":\"success\",\"n\":9007199254740993}\n",
+);
+
+#[test]
+fn help_has_examples() {
+    let help = run(sceau().arg("--help")).with(0);
+    assert!(help.out.contains("Exit codes"), "{}", help.out);
+    let commands = [
+        "serve",
+        "init",
+        "import",
+        "search",
+        "count",
+        "top",
+        "histogram",
+        "verify",
+        "export",
+        "proof",
+        "checkpoint",
+        "keys",
+        "rebuild",
+    ];
+    for command in commands {
+        assert!(help.out.contains(&format!("  {command} ")), "{command}");
+        let own = run(sceau().args([command, "--help"])).with(0);
+        assert!(own.out.contains("Example"), "{command}");
+    }
+    assert!(run(sceau().arg("--version")).with(0).out.starts_with("sceau "));
+}
+
+#[test]
+fn usage_errors_are_told() {
+    let said = run(sceau().arg("search")).with(2);
+    assert!(said.err.contains("--url") && said.err.contains("--data-dir"), "{said:?}");
+    run(sceau().args(["search", "--url", "http://127.0.0.1:1", "--data-dir", "x"])).with(2);
+    let said = run(sceau().args(["search", "--url", "http://127.0.0.1:1"])).with(1);
+    assert!(said.err.contains("is the server running"), "{said:?}");
+    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+    let said = run(sceau().args(["search", "--url", "http://127.0.0.1:1", "--verbose"])).with(1);
+    assert!(said.err.contains("caused by"), "{said:?}");
+    let place = Place::new();
+    let said = place.run(&["search"]).with(1);
+    assert!(said.err.contains("no Sceau log"), "{said:?}");
+}
+
+#[test]
+fn init_is_idempotent_and_keys_are_public() {
+    let place = Place::new();
+    let first = place.init();
+    let again = place.init();
+    assert_eq!((&first["created"], &again["created"]), (&json!(true), &json!(false)));
+    assert_eq!(first["first_epoch_key"], again["first_epoch_key"]);
+    let keys = place.run(&["keys", "--json"]).with(0).json();
+    assert_eq!(keys["origin"], "test.example/log");
+    assert_eq!(keys["verifier_key"], first["verifier_key"]);
+    assert_eq!(keys["epoch_key"], first["first_epoch_key"]);
+    let words = place.run(&["keys"]).with(0).out;
+    assert!(words.contains("verifier key: test.example/log+"), "{words}");
+}
+
+/// Asks the same questions whichever way; `on` runs a command.
+fn questions(on: &dyn Fn(&[&str]) -> common::Said) {
+    assert_eq!(on(&["count", "status:failed"]).with(0).out.trim(), "2");
+    assert_eq!(on(&["count", "status:failed", "--json"]).with(0).json()["count"], 2);
+    let found = on(&["search", "--json", "--order", "oldest"]).with(0).lines();
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[2]["record"]["user.name"], "bob");
+    assert!(found[2]["entry"].as_str().unwrap().contains("9007199254740993"));
+    let people = on(&["search", "user:bob"]).with(0).out;
+    assert!(people.starts_with("2026-11-21T08:20:00") && people.contains("user.name=bob"), "{people}");
+    assert_eq!(on(&["search", "--limit", "1"]).with(0).out.lines().count(), 1);
+    assert_eq!(on(&["search", "--all", "--from", "2026-11-21T08:00:30Z"]).with(0).out.lines().count(), 2);
+    let top = on(&["top", "source.ip", "--json"]).with(0).json();
+    assert_eq!((&top["values"][0]["value"], &top["values"][0]["count"]), (&json!("10.0.0.7"), &json!(2)));
+    assert!(on(&["top", "source.ip"]).with(0).out.contains("10.0.0.8"));
+    let bars = on(&["histogram", "--interval", "10m", "--json"]).with(0).json();
+    assert_eq!(bars["buckets"].as_array().unwrap().len(), 2);
+    assert!(on(&["histogram", "--by", "user.name"]).with(0).out.contains("alice"));
+    let wrong = on(&["search", "user:("]).with(1);
+    assert!(wrong.err.contains("column"), "{wrong:?}");
+}
+
+#[test]
+fn a_server_and_its_directory_answer_alike() {
+    let place = Place::new();
+    let facts = place.init();
+    let server = place.serve();
+    assert!(!server.said.iter().any(|line| line.contains(common::TOKEN)), "{:?}", server.said);
+    let file = text(&place.file("app.json", EVENTS));
+    let said = server.run(&["import", &file]).with(0);
+    assert!(said.out.contains("3 lines, 3 accepted, 0 refused"), "{said:?}");
+    questions(&|args| server.run(args));
+    let locked = place.run(&["search"]).with(1);
+    assert!(locked.err.contains("--url"), "{locked:?}");
+    assert!(run(sceau().args(["count", "--url", &server.url])).with(1).err.contains("SCEAU_TOKEN"));
+
+    let index = server.run(&["search", "user:bob", "--json"]).with(0).lines()[0]["index"].to_string();
+    let vkey = facts["verifier_key"].as_str().unwrap();
+    let proof = text(&place.dir.path().join("proof.json"));
+    server.run(&["proof", &index, "-o", &proof]).with(0);
+    run(sceau().args(["proof", "--check", &proof, "--verifier-key", vkey])).with(0);
+    let online = server.run(&["export"]).with(0).out;
+    server.run(&["verify", "--pin", facts["first_epoch_key"].as_str().unwrap()]).with(0);
+    assert!(server.run(&["verify", "--verifier-key", "other+00000000+AAAA"]).with(1).err.contains("--verifier-key"));
+    server.run(&["rebuild"]).with(2);
+    server.stop();
+
+    questions(&|args| place.run(args));
+    let offline = place.run(&["export"]).with(0).out;
+    assert!(offline.starts_with(&online), "an export only ever grows");
+    let last = place.run(&["export", "--from-index", "1", "--to-index", "1"]).with(0).out;
+    assert_eq!(last.lines().collect::<Vec<_>>(), [offline.lines().nth(1).unwrap()]);
+    let tlog = text(&place.file("proof.txt", place.run(&["proof", &index, "--format", "tlog"]).with(0).out));
+    let entry = place.run(&["export", "--from-index", &index, "--limit", "1"]).with(0).out;
+    let good = text(&place.file("entry.json", &entry));
+    let bad = text(&place.file("bad.json", entry.replace("bob", "eve")));
+    run(sceau().args(["proof", "--check", &tlog, "--entry", &good, "--verifier-key", vkey])).with(0);
+    run(sceau().args(["proof", "--check", &tlog, "--entry", &bad, "--verifier-key", vkey])).with(4);
+    assert!(place.run(&["rebuild"]).with(0).out.contains("records"));
+    questions(&|args| place.run(args));
+}
+
+#[test]
+fn a_directory_alone_is_enough() {
+    let place = Place::new();
+    place.init();
+    let file = text(&place.file("app.json", EVENTS));
+    let mut keyless = sceau();
+    keyless.args(["import", &file, "--data-dir"]).arg(place.data());
+    assert!(run(&mut keyless).with(2).err.contains("--key-dir"));
+    place.run(&["import", &file]).with(0);
+    questions(&|args| place.run(args));
+    let said = place.run(&["verify"]).with(0);
+    assert!(said.out.contains("no fault was found"), "{said:?}");
+}
+
+#[test]
+fn verify_says_what_is_unproven_and_names_faults() {
+    let place = Place::new();
+    let facts = place.init();
+    let file = text(&place.file("some.log", numbered(300)));
+    place.run(&["import", &file]).with(0);
+    let pin = facts["first_epoch_key"].as_str().unwrap().to_owned();
+    let kept = text(&place.file("kept.txt", place.run(&["checkpoint"]).with(0).out));
+    let pin_file = format!("@{}", text(&place.file("pin.txt", format!("{pin}\n"))));
+
+    let mut keyless = sceau();
+    keyless.args(["verify", "--data-dir"]).arg(place.data());
+    let said = run(&mut keyless).with(0);
+    assert!(said.out.contains("Unproven"), "{said:?}");
+    let said = place.run(&["verify", "--pin", &pin_file, "--since-checkpoint", &kept]).with(0);
+    assert!(said.out.contains("sealed to entry") && said.out.contains("anchored to entry"), "{said:?}");
+    let said = place.run(&["verify", "--pin", &pin, "--json"]).with(0).json();
+    assert_eq!((&said["ok"], &said["consistent"]), (&json!(true), &json!(true)));
+
+    place.run(&["verify", "--pin", "nonsense"]).with(1);
+    let other = Place::new();
+    let stranger = other.init()["first_epoch_key"].as_str().unwrap().to_owned();
+    let said = place.run(&["verify", "--pin", &stranger]).with(4);
+    assert!(said.out.contains("fault: pin"), "{said:?}");
+
+    let export = text(&place.dir.path().join("entries.ndjson"));
+    place.run(&["export", "-o", &export]).with(0);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../demo/tamper.py");
+    let mut tamper = std::process::Command::new("python3");
+    tamper.arg(script).arg(place.data()).args([&export, "numbered line 123 ", "numbered line 124 "]);
+    let altered = run(&mut tamper).with(0).out;
+    let said = place.run(&["verify", "--pin", &pin]).with(4);
+    assert!(said.out.contains(&format!("fault: entry_changed at {}:", altered.trim())), "{said:?}");
+    let said = place.run(&["verify", "--json"]).with(4).json();
+    assert_eq!(said["ok"], false);
+    assert!(said["faults"].as_array().unwrap().iter().any(|fault| fault["kind"] == "entry_changed"), "{said}");
+}
+
+#[test]
+fn an_export_is_checked_by_ten_lines_of_python() {
+    let place = Place::new();
+    place.init();
+    let file = text(&place.file("some.log", numbered(777)));
+    place.run(&["import", &file]).with(0);
+    let (export, checkpoint) = (place.dir.path().join("e.ndjson"), place.dir.path().join("c.txt"));
+    place.run(&["export", "-o", &text(&export)]).with(0);
+    std::fs::write(&checkpoint, place.run(&["checkpoint"]).with(0).out).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify_export.py");
+    let check = || run(std::process::Command::new("python3").arg(script).arg(&export).arg(&checkpoint));
+    check().with(0);
+    let changed = std::fs::read_to_string(&export).unwrap().replacen("line 500 ", "line 501 ", 1);
+    std::fs::write(&export, changed).unwrap();
+    check().with(1);
+}
+
+#[test]
+fn a_closed_output_is_no_error() {
+    let place = Place::new();
+    place.init();
+    let file = text(&place.file("some.log", numbered(20_000)));
+    place.run(&["import", &file]).with(0);
+    let command = format!("'{}' search --all | head -n 1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_sceau"));
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", &command]).env("SCEAU_DATA_DIR", place.data());
+    let said = run(&mut shell).with(0);
+    assert_eq!((said.out.lines().count(), said.err.as_str()), (1, ""));
+}

@@ -1,0 +1,37 @@
+//! The workspace itself: which crate may use which.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{collections::BTreeMap, process::Command};
+
+use serde_json::Value;
+
+/// The arrows of DESIGN's table; any other is a mistake.
+const ALLOWED: [(&str, &[&str]); 5] = [
+    ("sceau-event", &[]),
+    ("sceau-ledger", &[]),
+    ("sceau-store", &["sceau-event", "sceau-ledger"]),
+    ("sceau-server", &["sceau-event", "sceau-ledger", "sceau-store"]),
+    ("sceau", &["sceau-event", "sceau-ledger", "sceau-store", "sceau-server"]),
+];
+
+#[test]
+fn crates_use_only_what_they_may() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
+    let asked = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path", manifest])
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let metadata: Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let Some(allowed) = allowed.get(name) else { panic!("the crate {name} is not in the table of crates") };
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let used = dependency["name"].as_str().unwrap();
+            let ours = dependency["path"].is_string();
+            assert!(!ours || allowed.contains(&used), "{name} may not use {used}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! How well the log is sealed, and checking it.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::{StatusCode, Uri},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Shared, params::Params};
+use crate::{error::ServerError, jobs::JobView, verify::VerifyOptions, views::IntegrityView};
+
+pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<IntegrityView>> {
+    Params::read(&uri, &[])?;
+    let view = app.log.reader().integrity().await?;
+    let last = app.jobs.view(None).and_then(|job| serde_json::to_value(job).ok());
+    let writing = if app.log.health().reason().is_some() { "store_failed: restart the server" } else { "ok" };
+    Ok(Json(IntegrityView { last_verification: last, writing: writing.to_owned(), ..view }))
+}
+
+/// The body of a request to verify.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    pin: Option<String>,
+    since_checkpoint: Option<String>,
+}
+
+pub(super) async fn start(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
+    Params::read(&uri, &[])?;
+    let wanted = if body.iter().all(u8::is_ascii_whitespace) {
+        Wanted::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| ServerError::Body(error.to_string()))?
+    };
+    let options = VerifyOptions {
+        pin: wanted.pin,
+        since_checkpoints: wanted.since_checkpoint.into_iter().collect(),
+        verifier_key: None,
+    };
+    options.check()?;
+    let id = app.jobs.start(&app.log, options)?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
+}
+
+pub(super) async fn last(State(app): Shared, uri: Uri) -> Answer<Json<JobView>> {
+    Params::read(&uri, &[])?;
+    Ok(Json(app.jobs.view(None).ok_or_else(|| ServerError::NotFound("A verification".to_owned()))?))
+}
+
+pub(super) async fn one(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<JobView>> {
+    Params::read(&uri, &[])?;
+    let job = app.jobs.view(Some(&id));
+    Ok(Json(job.ok_or_else(|| ServerError::NotFound("A verification with this id".to_owned()))?))
+}

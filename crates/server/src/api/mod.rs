@@ -1,0 +1,187 @@
+//! HTTP: which paths there are, who may ask them, and how answers and errors are written.
+
+mod events;
+mod ingest;
+mod integrity;
+mod ops;
+mod page;
+mod params;
+#[cfg(test)]
+mod tests;
+mod tlog;
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use axum::{
+    Extension, Json, Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    auth::{Tokens, bearer},
+    config::Limits,
+    error::ServerError,
+    jobs::Jobs,
+    log::Log,
+    problem::Problem,
+};
+
+/// What needs no token: no data is in it.
+const OPEN: [&str; 5] = ["/healthz", "/readyz", "/", "/page.js", "/page.css"];
+
+/// What handlers work with.
+pub(crate) struct App {
+    pub log: Log,
+    pub tokens: Tokens,
+    pub limits: Limits,
+    pub jobs: Jobs,
+    pub queries: Semaphore,
+    /// Bytes of bodies that are being received.
+    pub bodies: Arc<Semaphore>,
+}
+
+/// Whose token came with the request.
+#[derive(Clone, Debug)]
+pub(crate) struct Actor(pub String);
+
+/// The address that the request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub SocketAddr);
+
+pub(crate) type Shared = State<Arc<App>>;
+
+impl App {
+    pub fn new(log: Log, tokens: Tokens, limits: Limits) -> Self {
+        let queries = Semaphore::new(limits.queries);
+        let bodies = Arc::new(Semaphore::new(limits.bodies.min(u32::MAX as usize)));
+        Self { log, tokens, limits, jobs: Jobs::default(), queries, bodies }
+    }
+
+    /// A place among the queries at one moment.
+    pub fn query(&self) -> Result<Running<'_>, ServerError> {
+        let permit = self.queries.try_acquire().map_err(|_| ServerError::Busy)?;
+        Ok(Running { _permit: permit, app: self, started: Instant::now() })
+    }
+}
+
+/// A query at work.
+pub(crate) struct Running<'a> {
+    _permit: SemaphorePermit<'a>,
+    app: &'a App,
+    started: Instant,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.app.log.metrics().queried(self.started.elapsed());
+    }
+}
+
+/// Every path.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(page::html))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .route("/api/v1/events", post(ingest::post).get(events::search))
+        .route("/api/v1/events/histogram", get(events::histogram))
+        .route("/api/v1/events/top", get(events::top))
+        .route("/api/v1/events/count", get(events::count))
+        .route("/api/v1/events/{index}", get(events::event))
+        .route("/api/v1/events/{index}/proof", get(events::proof))
+        .route("/api/v1/entries", get(events::entries))
+        .route("/api/v1/imports/{id}", get(events::import))
+        .route("/api/v1/integrity", get(integrity::integrity))
+        .route("/api/v1/integrity/verify", post(integrity::start).get(integrity::last))
+        .route("/api/v1/integrity/verify/{id}", get(integrity::one))
+        .route("/log/checkpoint", get(tlog::checkpoint))
+        .route("/log/tile/{*path}", get(tlog::tile))
+        .fallback(async || Failure(ServerError::NotFound("This path".to_owned())))
+        .method_not_allowed_fallback(async || Failure(ServerError::Method))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), guard))
+        .with_state(app)
+}
+
+/// Lets in whoever has a token, and counts.
+async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = if OPEN.contains(&request.uri().path()) {
+        next.run(request).await
+    } else {
+        let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        match header.and_then(bearer).and_then(|token| app.tokens.check(token)) {
+            Some(actor) => {
+                request.extensions_mut().insert(Actor(actor));
+                next.run(request).await
+            }
+            None => Failure(ServerError::Unauthorized).into_response(),
+        }
+    };
+    let metrics = app.log.metrics();
+    metrics.http(method.as_str(), response.status().as_u16());
+    if let Some(Refused(code)) = response.extensions().get() {
+        metrics.request_refused(code);
+    }
+    with_security(response)
+}
+
+fn with_security(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    Failure(ServerError::Internal("a handler panicked; the panic's own message says where".to_owned())).into_response()
+}
+
+/// The code of the problem in a response, for counting.
+#[derive(Clone, Copy, Debug)]
+struct Refused(&'static str);
+
+/// An error on its way out.
+pub(crate) struct Failure(pub ServerError);
+
+impl<E: Into<ServerError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let problem = Problem::from(&self.0);
+        if problem.internal {
+            tracing::error!(error = %self.0, code = problem.code, "a request failed");
+        }
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = problem.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sceau\""));
+        }
+        response.extensions_mut().insert(Refused(problem.code));
+        response
+    }
+}
+
+/// What handlers give.
+pub(crate) type Answer<T> = Result<T, Failure>;
+
+/// The token's owner, which [`guard`] has put there.
+pub(crate) type WithActor = Extension<Actor>;

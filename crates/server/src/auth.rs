@@ -1,0 +1,199 @@
+//! Tokens: who may ask. Only hashes are kept, in the state and in the audit entries that explain it.
+
+use std::{collections::HashMap, sync::RwLock};
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use sceau_event::Micros;
+use sceau_store::{Document, Store, StoreError};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::{config::Secret, error::ServerError, hex, keydir::random};
+
+/// The collection of the state that holds tokens.
+pub const COLLECTION: &str = "tokens";
+const PREFIX: &str = "sceau_";
+/// The least characters of a token that somebody chose.
+const MIN_CHOSEN: usize = 16;
+/// The longest token that is looked at.
+const MAX_LENGTH: usize = 512;
+const MAX_TOKENS: usize = 10_000;
+
+/// A new token: what its owner gets, and what is kept.
+#[derive(Debug)]
+pub struct NewToken {
+    /// What its owner sends.
+    pub secret: Secret,
+    /// Its public name.
+    pub id: String,
+    /// What is kept of it.
+    pub value: Value,
+}
+
+impl NewToken {
+    /// A random administrator's token.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn random(now: Micros) -> Result<Self, ServerError> {
+        let secret = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?.as_slice()));
+        Ok(Self::made(Secret::new(secret), now))
+    }
+
+    /// An administrator's token that somebody chose.
+    ///
+    /// # Errors
+    /// It is too short, too long, or can't be sent in a header.
+    pub fn chosen(secret: Secret, now: Micros) -> Result<Self, ServerError> {
+        let text = secret.expose();
+        let sendable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !(MIN_CHOSEN..=MAX_LENGTH).contains(&text.len()) || !sendable {
+            return Err(ServerError::Config(format!(
+                "SCEAU_BOOTSTRAP_TOKEN must be {MIN_CHOSEN} to {MAX_LENGTH} visible ASCII characters"
+            )));
+        }
+        Ok(Self::made(secret, now))
+    }
+
+    fn made(secret: Secret, now: Micros) -> Self {
+        let hash = hex(&Sha256::digest(secret.expose().as_bytes()));
+        let id = id(secret.expose(), &hash);
+        let value = json!({"hash": hash, "name": "admin", "role": "admin", "created": now.to_string()});
+        Self { secret, id, value }
+    }
+}
+
+/// A token's public name: the start of a random one; of one that somebody chose, only the start of its hash.
+fn id(token: &str, hash: &str) -> String {
+    let random = token.strip_prefix(PREFIX).filter(|rest| rest.len() == 43);
+    random.and_then(|rest| rest.get(..8)).or(hash.get(..8)).unwrap_or_default().to_owned()
+}
+
+/// The tokens that are valid, in memory.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    hashes: RwLock<HashMap<String, [u8; 32]>>,
+}
+
+impl Tokens {
+    /// Reads all tokens.
+    ///
+    /// # Errors
+    /// The store can't be read, or what it holds is no token.
+    pub async fn load(store: &dyn Store) -> Result<Self, ServerError> {
+        let tokens = Self::default();
+        let mut after = String::new();
+        loop {
+            let page = store.list(COLLECTION, &after, 500).await?;
+            let Some(last) = page.last() else { return Ok(tokens) };
+            after.clone_from(&last.key);
+            for document in page {
+                tokens.insert(&document)?;
+            }
+            if tokens.len() > MAX_TOKENS {
+                return Err(StoreError::Damaged(format!("more than {MAX_TOKENS} tokens")).into());
+            }
+        }
+    }
+
+    fn insert(&self, document: &Document) -> Result<(), ServerError> {
+        let hash = document.value.get("hash").and_then(Value::as_str).and_then(parse_hash);
+        let hash = hash.ok_or_else(|| StoreError::Damaged(format!("the token {} has no hash", document.key)))?;
+        self.add(document.key.clone(), hash);
+        Ok(())
+    }
+
+    fn add(&self, id: String, hash: [u8; 32]) {
+        self.hashes.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id, hash);
+    }
+
+    /// Makes a new token valid, once it is durable.
+    pub fn accept(&self, token: &NewToken) {
+        self.add(token.id.clone(), Sha256::digest(token.secret.expose().as_bytes()).into());
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.hashes.read().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whose token it is.
+    pub fn check(&self, token: &str) -> Option<String> {
+        if token.len() > MAX_LENGTH {
+            return None;
+        }
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let id = id(token, &hex(&hash));
+        let known = self.hashes.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&id).copied()?;
+        bool::from(known.ct_eq(&hash)).then_some(id)
+    }
+}
+
+fn parse_hash(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// The token of an `Authorization` header (RFC 6750, section 2.1).
+pub(crate) fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(tokens: &Tokens, new: &NewToken) {
+        let document = Document { key: new.id.clone(), value: new.value.clone(), version: 1 };
+        tokens.insert(&document).unwrap();
+    }
+
+    #[test]
+    fn a_token_opens_and_nothing_else_does() {
+        let tokens = Tokens::default();
+        let random = NewToken::random(Micros(0)).unwrap();
+        let chosen = NewToken::chosen(Secret::new("correct-horse-battery".into()), Micros(0)).unwrap();
+        insert(&tokens, &random);
+        insert(&tokens, &chosen);
+        assert_eq!(tokens.check(random.secret.expose()).as_deref(), Some(random.id.as_str()));
+        assert_eq!(tokens.check("correct-horse-battery").as_deref(), Some(chosen.id.as_str()));
+        let other = format!("{}x", random.secret.expose());
+        for wrong in ["", "x", "correct-horse-batterz", &other, &random.secret.expose()[..20], &"a".repeat(600)] {
+            assert_eq!(tokens.check(wrong), None, "{wrong}");
+        }
+        assert!(random.secret.expose().starts_with("sceau_") && random.secret.expose().len() == 49);
+        assert!(random.secret.expose().contains(&random.id));
+        assert!(!"correct-horse-battery".contains(&chosen.id));
+    }
+
+    #[test]
+    fn what_is_kept_does_not_hold_the_secret() {
+        let new = NewToken::random(Micros(0)).unwrap();
+        assert!(!new.value.to_string().contains(&new.secret.expose()[14..]));
+        assert!(!format!("{new:?}").contains(&new.secret.expose()[14..]));
+        assert!(NewToken::chosen(Secret::new("short".into()), Micros(0)).is_err());
+        assert!(NewToken::chosen(Secret::new("with a space in it".into()), Micros(0)).is_err());
+    }
+
+    #[test]
+    fn headers() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc "), Some("abc"));
+        for wrong in ["", "Bearer", "Bearer ", "Basic abc", "abc"] {
+            assert_eq!(bearer(wrong), None, "{wrong}");
+        }
+    }
+}

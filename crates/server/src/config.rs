@@ -1,0 +1,112 @@
+//! Settings, each with a default.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use zeroize::Zeroizing;
+
+/// A text that must not be shown; wiped when dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What the server needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the log lies.
+    pub data_dir: PathBuf,
+    /// Where its keys lie; never inside the data directory, nor the other way round.
+    pub key_dir: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Allows plain HTTP on an address that other machines can reach.
+    pub insecure_http: bool,
+    /// The log's origin, used when the log is made; drawn at random if absent.
+    pub origin: Option<String>,
+    /// A directory of further parsers (`*.yml`).
+    pub parsers: Option<PathBuf>,
+    /// The first administrator's token (`SCEAU_BOOTSTRAP_TOKEN`); drawn at random if absent.
+    pub bootstrap_token: Option<Secret>,
+    /// How much of everything.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The defaults, for a data and a key directory.
+    pub fn new(data_dir: impl Into<PathBuf>, key_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            key_dir: key_dir.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            insecure_http: false,
+            origin: None,
+            parsers: None,
+            bootstrap_token: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How much the server takes at most.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a body as received.
+    pub body: usize,
+    /// Bytes of a body after inflating.
+    pub inflated: usize,
+    /// Bytes of all bodies that are being received at one moment.
+    pub bodies: usize,
+    /// Bytes of entries that wait for the sequencer.
+    pub queue: usize,
+    /// Bytes of entries in one commit, unless a single request has more.
+    pub commit_bytes: usize,
+    /// Entries in one commit, unless a single request has more.
+    pub commit_entries: usize,
+    /// Connections at one moment.
+    pub connections: usize,
+    /// Queries at one moment.
+    pub queries: usize,
+    /// How long a query may take.
+    pub query_time: Duration,
+    /// How long a request's head may take to arrive, and a connection may be idle.
+    pub header_time: Duration,
+    /// How long a body may take to arrive.
+    pub body_time: Duration,
+    /// How long open requests may take to end when the server stops.
+    pub shutdown_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 32 << 20,
+            inflated: 64 << 20,
+            bodies: 128 << 20,
+            queue: 64 << 20,
+            commit_bytes: 16 << 20,
+            commit_entries: 65_536,
+            connections: 1_024,
+            queries: 8,
+            query_time: Duration::from_secs(30),
+            header_time: Duration::from_secs(30),
+            body_time: Duration::from_secs(60),
+            shutdown_time: Duration::from_secs(30),
+        }
+    }
+}

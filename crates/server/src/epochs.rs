@@ -1,0 +1,185 @@
+//! The seal chain: an epoch's key, the steps that close it, and what to do about steps that a crash left undone.
+//!
+//! Order of closing (`docs/format.md`): next key durable in the free slot → seal signed over the committed head → seal
+//! durable in the store → old slot overwritten, durably → key wiped from memory.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sceau_event::Micros;
+use sceau_ledger::{EpochKey, EpochPublic, FIRST_PREVIOUS, Head, Seal, SealBody, Slot, WriterId, choose};
+use sceau_store::{SealText, Store, StoreError};
+
+use crate::{
+    error::ServerError,
+    keydir::{KeyDir, random},
+};
+
+/// An epoch with entries ends so long after the first of them.
+pub const WITH_ENTRIES: Duration = Duration::from_secs(60);
+/// An epoch without entries ends after so long.
+pub const WITHOUT_ENTRIES: Duration = Duration::from_secs(3600);
+
+/// The chain as far as it goes.
+pub struct Epochs {
+    keys: Arc<KeyDir>,
+    origin: String,
+    writer: WriterId,
+    slot: Slot,
+    previous: [u8; 32],
+    /// Size and time of the last seal.
+    last: (u64, i64),
+    /// The last seal as stored.
+    text: Option<Arc<str>>,
+    timer: Timer,
+}
+
+/// When an epoch is due, on the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    opened: Instant,
+    first_entry: Option<Instant>,
+}
+
+impl Timer {
+    fn new(now: Instant) -> Self {
+        Self { opened: now, first_entry: None }
+    }
+
+    fn is_due(&mut self, has_entries: bool, now: Instant) -> bool {
+        if has_entries {
+            let first = *self.first_entry.get_or_insert(now);
+            return now.saturating_duration_since(first) >= WITH_ENTRIES;
+        }
+        now.saturating_duration_since(self.opened) >= WITHOUT_ENTRIES
+    }
+}
+
+/// The seals' end that the store holds: the last seal, if any.
+///
+/// # Errors
+/// The store can't be read, or the seal in it is malformed.
+pub async fn last_seal(store: &dyn Store) -> Result<Option<Seal>, ServerError> {
+    let seals = store.seals().await?;
+    let Some(last) = seals.last() else { return Ok(None) };
+    let damaged = |error| StoreError::Damaged(format!("the seal of epoch {}: {error}", last.epoch));
+    Ok(Some(Seal::parse(last.text.as_bytes()).map_err(damaged)?))
+}
+
+impl Epochs {
+    /// Takes the chain up: picks the present epoch's key and destroys the other, whatever step a crash left undone.
+    ///
+    /// # Errors
+    /// No key is the one that the last seal names; or a file can't be read or written.
+    pub async fn resume(
+        keys: Arc<KeyDir>,
+        store: &dyn Store,
+        writer: WriterId,
+        first: &EpochPublic,
+    ) -> Result<Self, ServerError> {
+        let last = last_seal(store).await?;
+        let (epoch, public) = last.as_ref().map_or((0, *first), |seal| (seal.body().epoch + 1, seal.body().next));
+        let chosen = {
+            let keys = keys.clone();
+            off_thread(move || {
+                let broken = |error: sceau_ledger::LedgerError| ServerError::KeyDir {
+                    path: keys.path().join(crate::keydir::EPOCH_KEY),
+                    reason: error.to_string(),
+                };
+                let chosen = choose(&keys.epoch_slots()?, epoch, &public).map_err(broken)?;
+                keys.wipe_slot(chosen.wipe)?;
+                Ok(chosen)
+            })
+            .await?
+        };
+        Ok(Self {
+            origin: keys.log_key.origin().to_owned(),
+            keys,
+            writer,
+            slot: chosen.slot,
+            previous: last.as_ref().map_or(FIRST_PREVIOUS, Seal::hash),
+            last: last.as_ref().map_or((0, i64::MIN), |seal| (seal.body().head.size.0, seal.body().time_micros)),
+            text: last.map(|seal| Arc::from(seal.text())),
+            timer: Timer::new(Instant::now()),
+        })
+    }
+
+    /// Whether the epoch has lasted long enough, for a log of `size` entries.
+    pub fn is_due(&mut self, size: u64, now: Instant) -> bool {
+        self.timer.is_due(size > self.last.0, now)
+    }
+
+    /// The public key of the present epoch.
+    pub fn public(&self) -> EpochPublic {
+        self.slot.key().public()
+    }
+
+    /// The time of the last seal.
+    pub fn last_time(&self) -> Option<Micros> {
+        self.text.as_ref().map(|_| Micros(self.last.1))
+    }
+
+    /// The last seal's text.
+    pub fn last_text(&self) -> Option<Arc<str>> {
+        self.text.clone()
+    }
+
+    /// Closes the epoch with all its steps.
+    ///
+    /// # Errors
+    /// A step failed: the log must not go on before it is opened anew, which resolves what the step left.
+    pub async fn close(&mut self, store: &dyn Store, head: Head, time: Micros) -> Result<(), ServerError> {
+        let next = self.prepare().await?;
+        let seal = self.seal(&next, head, time)?;
+        store.put_seal(SealText { epoch: self.slot.epoch, text: seal.text().to_owned() }).await?;
+        self.destroy().await?;
+        self.previous = seal.hash();
+        self.last = (head.size.0, seal.body().time_micros);
+        self.text = Some(Arc::from(seal.text()));
+        // The old slot's seed is wiped as it is dropped.
+        self.slot = next;
+        self.timer = Timer::new(Instant::now());
+        Ok(())
+    }
+
+    /// Makes the next epoch's key durable beside the present one.
+    async fn prepare(&self) -> Result<Slot, ServerError> {
+        let key = EpochKey::from_seed(self.slot.epoch + 1, &*random::<32>()?);
+        let next = self.slot.next(&key);
+        let (keys, slot) = (self.keys.clone(), next.clone());
+        off_thread(move || keys.write_slot(&slot)).await?;
+        Ok(next)
+    }
+
+    fn seal(&self, next: &Slot, head: Head, time: Micros) -> Result<Seal, ServerError> {
+        let body = SealBody {
+            origin: self.origin.clone(),
+            writer: self.writer,
+            epoch: self.slot.epoch,
+            head,
+            time_micros: time.0.max(self.last.1),
+            previous: self.previous,
+            next: next.key().public(),
+        };
+        Ok(Seal::close(body, &self.slot.key())?)
+    }
+
+    /// Overwrites the present key in the file.
+    async fn destroy(&self) -> Result<(), ServerError> {
+        let (keys, place) = (self.keys.clone(), self.slot.place);
+        off_thread(move || keys.wipe_slot(place)).await
+    }
+}
+
+/// Runs file work off the async threads.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
+) -> Result<T, ServerError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Internal(error.to_string()))?
+}
+
+#[cfg(test)]
+#[path = "epochs_tests.rs"]
+mod tests;

@@ -1,0 +1,112 @@
+use super::*;
+use crate::{
+    IngestRequest,
+    testing::{Failure, Fixture},
+    verify::{Cancel, VerifyOptions, verify_dir},
+};
+
+const BODY: bytes::Bytes = bytes::Bytes::from_static(b"{\"a\":1}");
+
+/// Whatever step a stop left undone: after the next start one key is left, and the chain holds under the pinned key.
+async fn resolves(failure: Option<Failure>) {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    log.ingest(BODY, &IngestRequest::default()).await.unwrap();
+    if let Some(failure) = failure {
+        store.fail(failure);
+        log.publisher().publish().await.ok();
+        assert!(log.publisher().close_epoch().await.is_err(), "{failure:?}");
+        assert_eq!(log.ingest(BODY, &IngestRequest::default()).await.unwrap_err().code(), "store_failed");
+    }
+    log.close().await.ok();
+    drop((log, store));
+    let log = fixture.log().await;
+    log.ingest(BODY, &IngestRequest::default()).await.unwrap();
+    log.close().await.unwrap();
+    assert_eq!(log.keys().epoch_slots().unwrap().len(), 1);
+    drop(log);
+    let pin = Some(fixture.report.first_epoch_key.clone());
+    let options = VerifyOptions { pin, ..VerifyOptions::default() };
+    let report = verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap();
+    assert!(report.ok, "{failure:?}: {report}");
+    assert_eq!(report.verdict.sealed.younger, 0, "{report}");
+}
+
+/// The chain of a log that no server holds.
+async fn chain(fixture: &Fixture) -> (Epochs, crate::Reader) {
+    let reader = crate::Reader::open(&fixture.config).await.unwrap();
+    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
+    let writer = reader.fact("writer").await.unwrap().parse().unwrap();
+    let first = fixture.report.first_epoch_key.parse().unwrap();
+    (Epochs::resume(keys, &**reader.store(), writer, &first).await.unwrap(), reader)
+}
+
+#[tokio::test]
+async fn stopped_after_the_next_key_was_written() {
+    let fixture = Fixture::new().await;
+    let (epochs, reader) = chain(&fixture).await;
+    epochs.prepare().await.unwrap();
+    let slots = epochs.keys.epoch_slots().unwrap();
+    assert_eq!(slots.iter().map(|slot| slot.epoch).collect::<Vec<_>>(), [0, 1]);
+    drop((epochs, reader));
+    let (epochs, _reader) = chain(&fixture).await;
+    assert_eq!(epochs.slot.epoch, 0);
+    assert_eq!(epochs.keys.epoch_slots().unwrap(), std::slice::from_ref(&epochs.slot));
+}
+
+#[tokio::test]
+async fn stopped_after_the_seal_was_stored() {
+    let fixture = Fixture::new().await;
+    let (epochs, reader) = chain(&fixture).await;
+    let next = epochs.prepare().await.unwrap();
+    let seal = epochs.seal(&next, Head::empty(), Micros(1)).unwrap();
+    reader.store().put_seal(SealText { epoch: 0, text: seal.text().to_owned() }).await.unwrap();
+    drop((epochs, reader));
+    let (epochs, _reader) = chain(&fixture).await;
+    assert_eq!(epochs.slot, next);
+    assert_eq!(epochs.keys.epoch_slots().unwrap(), [next]);
+    assert_eq!(epochs.previous, seal.hash());
+}
+
+#[tokio::test]
+async fn stopped_after_the_old_key_was_destroyed() {
+    let fixture = Fixture::new().await;
+    let (mut epochs, reader) = chain(&fixture).await;
+    epochs.close(&**reader.store(), Head::empty(), Micros(5)).await.unwrap();
+    let slot = epochs.slot.clone();
+    assert_eq!(epochs.last_time(), Some(Micros(5)));
+    drop((epochs, reader));
+    let (epochs, _reader) = chain(&fixture).await;
+    assert_eq!(epochs.slot, slot);
+    assert_eq!(slot.epoch, 1);
+}
+
+#[tokio::test]
+async fn every_crash_point_is_resolved_at_start() {
+    for failure in [None, Some(Failure::Seal), Some(Failure::SealPersisted), Some(Failure::Checkpoint)] {
+        resolves(failure).await;
+    }
+}
+
+#[tokio::test]
+async fn seals_never_go_back_in_time() {
+    let fixture = Fixture::new().await;
+    let (mut epochs, reader) = chain(&fixture).await;
+    let store = &**reader.store();
+    epochs.close(store, Head::empty(), Micros(50)).await.unwrap();
+    epochs.close(store, Head::empty(), Micros(20)).await.unwrap();
+    let seal = last_seal(store).await.unwrap().unwrap();
+    assert_eq!((seal.body().epoch, seal.body().time_micros), (1, 50));
+}
+
+#[test]
+fn epochs_end_when_they_are_due() {
+    let start = Instant::now();
+    let mut timer = Timer::new(start);
+    assert!(!timer.is_due(false, start + WITHOUT_ENTRIES - Duration::from_secs(1)));
+    assert!(timer.is_due(false, start + WITHOUT_ENTRIES));
+    let first = start + Duration::from_secs(1_000);
+    assert!(!timer.is_due(true, first));
+    assert!(!timer.is_due(true, first + WITH_ENTRIES - Duration::from_millis(1)));
+    assert!(timer.is_due(true, first + WITH_ENTRIES));
+}

@@ -1,0 +1,195 @@
+//! What can go wrong in the server. What of it a client is told is decided in [`crate::problem`] alone.
+
+use std::path::PathBuf;
+
+use sceau_ledger::{Head, LedgerError};
+use sceau_store::StoreError;
+use serde::Serialize;
+
+use crate::imports::ImportPosition;
+
+/// One refused event of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct LineError {
+    /// The number of the event in its request, from 1 (of the line, for bodies of lines).
+    pub line: u64,
+    /// A stable word for the kind of error.
+    pub code: String,
+    /// What to do about it.
+    pub message: String,
+}
+
+/// The refused events of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Refusals {
+    /// How many events were refused.
+    pub rejected: u64,
+    /// The first of them, at most [`Refusals::MAX`].
+    pub errors: Vec<LineError>,
+    /// Whether size was the only fault.
+    #[serde(skip)]
+    pub only_size: bool,
+}
+
+impl Refusals {
+    /// How many errors are told one by one; the rest is only counted.
+    pub const MAX: usize = 1_000;
+}
+
+/// Why something was not done. The text is for the operator: a client gets what [`crate::problem`] makes of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// A setting can't be used.
+    #[error("{0}")]
+    Config(String),
+    /// The key directory can't be used.
+    #[error("key directory {path}: {reason}")]
+    KeyDir {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The operating system refused.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A key, checkpoint, seal, proof or tile can't be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store is behind the head that the key directory noted, or differs from it.
+    #[error(
+        "rollback: the key directory noted {noted} as committed, the store in {path} is at {found}; an older or another \
+         copy of the data was put back. Restore the right copy, or look at it with `sceau verify`"
+    )]
+    Rollback {
+        /// The data directory.
+        path: PathBuf,
+        /// What was noted.
+        noted: Head,
+        /// What the store holds.
+        found: Head,
+    },
+    /// The log stopped accepting after a failed write.
+    #[error("the log accepts nothing more until the server is restarted: {0}")]
+    Poisoned(String),
+    /// The log is being closed.
+    #[error("the log is being closed")]
+    Closing,
+    /// The queue is full.
+    #[error("the queue is full")]
+    Overloaded,
+    /// The store can't take more for now.
+    #[error("the store can't take more until a segment is written")]
+    Full,
+    /// The entries waited too long before they could be sequenced.
+    #[error("the entries waited too long to be sealed with their receive time")]
+    TooOld,
+    /// A document of the state was changed by somebody else.
+    #[error("{0} was changed by somebody else")]
+    StateConflict(String),
+    /// No or no valid token.
+    #[error("no valid token")]
+    Unauthorized,
+    /// A source that clients may not send to.
+    #[error("the source {0:?} is the product's own")]
+    ReservedSource(String),
+    /// A parameter's value can't be used.
+    #[error("parameter {name}: {detail}")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// What is wrong and what would be right.
+        detail: String,
+    },
+    /// A parameter that this endpoint doesn't know.
+    #[error("unknown parameter {name:?}; known: {known}")]
+    UnknownParameter {
+        /// Its name.
+        name: String,
+        /// What would be understood.
+        known: String,
+    },
+    /// The search text can't be understood.
+    #[error("query, column {column}: {detail}")]
+    QuerySyntax {
+        /// Where, in characters from 1.
+        column: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The body is larger than allowed, as received or inflated.
+    #[error("the body has more than {limit} bytes{}", if *.inflated { " when inflated" } else { "" })]
+    BodyTooLarge {
+        /// The limit.
+        limit: usize,
+        /// Whether it is the inflated size.
+        inflated: bool,
+    },
+    /// The body holds more events than one request may.
+    #[error("the body has more than {0} events")]
+    TooManyEvents(usize),
+    /// The body did not come in time.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// The body ended early or can't be inflated.
+    #[error("the body can't be read: {0}")]
+    Body(String),
+    /// A content type or encoding that is not understood.
+    #[error("{0}")]
+    Unsupported(String),
+    /// None of the request's events could be kept.
+    #[error("none of the {} events could be kept", .0.rejected)]
+    AllRejected(Refusals),
+    /// Events of an atomic request could not be kept, so none was.
+    #[error("{} events can't be kept, so none of the request was", .0.rejected)]
+    AtomicRefused(Refusals),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyMismatch,
+    /// An import does not go on where it stopped.
+    #[error("the import is not at this position")]
+    ImportPosition(Option<ImportPosition>),
+    /// There is no such thing.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// The method is not for this path.
+    #[error("this path does not know that method")]
+    Method,
+    /// No signed checkpoint covers this yet.
+    #[error("no checkpoint covers entry {0} yet")]
+    NotPublished(u64),
+    /// A verification runs already.
+    #[error("a verification is running")]
+    VerifyRunning(String),
+    /// Somebody cancelled it.
+    #[error("cancelled")]
+    Cancelled,
+    /// Too many queries at once.
+    #[error("too many queries at once")]
+    Busy,
+    /// Something that must not happen.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl ServerError {
+    /// Wraps an error of the operating system with what was being done.
+    pub(crate) fn io(context: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let context = context.into();
+        move |source| Self::Io { context, source }
+    }
+
+    /// A parameter's value can't be used.
+    pub(crate) fn parameter(name: &str, detail: impl std::fmt::Display) -> Self {
+        Self::Parameter { name: name.to_owned(), detail: detail.to_string() }
+    }
+}

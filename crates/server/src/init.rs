@@ -1,0 +1,134 @@
+//! Making a log: keys first, then the store, then the facts that bind them together.
+//!
+//! Order: origin and keys durable in the key directory → an empty store → the facts, `first_epoch_key` last. A log is
+//! complete once that last fact is there; whatever was made before it is found again and gone on with.
+
+use std::path::Path;
+
+use sceau_ledger::{WriterId, check_origin};
+use sceau_store::{
+    Ledger as _, StoreError,
+    embedded::{Embedded, Options},
+};
+use serde::Serialize;
+
+use crate::{
+    config::Config,
+    error::ServerError,
+    hex,
+    keydir::{KeyDir, random},
+    reader::load_deriver,
+};
+
+/// The public halves of a new log, to hand to an auditor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InitReport {
+    /// The log's name.
+    pub origin: String,
+    /// Checks its checkpoints.
+    pub verifier_key: String,
+    /// Checks its seals: what an auditor pins.
+    pub first_epoch_key: String,
+    /// Whether anything was made; otherwise the log was there already.
+    pub created: bool,
+}
+
+/// Makes a log, or completes one of which the making was interrupted. A complete log is left as it is.
+///
+/// # Errors
+/// The directories can't be used, or belong to different logs.
+pub async fn init(config: &Config) -> Result<InitReport, ServerError> {
+    if let Some(report) = complete(config).await? {
+        return Ok(report);
+    }
+    let (data, keys) = (&config.data_dir, &config.key_dir);
+    let origin = choose_origin(config)?;
+    let keys = KeyDir::create(keys, data, &origin)?;
+    refuse_used_keys(&keys, data)?;
+    let first = keys.epoch_slots()?.first().map(|slot| slot.key().public().to_string()).unwrap_or_default();
+    if !Embedded::exists(data) {
+        Embedded::create(data)?;
+    }
+    let store = Embedded::open(data, load_deriver(config)?, Options::default()).await?;
+    let verifier = keys.log_key.verifier().to_string();
+    store.fix_fact("origin", &origin).await.map_err(|error| other_log(data, error))?;
+    store.fix_fact("verifier_key", &verifier).await.map_err(|error| other_log(data, error))?;
+    if store.fact("writer").await?.is_none() {
+        store.fix_fact("writer", &WriterId(*random::<16>()?).to_string()).await?;
+    }
+    store.fix_fact("first_epoch_key", &first).await.map_err(|error| other_log(data, error))?;
+    sceau_store::Store::close(&store).await?;
+    Ok(InitReport { origin, verifier_key: verifier, first_epoch_key: first, created: true })
+}
+
+/// The report of a log that is complete already.
+async fn complete(config: &Config) -> Result<Option<InitReport>, ServerError> {
+    if !Embedded::exists(&config.data_dir) {
+        return Ok(None);
+    }
+    let inspect = Options { inspect: true, ..Options::default() };
+    let store = Embedded::open(&config.data_dir, load_deriver(config)?, inspect).await?;
+    let facts = (store.fact("origin").await?, store.fact("verifier_key").await?, store.fact("first_epoch_key").await?);
+    let (Some(origin), Some(verifier_key), Some(first_epoch_key)) = facts else { return Ok(None) };
+    // A log is there: its keys are never made anew, or the old entries would seem to be sealed by them.
+    let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
+    check_belongs(&keys, &verifier_key)?;
+    if config.origin.as_ref().is_some_and(|wanted| *wanted != origin) {
+        return Err(ServerError::Config(format!("the log's origin is {origin:?} and can't be changed any more")));
+    }
+    Ok(Some(InitReport { origin, verifier_key, first_epoch_key, created: false }))
+}
+
+/// Makes sure that store and keys are of the same log.
+pub(crate) fn check_belongs(keys: &KeyDir, verifier_key: &str) -> Result<(), ServerError> {
+    let ours = keys.log_key.verifier().to_string();
+    if ours == verifier_key {
+        return Ok(());
+    }
+    let reason = format!("holds the key {ours}, but the data directory is of the log with {verifier_key}");
+    Err(ServerError::KeyDir { path: keys.path().to_owned(), reason })
+}
+
+fn choose_origin(config: &Config) -> Result<String, ServerError> {
+    let noted = KeyDir::noted_origin(&config.key_dir)?;
+    match (noted, &config.origin) {
+        (Some(noted), Some(wanted)) if noted != *wanted => Err(ServerError::KeyDir {
+            path: config.key_dir.clone(),
+            reason: format!("was begun for the origin {noted:?}, not {wanted:?}"),
+        }),
+        (Some(noted), _) => Ok(noted),
+        (None, Some(wanted)) => {
+            check_origin(wanted)?;
+            Ok(wanted.clone())
+        }
+        (None, None) => Ok(format!("sceau.local/{}", hex(random::<4>()?.as_slice()))),
+    }
+}
+
+/// Keys that have sealed something belong to a log that isn't here.
+fn refuse_used_keys(keys: &KeyDir, data: &Path) -> Result<(), ServerError> {
+    let used = keys.noted_head().is_some() || keys.epoch_slots()?.iter().any(|slot| slot.epoch > 0);
+    if !used {
+        return Ok(());
+    }
+    let reason = format!(
+        "its keys have sealed a log, which is not in {}: point --data-dir to it or restore it; for a new log choose \
+         another key directory",
+        data.display()
+    );
+    Err(ServerError::KeyDir { path: keys.path().to_owned(), reason })
+}
+
+fn other_log(data: &Path, error: StoreError) -> ServerError {
+    match error {
+        StoreError::Exists(fact) => ServerError::Config(format!(
+            "{} was begun with another key directory ({fact} differs): use that one, or an empty data directory",
+            data.display()
+        )),
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+#[path = "init_tests.rs"]
+mod tests;

@@ -1,0 +1,309 @@
+//! The key directory: everything that must not be found together with the data.
+//!
+//! Invariant: it is never inside the data directory nor the other way round, nobody but its owner can read it, and a
+//! file in it is either whole or not there (the epoch key and the heads are overwritten in place, in slots that can't
+//! tear each other).
+
+mod heads;
+mod paths;
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Write as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use sceau_ledger::{EpochKey, FILE_SIZE, Head, LogKey, MacKey, Slot, decode, encode, wiped};
+use zeroize::Zeroizing;
+
+use crate::error::ServerError;
+pub use heads::Heads;
+use paths::{check_directory, check_file, create_directory, sync_directory};
+
+/// The file of the log's signing key.
+pub const LOG_KEY: &str = "log.key";
+/// The file of the MAC key.
+pub const MAC_KEY: &str = "mac.key";
+/// The file of the epoch keys.
+pub const EPOCH_KEY: &str = "epoch.key";
+/// The file of the newest committed heads.
+pub const HEADS: &str = "heads";
+/// The file of the log's origin.
+pub const ORIGIN: &str = "origin";
+/// The files in the order in which they are made: none is made before those in front of it are durable.
+const ORDER: [&str; 5] = [ORIGIN, LOG_KEY, MAC_KEY, EPOCH_KEY, HEADS];
+
+/// An open key directory.
+#[derive(Debug)]
+pub struct KeyDir {
+    path: PathBuf,
+    /// Signs checkpoints.
+    pub log_key: LogKey,
+    /// Authenticates bundles.
+    pub mac_key: MacKey,
+    epoch_file: File,
+    heads: Mutex<Heads>,
+}
+
+impl KeyDir {
+    /// Makes the directory, or goes on where an earlier attempt stopped. Existing keys are never replaced.
+    ///
+    /// # Errors
+    /// [`ServerError::KeyDir`] names the file and what is wrong with it.
+    pub fn create(path: &Path, data_dir: &Path, origin: &str) -> Result<Self, ServerError> {
+        paths::check_apart(path, data_dir)?;
+        create_directory(path)?;
+        check_directory(path)?;
+        for name in ORDER {
+            let file = path.join(name);
+            if !file.exists() {
+                create_file(path, name, &fresh(name, origin)?)?;
+            }
+        }
+        Self::open(path, data_dir)
+    }
+
+    /// The origin that an earlier attempt to make the directory has noted.
+    ///
+    /// # Errors
+    /// [`ServerError::KeyDir`] if the note can't be read.
+    pub fn noted_origin(path: &Path) -> Result<Option<String>, ServerError> {
+        if path.join(ORIGIN).exists() { text(path, ORIGIN).map(|text| Some(text.to_string())) } else { Ok(None) }
+    }
+
+    /// Whether every file is there.
+    pub fn is_complete(path: &Path) -> bool {
+        ORDER.iter().all(|name| path.join(name).exists())
+    }
+
+    /// Opens a directory in which every file must be.
+    ///
+    /// # Errors
+    /// [`ServerError::KeyDir`] names the file and what is wrong with it.
+    pub fn open(path: &Path, data_dir: &Path) -> Result<Self, ServerError> {
+        paths::check_apart(path, data_dir)?;
+        check_directory(path)?;
+        for name in ORDER {
+            check_file(&path.join(name))?;
+        }
+        let broken = |name: &str| {
+            let path = path.join(name);
+            move |error: sceau_ledger::LedgerError| ServerError::KeyDir { path, reason: error.to_string() }
+        };
+        let log_key = LogKey::from_secret(&text(path, LOG_KEY)?).map_err(broken(LOG_KEY))?;
+        let origin = text(path, ORIGIN)?;
+        if origin.as_str() != log_key.origin() {
+            let reason = format!("says {:?}, but log.key is the key of {:?}", origin.as_str(), log_key.origin());
+            return Err(ServerError::KeyDir { path: path.join(ORIGIN), reason });
+        }
+        let mac_key = MacKey::from_secret(&text(path, MAC_KEY)?).map_err(broken(MAC_KEY))?;
+        let epoch_file = open_in_place(&path.join(EPOCH_KEY))?;
+        let heads = Mutex::new(Heads::open(open_in_place(&path.join(HEADS))?)?);
+        Ok(Self { path: path.to_owned(), log_key, mac_key, epoch_file, heads })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The epoch keys in the file, the oldest first.
+    ///
+    /// # Errors
+    /// [`ServerError::KeyDir`] if the file is damaged.
+    pub fn epoch_slots(&self) -> Result<Vec<Slot>, ServerError> {
+        let mut bytes = Zeroizing::new(vec![0; FILE_SIZE + 1]);
+        let mut read = 0;
+        while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match self.epoch_file.read_at(rest, read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) => return Err(self.epoch_io("read")(error)),
+            }
+        }
+        decode(bytes.get(..read).unwrap_or_default()).map_err(|error| self.epoch_broken(&error))
+    }
+
+    /// Makes a slot durable.
+    ///
+    /// # Errors
+    /// The write or the fsync failed: nobody knows what is in the slot.
+    pub fn write_slot(&self, slot: &Slot) -> Result<(), ServerError> {
+        self.epoch_file.write_all_at(encode(slot).as_slice(), slot.offset()).map_err(self.epoch_io("write"))?;
+        self.epoch_file.sync_all().map_err(self.epoch_io("fsync"))
+    }
+
+    /// Overwrites a slot and makes that durable.
+    ///
+    /// # Errors
+    /// The write or the fsync failed: the old key may still be there.
+    pub fn wipe_slot(&self, place: u8) -> Result<(), ServerError> {
+        let offset = u64::from(place) * sceau_ledger::SLOT_SIZE as u64;
+        self.epoch_file.write_all_at(&wiped(), offset).map_err(self.epoch_io("overwrite"))?;
+        self.epoch_file.sync_all().map_err(self.epoch_io("fsync"))
+    }
+
+    /// Notes a committed head, without fsync: after a power loss the note may be an older one, never a newer.
+    ///
+    /// # Errors
+    /// The write failed.
+    pub fn note_head(&self, head: &Head) -> Result<(), ServerError> {
+        let mut heads = self.heads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        heads.write(head).map_err(ServerError::io(format!("writing {}", self.path.join(HEADS).display())))
+    }
+
+    /// The newest head noted; `None` before the first commit.
+    pub fn noted_head(&self) -> Option<Head> {
+        self.heads.lock().unwrap_or_else(std::sync::PoisonError::into_inner).newest()
+    }
+
+    fn epoch_broken(&self, error: &sceau_ledger::LedgerError) -> ServerError {
+        ServerError::KeyDir { path: self.path.join(EPOCH_KEY), reason: error.to_string() }
+    }
+
+    fn epoch_io(&self, what: &str) -> impl FnOnce(std::io::Error) -> ServerError {
+        ServerError::io(format!("{what} {}", self.path.join(EPOCH_KEY).display()))
+    }
+}
+
+/// 32 bytes from the operating system's generator.
+pub(crate) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, ServerError> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(bytes.as_mut_slice())
+        .map_err(|error| ServerError::Internal(format!("the system gives no random numbers: {error}")))?;
+    Ok(bytes)
+}
+
+/// The first content of a file.
+fn fresh(name: &str, origin: &str) -> Result<Zeroizing<Vec<u8>>, ServerError> {
+    let line = |text: &str| Zeroizing::new(format!("{text}\n").into_bytes());
+    Ok(match name {
+        ORIGIN => line(origin),
+        LOG_KEY => line(&LogKey::from_seed(origin, &*random::<32>()?)?.to_secret()),
+        MAC_KEY => line(&MacKey::from_bytes(*random::<32>()?).to_secret()),
+        EPOCH_KEY => {
+            let slot = Slot::first(&EpochKey::from_seed(0, &*random::<32>()?));
+            let mut bytes = Zeroizing::new(vec![0; FILE_SIZE]);
+            if let Some(place) = bytes.get_mut(..sceau_ledger::SLOT_SIZE) {
+                place.copy_from_slice(encode(&slot).as_slice());
+            }
+            bytes
+        }
+        _ => Zeroizing::new(vec![0; heads::SIZE]),
+    })
+}
+
+/// Makes a file durable under a temporary name before it gets its own.
+fn create_file(directory: &Path, name: &str, content: &[u8]) -> Result<(), ServerError> {
+    let temporary = directory.join(format!(".{name}.new"));
+    let failed = |what: &str| ServerError::io(format!("{what} {}", temporary.display()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed("creating"))?;
+    file.write_all(content).map_err(failed("writing"))?;
+    file.sync_all().map_err(failed("fsync of"))?;
+    std::fs::rename(&temporary, directory.join(name)).map_err(failed("renaming"))?;
+    sync_directory(directory)
+}
+
+fn open_in_place(path: &Path) -> Result<File, ServerError> {
+    OpenOptions::new().read(true).write(true).open(path).map_err(ServerError::io(format!("opening {}", path.display())))
+}
+
+/// The single line of a file.
+fn text(directory: &Path, name: &str) -> Result<Zeroizing<String>, ServerError> {
+    let path = directory.join(name);
+    let mut text = Zeroizing::new(String::new());
+    let file = File::open(&path).map_err(ServerError::io(format!("opening {}", path.display())))?;
+    file.take(4096).read_to_string(&mut text).map_err(ServerError::io(format!("reading {}", path.display())))?;
+    match text.strip_suffix('\n') {
+        Some(line) if !line.contains('\n') => Ok(Zeroizing::new(line.to_owned())),
+        _ => Err(ServerError::KeyDir { path, reason: "is not one whole line; restore it from your backup".into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    fn directories() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let (keys, data) = (root.path().join("keys"), root.path().join("data"));
+        (root, keys, data)
+    }
+
+    #[test]
+    fn made_once_and_opened_again() {
+        let (_root, keys, data) = directories();
+        let made = KeyDir::create(&keys, &data, "example.org/log").unwrap();
+        let vkey = made.log_key.verifier().to_string();
+        let slots = made.epoch_slots().unwrap();
+        assert_eq!(slots.len(), 1);
+        drop(made);
+        let again = KeyDir::create(&keys, &data, "example.org/other").unwrap();
+        assert_eq!(again.log_key.verifier().to_string(), vkey);
+        assert_eq!(again.epoch_slots().unwrap(), slots);
+        assert!(again.noted_head().is_none());
+    }
+
+    #[test]
+    fn a_half_made_directory_is_completed() {
+        let (_root, keys, data) = directories();
+        let made = KeyDir::create(&keys, &data, "example.org/log").unwrap();
+        let vkey = made.log_key.verifier().to_string();
+        drop(made);
+        for name in [EPOCH_KEY, HEADS] {
+            std::fs::remove_file(keys.join(name)).unwrap();
+        }
+        assert!(!KeyDir::is_complete(&keys));
+        let error = KeyDir::open(&keys, &data).unwrap_err().to_string();
+        assert!(error.contains("epoch.key"), "{error}");
+        assert_eq!(KeyDir::noted_origin(&keys).unwrap().as_deref(), Some("example.org/log"));
+        let again = KeyDir::create(&keys, &data, "example.org/log").unwrap();
+        assert_eq!(again.log_key.verifier().to_string(), vkey);
+    }
+
+    #[test]
+    fn wide_permissions_are_refused_by_name() {
+        let (_root, keys, data) = directories();
+        drop(KeyDir::create(&keys, &data, "example.org/log").unwrap());
+        std::fs::set_permissions(keys.join(MAC_KEY), Permissions::from_mode(0o640)).unwrap();
+        let error = KeyDir::open(&keys, &data).unwrap_err().to_string();
+        assert!(error.contains("mac.key") && error.contains("0640"), "{error}");
+        std::fs::set_permissions(keys.join(MAC_KEY), Permissions::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(&keys, Permissions::from_mode(0o750)).unwrap();
+        let error = KeyDir::open(&keys, &data).unwrap_err().to_string();
+        assert!(error.contains("0750"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_key_is_named() {
+        let (_root, keys, data) = directories();
+        drop(KeyDir::create(&keys, &data, "example.org/log").unwrap());
+        std::fs::write(keys.join(LOG_KEY), "PRIVATE+KEY+nonsense\n").unwrap();
+        let error = KeyDir::open(&keys, &data).unwrap_err().to_string();
+        assert!(error.contains("log.key"), "{error}");
+    }
+
+    #[test]
+    fn slots_are_written_and_wiped() {
+        let (_root, keys, data) = directories();
+        let made = KeyDir::create(&keys, &data, "example.org/log").unwrap();
+        let first = made.epoch_slots().unwrap().remove(0);
+        let next = first.next(&EpochKey::from_seed(1, &[7; 32]));
+        made.write_slot(&next).unwrap();
+        assert_eq!(made.epoch_slots().unwrap(), [first.clone(), next.clone()]);
+        made.wipe_slot(first.place).unwrap();
+        assert_eq!(made.epoch_slots().unwrap(), [next]);
+        let bytes = std::fs::read(keys.join(EPOCH_KEY)).unwrap();
+        assert!(!bytes.windows(32).any(|window| window == first.seed.as_slice()));
+    }
+}

@@ -1,0 +1,337 @@
+//! An open log: store, keys, sequencer and publisher together.
+//!
+//! Invariant: before anything is accepted, the store is known to be where the key directory says it was left, the tree
+//! is restored and leads to the stored root, and the epoch that was open before is closed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
+use sceau_ledger::{BundleMac, EpochPublic, Head, Index, Tree, WriterId};
+use sceau_store::{
+    Batch, BatchBuilder, Expect, StateWrite, Store, StoreError,
+    embedded::{Embedded, Options},
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Mutex, Semaphore, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    clock::Clock,
+    config::{Config, Limits},
+    epochs::Epochs,
+    error::ServerError,
+    ingest::{self, IngestAnswer, IngestRequest, Ingested, Single},
+    init,
+    keydir::KeyDir,
+    metrics::Metrics,
+    prover,
+    publisher::Publisher,
+    reader::{Reader, load_deriver},
+    sequencer::{AppendOptions, Appended, Health, Idempotency, Parts, Payload, Sequencer},
+};
+
+/// Bodies up to this size are made into entries where they are: handing them to another thread costs more.
+const INLINE_BODY: usize = 64 << 10;
+
+/// An open log; clones share it.
+#[derive(Clone)]
+pub struct Log(Arc<Inner>);
+
+struct Inner {
+    reader: Reader,
+    keys: Arc<KeyDir>,
+    clock: Arc<Clock>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    sequencer: Sequencer,
+    publisher: Arc<Publisher>,
+    gate: Arc<Mutex<()>>,
+    /// Large bodies that are being worked on: as many as there are processors.
+    workers: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
+    publishing: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Log {
+    /// Opens a complete log for reading and writing.
+    ///
+    /// # Errors
+    /// Keys and store don't belong together, the store was rolled back, or one of them can't be used.
+    pub async fn open(config: &Config) -> Result<Self, ServerError> {
+        let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
+        let deriver = load_deriver(config)?;
+        let store = Embedded::open(&config.data_dir, deriver.clone(), Options::default()).await?;
+        Self::assemble(config, Arc::new(store), deriver, keys).await
+    }
+
+    /// Puts an open store and its keys together.
+    pub(crate) async fn assemble(
+        config: &Config,
+        store: Arc<dyn Store>,
+        deriver: Arc<Deriver>,
+        keys: KeyDir,
+    ) -> Result<Self, ServerError> {
+        let keys = Arc::new(keys);
+        let limits = config.limits.clone();
+        let unclocked = Reader::new(store.clone(), deriver.clone(), Arc::new(Clock::new(Micros(0))), limits.query_time);
+        init::check_belongs(&keys, &unclocked.fact("verifier_key").await?)?;
+        let writer: WriterId = unclocked.fact("writer").await?.parse()?;
+        let first: EpochPublic = unclocked.fact("first_epoch_key").await?.parse()?;
+        let tree = check_head(config, &*store, &keys).await?;
+        let head = tree.head();
+        let epochs = Epochs::resume(keys.clone(), &*store, writer, &first).await?;
+        let floor = last_received(&*store, &deriver, head).await?.max(epochs.last_time()).unwrap_or_default();
+        let clock = Arc::new(Clock::new(floor));
+        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+        let gate = Arc::new(Mutex::new(()));
+        let publisher = Publisher::new(
+            store.clone(),
+            keys.clone(),
+            clock.clone(),
+            health.clone(),
+            metrics.clone(),
+            gate.clone(),
+            epochs,
+        );
+        let publisher = Arc::new(publisher.await?);
+        publisher.publish().await?;
+        // What was received before a stop must not share an epoch with what comes after it: the time between is unknown.
+        publisher.close_epoch().await?;
+        let bundle = restore_bundle(&*store, &keys, head).await?;
+        let parts = Parts {
+            store: store.clone(),
+            deriver: deriver.clone(),
+            keys: keys.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            limits: limits.clone(),
+            gate: gate.clone(),
+            publisher: publisher.clone(),
+        };
+        let sequencer = Sequencer::start(parts, tree, bundle);
+        let (stop, stopped) = watch::channel(false);
+        let publishing = Mutex::new(Some(tokio::spawn(publisher.clone().run(stopped))));
+        let reader = Reader::new(store, deriver, clock.clone(), limits.query_time);
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let workers = Arc::new(Semaphore::new(processors));
+        let inner = Inner {
+            reader,
+            keys,
+            clock,
+            health,
+            metrics,
+            limits,
+            sequencer,
+            publisher,
+            gate,
+            workers,
+            stop,
+            publishing,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Answers questions about it.
+    pub fn reader(&self) -> &Reader {
+        &self.0.reader
+    }
+
+    /// Its checkpoints and seals.
+    pub fn publisher(&self) -> &Publisher {
+        &self.0.publisher
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Its key directory.
+    pub fn keys(&self) -> &KeyDir {
+        &self.0.keys
+    }
+
+    /// Whether it still accepts, and why not.
+    pub fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    /// Its time, which never runs backwards.
+    pub fn now(&self) -> Micros {
+        self.0.clock.now()
+    }
+
+    /// Bytes of entries that wait for the sequencer.
+    pub fn queued(&self) -> usize {
+        self.0.sequencer.queued()
+    }
+
+    /// The committed head, and its changes.
+    pub fn head(&self) -> watch::Receiver<Head> {
+        self.0.sequencer.head()
+    }
+
+    /// Held by whoever needs head, tags and entries of the same moment.
+    pub(crate) fn gate(&self) -> &Mutex<()> {
+        &self.0.gate
+    }
+
+    /// Makes entries of a body and adds them: what `POST /api/v1/events` does.
+    ///
+    /// # Errors
+    /// Nothing, or (an import's position apart) nothing of the body, was kept; the error says why.
+    pub async fn ingest(&self, body: Bytes, request: &IngestRequest) -> Result<IngestAnswer, ServerError> {
+        let inner = &*self.0;
+        inner.health.check()?;
+        inner.metrics.received(body.len());
+        if !request.wait && inner.sequencer.is_full() {
+            return Err(ServerError::Overloaded);
+        }
+        let idempotency = request
+            .idempotency
+            .as_ref()
+            .map(|key| Idempotency { key: format!("{}/{key}", request.actor), content: request.content(&body) });
+        if let Some(single) = Single::of(self.reader().deriver(), self.now(), &body, request)? {
+            let (wait, atomic) = (request.wait, request.atomic);
+            let options = AppendOptions { idempotency, wait, atomic, ..AppendOptions::default() };
+            let appended = inner.sequencer.append(Payload::Single(Arc::new(single)), options).await;
+            if let Err(ServerError::AllRejected(refusals) | ServerError::AtomicRefused(refusals)) = &appended {
+                inner.metrics.refusals(refusals);
+            }
+            return appended;
+        }
+        let started = std::time::Instant::now();
+        let Ingested { batch, refusals } = self.make(body, request).await?;
+        inner.metrics.ingested(started.elapsed());
+        inner.metrics.refusals(&refusals);
+        if request.atomic && refusals.rejected > 0 {
+            return Err(ServerError::AtomicRefused(refusals));
+        }
+        let (import, wait) = (request.import.clone(), request.wait);
+        if batch.is_empty() && refusals.rejected > 0 {
+            if import.is_some() {
+                self.append(batch, AppendOptions { import, wait, ..AppendOptions::default() }).await?;
+            }
+            return Err(ServerError::AllRejected(refusals));
+        }
+        self.append(batch, AppendOptions { idempotency, import, refusals, wait, ..AppendOptions::default() }).await
+    }
+
+    async fn make(&self, body: Bytes, request: &IngestRequest) -> Result<Ingested, ServerError> {
+        let (deriver, limits) = (self.reader().deriver(), &self.0.limits);
+        if body.len() <= INLINE_BODY && request.encoding == crate::Encoding::Identity {
+            return ingest::ingest(deriver, self.now(), &body, request, limits);
+        }
+        let worker = self.0.workers.clone().acquire_owned().await.map_err(|_| ServerError::Closing)?;
+        let (deriver, limits, request, clock) =
+            (deriver.clone(), limits.clone(), request.clone(), self.0.clock.clone());
+        let work = move || {
+            let _worker = worker;
+            ingest::ingest(&deriver, clock.now(), &body, &request, &limits)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Internal(error.to_string()))?
+    }
+
+    /// Adds a batch and waits until it is durable.
+    ///
+    /// # Errors
+    /// Nothing of it was kept, except after [`ServerError::Poisoned`]: then nobody knows before the log is opened anew.
+    pub async fn append(&self, batch: Batch, options: AppendOptions) -> Result<Appended, ServerError> {
+        self.0.sequencer.append(Payload::Batch(Arc::new(batch)), options).await
+    }
+
+    /// Changes a document of the state that decides who may do what or what is detected: the new value is sealed as an
+    /// entry of `sceau.audit` in the same commit, so that nobody can change it unseen.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn record_state_change(
+        &self,
+        collection: &str,
+        key: &str,
+        value: Option<Value>,
+        actor: &str,
+    ) -> Result<Appended, ServerError> {
+        let now = self.now();
+        let event = json!({
+            "timestamp": now.to_string(),
+            "action": "state_change",
+            "collection": collection,
+            "key": key,
+            "value": value,
+            "user": actor,
+        });
+        let framer = Framer::new(now, &SourceId::audit(), &Meta::default());
+        let mut builder = BatchBuilder::new(self.reader().deriver().clone());
+        let internal = |error: String| ServerError::Internal(error);
+        builder.push_json(&framer, event.to_string().as_bytes()).map_err(|error| internal(error.to_string()))?;
+        let batch = builder.finish().map_err(|error| internal(error.to_string()))?;
+        let (collection, key) = (collection.to_owned(), key.to_owned());
+        let write = StateWrite { collection, key, value, expect: Expect::Any, expires: None };
+        self.append(batch, AppendOptions { writes: vec![write], wait: true, ..AppendOptions::default() }).await
+    }
+
+    /// Finishes and answers what was taken, signs it, closes the epoch and the store. Nothing is accepted any more.
+    ///
+    /// # Errors
+    /// A step failed; the next start resolves what it left.
+    pub async fn close(&self) -> Result<(), ServerError> {
+        let inner = &*self.0;
+        inner.sequencer.close().await;
+        inner.stop.send_replace(true);
+        let Some(publishing) = inner.publishing.lock().await.take() else { return Ok(()) };
+        if let Err(error) = publishing.await {
+            inner.health.poison(format!("the publisher ended unexpectedly: {error}"));
+        }
+        let signed = self.sign_off().await;
+        inner.reader.store().close().await?;
+        signed
+    }
+
+    async fn sign_off(&self) -> Result<(), ServerError> {
+        self.0.publisher.publish().await?;
+        self.0.publisher.close_epoch().await
+    }
+}
+
+/// Makes sure that the store is where it was left, and restores the tree.
+async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result<Tree, ServerError> {
+    let head = store.head().await?;
+    let tree = prover::restore(store, head.size).await?;
+    if tree.head() != head {
+        let text = format!("the stored hashes lead to {}, the stored head is {head}", tree.head());
+        return Err(StoreError::Damaged(text).into());
+    }
+    let Some(noted) = keys.noted_head() else { return Ok(tree) };
+    if noted.size > head.size || !prover::starts_with(store, &noted).await? {
+        return Err(ServerError::Rollback { path: config.data_dir.clone(), noted, found: head });
+    }
+    Ok(tree)
+}
+
+/// The receive time of the newest entry.
+async fn last_received(store: &dyn Store, deriver: &Deriver, head: Head) -> Result<Option<Micros>, ServerError> {
+    let Some(index) = head.size.0.checked_sub(1) else { return Ok(None) };
+    let rows = store.entries(Index(index), 1).await?;
+    let damaged = |detail: String| StoreError::Entry { index, detail };
+    let entry = rows.entries.first().ok_or_else(|| damaged("is missing".to_owned()))?;
+    Ok(Some(deriver.derive(entry).map_err(|error| damaged(error.to_string()))?.received))
+}
+
+/// The MAC of the last, growing bundle.
+async fn restore_bundle(store: &dyn Store, keys: &KeyDir, head: Head) -> Result<BundleMac, ServerError> {
+    let (bundle, width) = (head.size.0 / 256, head.size.0 % 256);
+    let mut mac = BundleMac::start(&keys.mac_key, bundle);
+    if width > 0 {
+        for leaf in store.tile(0, bundle, u16::try_from(width).unwrap_or(u16::MAX)).await? {
+            mac.push(sceau_ledger::LeafHash(leaf));
+        }
+    }
+    debug_assert_eq!(u64::from(mac.count()), width);
+    Ok(mac)
+}

@@ -1,0 +1,173 @@
+//! What is counted, for `/metrics`.
+
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use sceau_store::Batch;
+
+use crate::error::Refusals;
+
+const META: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The counters. Not the global recorder, so that several servers can run in one process.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    accepted: Counter,
+    accepted_bytes: Counter,
+    received_bytes: Counter,
+    unparsed: Counter,
+    commits: Counter,
+    commit_seconds: Histogram,
+    sequence_seconds: Histogram,
+    ingest_seconds: Histogram,
+    query_seconds: Histogram,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All counters at nought.
+    pub fn new() -> Self {
+        const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+        let builder = PrometheusBuilder::new();
+        // Only an empty list is refused.
+        let builder = builder.set_buckets(&SECONDS).unwrap_or_else(|_| PrometheusBuilder::new());
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        let counter = |name: &'static str, help: &'static str| {
+            recorder.describe_counter(name.into(), None, help.into());
+            recorder.register_counter(&Key::from_static_name(name), &META)
+        };
+        let histogram = |name: &'static str, help: &'static str| {
+            recorder.describe_histogram(name.into(), Some(Unit::Seconds), help.into());
+            recorder.register_histogram(&Key::from_static_name(name), &META)
+        };
+        let describe = |name: &'static str, help: &'static str| {
+            recorder.describe_counter(name.into(), None, help.into());
+        };
+        describe("sceau_events_refused_total", "Events refused, by reason.");
+        describe("sceau_requests_refused_total", "Requests refused, by the code of their problem.");
+        describe("sceau_verifications_total", "Verifications of the whole log, by outcome.");
+        describe("sceau_http_requests_total", "HTTP requests answered, by method and status.");
+        Self {
+            accepted: counter("sceau_events_accepted_total", "Entries committed."),
+            accepted_bytes: counter("sceau_entry_bytes_total", "Bytes of committed entries."),
+            received_bytes: counter("sceau_received_bytes_total", "Bytes of event bodies as received."),
+            unparsed: counter("sceau_events_unparsed_total", "Lines kept that no parser understood."),
+            commits: counter("sceau_commits_total", "Groups of requests made durable together."),
+            commit_seconds: histogram("sceau_commit_seconds", "Time to make a group durable."),
+            sequence_seconds: histogram("sceau_sequence_seconds", "Time to put a group into the tree."),
+            ingest_seconds: histogram("sceau_ingest_seconds", "Time to make entries of one body."),
+            query_seconds: histogram("sceau_query_seconds", "Time to answer a query."),
+            recorder,
+            handle,
+        }
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.received_bytes.increment(bytes as u64);
+    }
+
+    pub(crate) fn accepted(&self, batch: &Batch) {
+        self.accepted.increment(batch.len() as u64);
+        self.accepted_bytes.increment(batch.bytes() as u64);
+        self.unparsed.increment(batch.unparsed() as u64);
+    }
+
+    pub(crate) fn refusals(&self, refusals: &Refusals) {
+        for error in &refusals.errors {
+            self.events_refused(&error.code, 1);
+        }
+        let not_told = refusals.rejected - refusals.errors.len() as u64;
+        if not_told > 0 {
+            self.events_refused("not_told", not_told);
+        }
+    }
+
+    fn events_refused(&self, reason: &str, count: u64) {
+        self.labelled("sceau_events_refused_total", &[("reason", reason)]).increment(count);
+    }
+
+    pub(crate) fn request_refused(&self, code: &'static str) {
+        self.labelled("sceau_requests_refused_total", &[("code", code)]).increment(1);
+    }
+
+    pub(crate) fn http(&self, method: &str, status: u16) {
+        let status = status.to_string();
+        self.labelled("sceau_http_requests_total", &[("method", method), ("status", &status)]).increment(1);
+    }
+
+    pub(crate) fn commit(&self, time: Duration) {
+        self.commits.increment(1);
+        self.commit_seconds.record(time.as_secs_f64());
+    }
+
+    pub(crate) fn sequenced(&self, time: Duration) {
+        self.sequence_seconds.record(time.as_secs_f64());
+    }
+
+    pub(crate) fn ingested(&self, time: Duration) {
+        self.ingest_seconds.record(time.as_secs_f64());
+    }
+
+    pub(crate) fn verified(&self, good: bool) {
+        let outcome = if good { "good" } else { "bad" };
+        self.labelled("sceau_verifications_total", &[("outcome", outcome)]).increment(1);
+    }
+
+    pub(crate) fn queried(&self, time: Duration) {
+        self.query_seconds.record(time.as_secs_f64());
+    }
+
+    /// Everything in the text format of Prometheus, with what is true just now.
+    pub(crate) fn render(&self, gauges: &[(&'static str, f64)]) -> String {
+        for (name, value) in gauges {
+            let key = Key::from_name(format!("sceau_{name}"));
+            self.recorder.register_gauge(&key, &META).set(*value);
+        }
+        // Moves recorded durations out of their buffers, which otherwise grow.
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+
+    /// Moves recorded durations out of their buffers; to be called now and then.
+    pub(crate) fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    fn labelled(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+        let labels: Vec<Label> = labels.iter().map(|(key, value)| Label::new(*key, (*value).to_owned())).collect();
+        self.recorder.register_counter(&Key::from_parts(name, labels), &META)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_can_live_side_by_side() {
+        let (one, two) = (Metrics::new(), Metrics::new());
+        one.received(3);
+        one.events_refused("too_large", 2);
+        one.commit(Duration::from_millis(3));
+        let text = one.render(&[("queue_bytes", 5.0)]);
+        assert!(text.contains("sceau_received_bytes_total 3"), "{text}");
+        assert!(text.contains("sceau_events_refused_total{reason=\"too_large\"} 2"), "{text}");
+        assert!(text.contains("sceau_commit_seconds_bucket{le=\"0.005\"} 1"), "{text}");
+        assert!(text.contains("sceau_queue_bytes 5"), "{text}");
+        assert!(two.render(&[]).contains("sceau_received_bytes_total 0"));
+    }
+}

@@ -1,0 +1,232 @@
+//! Errors as clients see them: problem details (RFC 9457) with a stable `code`. Nothing else turns an error into an
+//! answer, so that internal text can't leak.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Refusals, ServerError};
+use sceau_store::StoreError;
+
+/// A problem detail object (RFC 9457, section 3).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Problem {
+    /// The HTTP status code.
+    pub status: u16,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// The same in words, the same for each code.
+    pub title: &'static str,
+    /// What is wrong with this request, and what would be right.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Further members.
+    #[serde(flatten)]
+    pub members: Map<String, Value>,
+    /// Seconds for `Retry-After`.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
+    /// Whether the operator must learn of it.
+    #[serde(skip)]
+    pub internal: bool,
+}
+
+impl Problem {
+    fn new(status: u16, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, title, detail: detail.into(), members: Map::new(), retry_after: None, internal: false }
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn retry(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    fn hidden(status: u16, code: &'static str, title: &'static str, detail: &str) -> Self {
+        Self { internal: true, ..Self::new(status, code, title, detail) }
+    }
+
+    fn internal() -> Self {
+        Self::hidden(500, "internal", "Internal error", "The server's own log says more.")
+    }
+
+    fn refusals(self, refusals: &Refusals) -> Self {
+        self.with("rejected", refusals.rejected).with("errors", json!(refusals.errors))
+    }
+}
+
+impl From<&ServerError> for Problem {
+    fn from(error: &ServerError) -> Self {
+        use ServerError as E;
+        match error {
+            E::Store(error) => store(error),
+            E::Config(_) | E::KeyDir { .. } | E::Io { .. } | E::Ledger(_) | E::Rollback { .. } | E::Internal(_) => {
+                Self::internal()
+            }
+            E::Poisoned(_) => Self::hidden(
+                503,
+                "store_failed",
+                "The log stopped accepting",
+                "A write to the store failed, so nothing more is accepted until the server is restarted.",
+            ),
+            E::Closing | E::Overloaded | E::Full | E::TooOld | E::Busy => load(error),
+            E::Unauthorized => {
+                Self::new(401, "unauthorized", "No valid token", "Send `Authorization: Bearer <token>`.")
+            }
+            E::NotFound(_) => Self::new(404, "not_found", "Not found", sentence(error)),
+            E::Method => Self::new(405, "method_not_allowed", "Method not allowed", sentence(error)),
+            E::NotPublished(_) => {
+                Self::new(409, "not_published", "Not published yet", sentence(error) + " Try again in a second.")
+                    .retry(1)
+            }
+            E::VerifyRunning(id) => {
+                Self::new(409, "verify_running", "A verification is running", "").with("id", id.clone())
+            }
+            E::Cancelled => Self::new(409, "cancelled", "Cancelled", ""),
+            E::StateConflict(_) => Self::new(409, "conflict", "Changed by somebody else", sentence(error)),
+            _ => request(error),
+        }
+    }
+}
+
+/// What is wrong with the request itself.
+fn request(error: &ServerError) -> Problem {
+    use ServerError as E;
+    let text = sentence(error);
+    match error {
+        E::Parameter { name, .. } => {
+            Problem::new(400, "bad_parameter", "Bad parameter", text).with("parameter", name.clone())
+        }
+        E::UnknownParameter { name, .. } => {
+            Problem::new(400, "unknown_parameter", "Unknown parameter", text).with("parameter", name.clone())
+        }
+        E::QuerySyntax { column, detail } => {
+            Problem::new(400, "query_syntax", "The query can't be understood", detail.clone()).with("column", *column)
+        }
+        E::ReservedSource(_) => Problem::new(403, "reserved_source", "Reserved source", text + " Choose another name."),
+        E::BodyTooLarge { .. } => {
+            Problem::new(413, "body_too_large", "Body too large", text + " Send the events in several requests.")
+        }
+        E::TooManyEvents(_) => {
+            Problem::new(413, "too_many_events", "Too many events", text + " Send them in several requests.")
+        }
+        E::BodyTimeout => Problem::new(408, "body_timeout", "The body came too slowly", text),
+        E::Body(_) => Problem::new(400, "bad_body", "The body can't be read", text),
+        E::Unsupported(_) => Problem::new(415, "unsupported_type", "Content type or encoding not understood", text),
+        E::AllRejected(refusals) => {
+            let (status, code) = if refusals.only_size { (413, "too_large") } else { (400, "all_rejected") };
+            Problem::new(status, code, "No event could be kept", text).refusals(refusals)
+        }
+        E::AtomicRefused(refusals) => {
+            let status = if refusals.only_size { 413 } else { 400 };
+            Problem::new(status, "atomic_refused", "The request was refused as a whole", text).refusals(refusals)
+        }
+        E::IdempotencyMismatch => Problem::new(
+            422,
+            "idempotency_mismatch",
+            "The idempotency key was used for another request",
+            "Within a day, a key stands for one request with the same bytes and parameters.",
+        ),
+        E::ImportPosition(stored) => {
+            let stored = stored.clone().unwrap_or_default();
+            Problem::new(409, "import_position", "The import goes on elsewhere", text)
+                .with("offset", stored.offset)
+                .with("lines", stored.lines)
+                .with("tail", stored.tail)
+        }
+        _ => Problem::internal(),
+    }
+}
+
+/// What passes by itself.
+fn load(error: &ServerError) -> Problem {
+    use ServerError as E;
+    match error {
+        E::Closing => Problem::new(503, "closing", "The server is stopping", "").retry(5),
+        E::Full => Problem::new(503, "store_full", "The store can't keep up", sentence(error)).retry(5),
+        E::TooOld => {
+            Problem::new(503, "too_late", "Not sealed in time", sentence(error) + " Send them again.").retry(1)
+        }
+        E::Busy => Problem::new(429, "too_many_queries", "Too many queries at once", "").retry(1),
+        _ => Problem::new(503, "overloaded", "The queue is full", "Nothing of the request was kept.").retry(1),
+    }
+}
+
+fn store(error: &StoreError) -> Problem {
+    let text = sentence(error);
+    match error {
+        StoreError::Absent(_) => Problem::new(404, "not_found", "Not found", text),
+        StoreError::Timeout(_) => Problem::new(503, "query_timeout", "The query took too long", text),
+        StoreError::Memory => Problem::new(503, "query_memory", "The query needs too much memory", text),
+        StoreError::Query(_) => Problem::new(400, "bad_query", "The query can't be answered", text),
+        StoreError::Damaged(_) | StoreError::Entry { .. } => {
+            Problem::hidden(500, "store_damaged", "The store is damaged", "Verify the log: `sceau verify`.")
+        }
+        _ => Problem::internal(),
+    }
+}
+
+/// A whole sentence out of an error's text.
+fn sentence(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    let mut sentence: String =
+        characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default();
+    if !sentence.ends_with('.') {
+        sentence.push('.');
+    }
+    sentence
+}
+
+impl ServerError {
+    /// The stable word for this kind of error.
+    pub fn code(&self) -> &'static str {
+        Problem::from(self).code
+    }
+
+    /// The HTTP status code that it is answered with.
+    pub fn status(&self) -> u16 {
+        Problem::from(self).status
+    }
+
+    /// What a client is told.
+    pub fn public_detail(&self) -> String {
+        Problem::from(self).detail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn internal_text_stays_inside() {
+        let secret = "/var/lib/sceau/keys/log.key";
+        for error in [
+            ServerError::Internal(secret.into()),
+            ServerError::Config(secret.into()),
+            ServerError::Poisoned(secret.into()),
+            ServerError::KeyDir { path: secret.into(), reason: secret.into() },
+            ServerError::Io { context: secret.into(), source: std::io::Error::other(secret) },
+            ServerError::Store(StoreError::Internal(secret.into())),
+            ServerError::Store(StoreError::Damaged(secret.into())),
+            ServerError::Store(StoreError::Locked { path: secret.into() }),
+        ] {
+            let problem = Problem::from(&error);
+            assert!(problem.internal && problem.status >= 500, "{error}");
+            assert!(!serde_json::to_string(&problem).unwrap().contains("keys"), "{error}");
+        }
+    }
+
+    #[test]
+    fn members_are_flat() {
+        let error = ServerError::QuerySyntax { column: 7, detail: "a field is missing".into() };
+        let value = serde_json::to_value(Problem::from(&error)).unwrap();
+        assert_eq!(value["column"], 7);
+        assert_eq!(value["code"], "query_syntax");
+        assert_eq!(value["status"], 400);
+    }
+}

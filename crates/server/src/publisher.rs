@@ -1,0 +1,206 @@
+//! Signs what is committed: checkpoints once a second, seals at the end of each epoch.
+//!
+//! Invariant: only heads read back from the store are signed, so two checkpoints of one size never differ, whatever
+//! crashed in between.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sceau_ledger::{EpochPublic, Head, TreeSize, VerifierKey, open_checkpoint, sign_checkpoint};
+use sceau_store::{SealText, Store, StoreError};
+use tokio::sync::{Mutex, watch};
+
+use crate::{
+    clock::Clock,
+    epochs::{Epochs, WITHOUT_ENTRIES},
+    error::ServerError,
+    keydir::KeyDir,
+    metrics::Metrics,
+    sequencer::Health,
+};
+
+/// How often it looks for a newer head.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How often expired state is forgotten, in rounds.
+const PURGE_ROUNDS: u32 = 600;
+
+/// A signed checkpoint.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// What it signs.
+    pub head: Head,
+    /// The note.
+    pub note: Arc<str>,
+}
+
+/// The signer.
+pub struct Publisher {
+    store: Arc<dyn Store>,
+    keys: Arc<KeyDir>,
+    clock: Arc<Clock>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    gate: Arc<Mutex<()>>,
+    /// One signs at a time.
+    epochs: Mutex<Epochs>,
+    signing: Mutex<()>,
+    /// The time of the last seal.
+    sealed: AtomicI64,
+    published: watch::Sender<Option<Published>>,
+}
+
+/// The seal chain at one moment.
+pub(crate) struct Links {
+    /// All seals by epoch.
+    pub seals: Vec<SealText>,
+    /// The public key of the epoch after them.
+    pub current: EpochPublic,
+}
+
+/// Reads the newest checkpoint of the store, checking that it is this log's.
+///
+/// # Errors
+/// The store can't be read, or what it holds is not signed by `vkey`.
+pub async fn newest(store: &dyn Store, vkey: &VerifierKey) -> Result<Option<Published>, ServerError> {
+    let Some(note) = store.latest_checkpoint().await? else { return Ok(None) };
+    let checkpoint = open_checkpoint(note.as_bytes(), vkey)
+        .map_err(|error| StoreError::Damaged(format!("the newest checkpoint: {error}")))?;
+    Ok(Some(Published { head: checkpoint.head, note: Arc::from(note) }))
+}
+
+impl Publisher {
+    /// Takes up where the store is.
+    ///
+    /// # Errors
+    /// The newest checkpoint can't be read.
+    pub(crate) async fn new(
+        store: Arc<dyn Store>,
+        keys: Arc<KeyDir>,
+        clock: Arc<Clock>,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        gate: Arc<Mutex<()>>,
+        epochs: Epochs,
+    ) -> Result<Self, ServerError> {
+        let published = newest(&*store, &keys.log_key.verifier()).await?;
+        let published = watch::channel(published).0;
+        let sealed = AtomicI64::new(epochs.last_time().map_or(i64::MIN, |time| time.0));
+        let (epochs, signing) = (Mutex::new(epochs), Mutex::new(()));
+        Ok(Self { store, keys, clock, health, metrics, gate, epochs, signing, sealed, published })
+    }
+
+    /// The newest checkpoint.
+    pub fn published(&self) -> Option<Published> {
+        self.published.borrow().clone()
+    }
+
+    /// The last seal's text.
+    pub async fn last_seal(&self) -> Option<Arc<str>> {
+        self.epochs.lock().await.last_text()
+    }
+
+    /// Signs the committed head if it is newer than the newest checkpoint, and gives the newest checkpoint.
+    ///
+    /// # Errors
+    /// The head can't be read, or the checkpoint can't be stored; the latter stops the log.
+    pub async fn publish(&self) -> Result<Option<Published>, ServerError> {
+        self.health.check()?;
+        let _one = self.signing.lock().await;
+        let head = self.store.head().await?;
+        let newest = self.published();
+        if newest.as_ref().map_or(0, |newest| newest.head.size.0) >= head.size.0 {
+            return Ok(newest);
+        }
+        let note = sign_checkpoint(&self.keys.log_key, &head);
+        if let Err(error) = self.store.put_checkpoint(TreeSize(head.size.0), &note).await {
+            self.health.poison(format!("a checkpoint could not be stored: {error}"));
+            return Err(error.into());
+        }
+        let published = Published { head, note: Arc::from(note) };
+        self.published.send_replace(Some(published.clone()));
+        Ok(Some(published))
+    }
+
+    /// Closes the epoch now.
+    ///
+    /// # Errors
+    /// A step failed; that stops the log.
+    pub async fn close_epoch(&self) -> Result<(), ServerError> {
+        self.close_if(|_| true).await
+    }
+
+    /// Closes an epoch that is older than it may be when it takes in entries. The publisher's own rounds see to that,
+    /// except after the machine was asleep: the wall clock has moved on then, the monotonic one has not.
+    ///
+    /// # Errors
+    /// A step failed; that stops the log.
+    pub(crate) async fn refresh_epoch(&self) -> Result<(), ServerError> {
+        let oldest = i64::try_from(WITHOUT_ENTRIES.as_micros()).unwrap_or(i64::MAX);
+        let is_old = || self.clock.now().0.saturating_sub(self.sealed.load(Ordering::Acquire)) > oldest;
+        if is_old() { self.close_if(|_| is_old()).await } else { Ok(()) }
+    }
+
+    async fn close_if(&self, due: impl FnOnce(&mut Epochs) -> bool) -> Result<(), ServerError> {
+        self.health.check()?;
+        let mut epochs = self.epochs.lock().await;
+        if !due(&mut epochs) {
+            return Ok(());
+        }
+        // With the gate held, no group is between the check of its entries' age and its commit.
+        let (head, time) = {
+            let _gate = self.gate.lock().await;
+            (self.store.head().await?, self.clock.now())
+        };
+        let closed = epochs.close(&*self.store, head, time).await;
+        if let Err(error) = &closed {
+            self.health.poison(format!("an epoch could not be closed: {error}"));
+        }
+        self.sealed.store(epochs.last_time().map_or(i64::MIN, |time| time.0), Ordering::Release);
+        closed
+    }
+
+    /// All seals, and the public key of the epoch after the last of them.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub(crate) async fn links(&self) -> Result<Links, ServerError> {
+        let epochs = self.epochs.lock().await;
+        Ok(Links { seals: self.store.seals().await?, current: epochs.public() })
+    }
+
+    /// Works until `stop` says so.
+    pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut round = 0u32;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            if self.health.reason().is_some() {
+                continue;
+            }
+            round = round.wrapping_add(1);
+            if let Err(error) = self.round(round).await {
+                tracing::error!(%error, "publishing failed");
+            }
+        }
+    }
+
+    async fn round(&self, round: u32) -> Result<(), ServerError> {
+        let published = self.publish().await?;
+        let size = published.map_or(0, |published| published.head.size.0);
+        self.close_if(|epochs| epochs.is_due(size, Instant::now())).await?;
+        self.metrics.upkeep();
+        if round.is_multiple_of(PURGE_ROUNDS) {
+            self.store.purge(self.clock.now().0).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! The one place where entries get their indexes.
+//!
+//! Invariants: one task owns the tree; nothing is answered before it is durable; after a write of which nobody knows
+//! whether it happened, nothing more is accepted.
+
+mod plan;
+mod task;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use sceau_event::Deriver;
+use sceau_ledger::{Head, Tree};
+use sceau_store::{Batch, StateWrite, Store};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+pub(crate) use plan::hex;
+
+use crate::{
+    clock::Clock,
+    config::Limits,
+    error::{Refusals, ServerError},
+    imports::ImportMove,
+    ingest::Single,
+    keydir::KeyDir,
+    metrics::Metrics,
+};
+
+/// The collection of the state that holds idempotency keys.
+pub const IDEMPOTENCY: &str = "idempotency";
+/// How long an idempotency key stands for its request, in microseconds.
+const IDEMPOTENCY_TIME: i64 = 24 * 3600 * 1_000_000;
+/// How old a receive time may be when its entry is sequenced, in microseconds: the auditor allows so much before the
+/// last seal's time.
+const MAX_AGE: i64 = 60 * 1_000_000;
+/// What a request costs in the queue besides its entries, so that empty ones are bounded too.
+const REQUEST_COST: usize = 1_024;
+
+/// What came of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Appended {
+    /// How many entries were added.
+    pub accepted: u64,
+    /// How many events were refused.
+    pub rejected: u64,
+    /// The index of the first entry; `None` if none was added.
+    pub first_index: Option<u64>,
+    /// The log's size after them.
+    pub tree_size: u64,
+    /// The events that were refused.
+    pub errors: Vec<crate::LineError>,
+    /// Whether this is the answer to an earlier request with the same idempotency key.
+    #[serde(skip)]
+    pub replayed: bool,
+}
+
+/// Makes a repeated request harmless.
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    /// The key, unique among all clients.
+    pub key: String,
+    /// The hash of everything that the request says.
+    pub content: [u8; 32],
+}
+
+/// What goes with a batch.
+#[derive(Debug, Default)]
+pub struct AppendOptions {
+    /// Makes the request repeatable.
+    pub idempotency: Option<Idempotency>,
+    /// The step of an import that the batch is.
+    pub import: Option<ImportMove>,
+    /// State that belongs to the entries.
+    pub writes: Vec<StateWrite>,
+    /// Nothing is kept if an event that is still to be made into an entry can't be.
+    pub(crate) atomic: bool,
+    /// The request's events that are not in the batch.
+    pub refusals: Refusals,
+    /// Waits for room in the queue instead of being refused.
+    pub wait: bool,
+}
+
+/// Why nothing more is accepted, once that is so.
+#[derive(Debug, Default)]
+pub struct Health {
+    poisoned: OnceLock<String>,
+}
+
+impl Health {
+    /// Stops everything for good.
+    pub fn poison(&self, reason: impl std::fmt::Display) {
+        let reason = reason.to_string();
+        tracing::error!(%reason, "the log stops accepting; restart the server once the cause is mended");
+        let _ = self.poisoned.set(reason);
+    }
+
+    /// Why it stopped.
+    pub fn reason(&self) -> Option<&str> {
+        self.poisoned.get().map(String::as_str)
+    }
+
+    /// Refuses if it stopped.
+    ///
+    /// # Errors
+    /// [`ServerError::Poisoned`].
+    pub fn check(&self) -> Result<(), ServerError> {
+        self.reason().map_or(Ok(()), |reason| Err(ServerError::Poisoned(reason.to_owned())))
+    }
+}
+
+/// What a request adds.
+#[derive(Clone, Debug)]
+pub(crate) enum Payload {
+    /// Entries that are made already.
+    Batch(Arc<Batch>),
+    /// One event, to be made into an entry together with others.
+    Single(Arc<Single>),
+}
+
+impl Payload {
+    fn len(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.len(),
+            Self::Single(_) => 1,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.bytes(),
+            Self::Single(single) => single.bytes(),
+        }
+    }
+
+    /// The earliest receive time.
+    fn received(&self) -> Option<i64> {
+        match self {
+            Self::Batch(batch) => batch.received().map(|(earliest, _)| earliest),
+            Self::Single(single) => Some(single.received().0),
+        }
+    }
+}
+
+/// A request on its way to the sequencer.
+pub(crate) struct Request {
+    payload: Payload,
+    options: AppendOptions,
+    reply: oneshot::Sender<Result<Appended, ServerError>>,
+    room: OwnedSemaphorePermit,
+}
+
+/// What the sequencer works with.
+pub(crate) struct Parts {
+    pub store: Arc<dyn Store>,
+    pub deriver: Arc<Deriver>,
+    pub keys: Arc<KeyDir>,
+    pub clock: Arc<Clock>,
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    pub limits: Limits,
+    /// Held while a group's ages are checked and it is committed, and while a seal takes head and time: so no entry
+    /// behind a seal is older than [`MAX_AGE`] at that seal.
+    pub gate: Arc<tokio::sync::Mutex<()>>,
+    /// Closes an epoch that has become too old to take in entries.
+    pub publisher: Arc<crate::publisher::Publisher>,
+}
+
+/// The way to the sequencer.
+pub(crate) struct Sequencer {
+    queue: Mutex<Option<mpsc::UnboundedSender<Request>>>,
+    room: Arc<Semaphore>,
+    size: usize,
+    health: Arc<Health>,
+    head: watch::Receiver<Head>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Sequencer {
+    /// Starts the task that owns the tree.
+    pub(crate) fn start(parts: Parts, tree: Tree, bundle: sceau_ledger::BundleMac) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let (head_sender, head) = watch::channel(tree.head());
+        let size = parts.limits.queue.clamp(REQUEST_COST, u32::MAX as usize);
+        let room = Arc::new(Semaphore::new(size));
+        let health = parts.health.clone();
+        let task = task::Task::new(parts, tree, bundle, head_sender).run(receiver);
+        let task = Mutex::new(Some(tokio::spawn(task)));
+        Self { queue: Mutex::new(Some(sender)), room, size, health, head, task }
+    }
+
+    /// Adds entries and waits until they are durable.
+    pub(crate) async fn append(&self, payload: Payload, options: AppendOptions) -> Result<Appended, ServerError> {
+        self.health.check()?;
+        let cost = payload.bytes().saturating_add(REQUEST_COST).min(self.size);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let room = if options.wait {
+            self.room.clone().acquire_many_owned(cost).await.map_err(|_| ServerError::Closing)?
+        } else {
+            self.room.clone().try_acquire_many_owned(cost).map_err(|_| ServerError::Overloaded)?
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = Request { payload, options, reply, room };
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        queue.ok_or(ServerError::Closing)?.send(request).map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.size - self.room.available_permits()
+    }
+
+    /// Whether there is no room for anything.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room.available_permits() < REQUEST_COST
+    }
+
+    /// The committed head and its changes.
+    pub(crate) fn head(&self) -> watch::Receiver<Head> {
+        self.head.clone()
+    }
+
+    /// Finishes what was taken and ends the task.
+    pub(crate) async fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            self.health.poison(format!("the sequencer ended unexpectedly: {error}"));
+        }
+    }
+
+    fn gone(&self) -> ServerError {
+        self.health.check().err().unwrap_or(ServerError::Closing)
+    }
+}
+
+#[cfg(test)]
+mod tests;

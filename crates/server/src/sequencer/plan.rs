@@ -1,0 +1,249 @@
+//! What a group of requests will write, request by request, before anything is written.
+
+use std::{collections::HashMap, fmt::Write as _, sync::Arc};
+
+use sceau_event::Deriver;
+use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request};
+use crate::{
+    error::{Refusals, ServerError},
+    imports,
+};
+
+/// Room for single events of a group that is made at first.
+const SINGLES: usize = 64;
+
+/// A request that the group's commit will answer.
+pub(super) struct Taken {
+    pub reply: oneshot::Sender<Result<Appended, ServerError>>,
+    pub answer: Appended,
+    /// Those who asked the same again in the same group.
+    pub repeats: Vec<oneshot::Sender<Result<Appended, ServerError>>>,
+    room: tokio::sync::OwnedSemaphorePermit,
+    options: AppendOptions,
+    payload: Payload,
+}
+
+impl Taken {
+    /// Answers everybody who waits for it.
+    pub fn answer(self, result: impl Fn(&Appended) -> Result<Appended, ServerError>) {
+        for repeat in self.repeats {
+            let answer = result(&self.answer).map(|answer| Appended { replayed: true, ..answer });
+            let _ = repeat.send(answer);
+        }
+        let _ = self.reply.send(result(&self.answer));
+    }
+
+    /// Whether it carries state writes of its own, which can conflict.
+    pub fn has_writes(&self) -> bool {
+        !self.options.writes.is_empty()
+    }
+
+    /// The request again. Those who repeated it in the meantime are told to ask once more.
+    pub fn back(self) -> Request {
+        for repeat in self.repeats {
+            let _ = repeat.send(Err(ServerError::Overloaded));
+        }
+        Request { payload: self.payload, options: self.options, reply: self.reply, room: self.room }
+    }
+}
+
+/// A group that is complete.
+pub(super) struct Planned {
+    /// Its entries in order.
+    pub batches: Vec<Arc<Batch>>,
+    /// The state that belongs to them.
+    pub state: Vec<StateWrite>,
+    /// Those who wait.
+    pub taken: Vec<Taken>,
+}
+
+/// The group so far.
+pub(super) struct Plan<'a> {
+    store: &'a dyn Store,
+    now: i64,
+    deriver: &'a Arc<Deriver>,
+    size: u64,
+    batches: Vec<Arc<Batch>>,
+    /// Where single events are collected until a whole batch follows them.
+    singles: Option<BatchBuilder>,
+    /// Whether entries that have an index could not be made, so that nothing of the group can be kept.
+    broken: bool,
+    pub taken: Vec<Taken>,
+    /// Idempotency keys of this group: where in `taken`.
+    keys: HashMap<String, usize>,
+    /// Positions of imports after the requests so far.
+    imports: HashMap<String, imports::ImportMove>,
+    writes: Vec<StateWrite>,
+}
+
+impl<'a> Plan<'a> {
+    pub fn new(store: &'a dyn Store, deriver: &'a Arc<Deriver>, now: i64, size: u64) -> Self {
+        Self {
+            store,
+            deriver,
+            now,
+            size,
+            batches: Vec::new(),
+            singles: None,
+            broken: false,
+            taken: Vec::new(),
+            keys: HashMap::new(),
+            imports: HashMap::new(),
+            writes: Vec::new(),
+        }
+    }
+
+    /// Takes a request into the group, or answers it at once.
+    pub async fn admit(&mut self, request: Request) -> Result<(), StoreError> {
+        let Request { payload, options, reply, room } = request;
+        if let Some(idempotency) = &options.idempotency {
+            if let Some(taken) = self.keys.get(&idempotency.key).and_then(|&at| self.taken.get_mut(at)) {
+                let same = taken.options.idempotency.as_ref().is_some_and(|first| first.content == idempotency.content);
+                if same {
+                    taken.repeats.push(reply);
+                } else {
+                    let _ = reply.send(Err(ServerError::IdempotencyMismatch));
+                }
+                return Ok(());
+            }
+            if let Some(stored) = self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await? {
+                let _ = reply.send(replay(&stored.value, &idempotency.content));
+                return Ok(());
+            }
+        }
+        if payload.received().is_some_and(|earliest| earliest < self.now - MAX_AGE) {
+            let _ = reply.send(Err(ServerError::TooOld));
+            return Ok(());
+        }
+        if let Some(step) = &options.import {
+            let position = self.position(&step.id).await?;
+            if position.as_ref().map_or(0, |position| position.offset) != step.from {
+                let _ = reply.send(Err(ServerError::ImportPosition(position)));
+                return Ok(());
+            }
+            self.imports.insert(step.id.clone(), step.clone());
+        }
+        match self.add(&payload) {
+            Ok(()) => self.take(payload, options, reply, room),
+            Err(refusals) => {
+                let error = if options.atomic { ServerError::AtomicRefused } else { ServerError::AllRejected };
+                let _ = reply.send(Err(error(refusals)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the entries behind those of the group so far.
+    fn add(&mut self, payload: &Payload) -> Result<(), Refusals> {
+        match payload {
+            Payload::Batch(batch) if batch.is_empty() => {}
+            Payload::Batch(batch) => {
+                self.flush();
+                self.batches.push(batch.clone());
+            }
+            Payload::Single(single) => {
+                let deriver = self.deriver;
+                let new = || BatchBuilder::with_capacity(deriver.clone(), SINGLES, SINGLES * single.bytes());
+                single.push(self.singles.get_or_insert_with(new))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a batch of the single events so far.
+    fn flush(&mut self) {
+        let Some(builder) = self.singles.take().filter(|builder| !builder.is_empty()) else { return };
+        match builder.finish() {
+            Ok(batch) => self.batches.push(Arc::new(batch)),
+            Err(error) => {
+                tracing::error!(%error, "a batch of single events can't be made");
+                self.broken = true;
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        payload: Payload,
+        options: AppendOptions,
+        reply: oneshot::Sender<Result<Appended, ServerError>>,
+        room: tokio::sync::OwnedSemaphorePermit,
+    ) {
+        let accepted = payload.len() as u64;
+        let answer = Appended {
+            accepted,
+            rejected: options.refusals.rejected,
+            first_index: (accepted > 0).then_some(self.size),
+            errors: options.refusals.errors.clone(),
+            ..Appended::default()
+        };
+        self.size += accepted;
+        if let Some(idempotency) = &options.idempotency {
+            self.keys.insert(idempotency.key.clone(), self.taken.len());
+        }
+        self.writes.extend(options.writes.iter().cloned());
+        self.taken.push(Taken { reply, answer, repeats: Vec::new(), room, options, payload });
+    }
+
+    async fn position(&self, id: &str) -> Result<Option<imports::ImportPosition>, StoreError> {
+        if let Some(step) = self.imports.get(id) {
+            return Ok(Some(step.to.clone()));
+        }
+        let stored = self.store.get(imports::COLLECTION, id, self.now).await?;
+        stored.map(|stored| imports::parse(stored.value)).transpose().map_err(|error| match error {
+            ServerError::Store(error) => error,
+            other => StoreError::Internal(other.to_string()),
+        })
+    }
+
+    /// Fixes the answers, now that the group is complete, and gives everything to be written with it.
+    ///
+    /// # Errors
+    /// Those who must be told that nothing was kept.
+    pub fn finish(mut self) -> Result<Planned, Vec<Taken>> {
+        self.flush();
+        if self.broken {
+            return Err(self.taken);
+        }
+        for taken in &mut self.taken {
+            taken.answer.tree_size = self.size;
+        }
+        let mut writes = std::mem::take(&mut self.writes);
+        writes.extend(self.imports.values().map(imports::ImportMove::write));
+        for taken in &self.taken {
+            if let Some(idempotency) = &taken.options.idempotency {
+                writes.push(StateWrite {
+                    collection: IDEMPOTENCY.to_owned(),
+                    key: idempotency.key.clone(),
+                    value: Some(json!({"content": hex(&idempotency.content), "answer": taken.answer})),
+                    expect: Expect::Any,
+                    expires: Some(self.now.saturating_add(IDEMPOTENCY_TIME)),
+                });
+            }
+        }
+        Ok(Planned { batches: self.batches, state: writes, taken: self.taken })
+    }
+}
+
+/// The answer that an idempotency key stands for.
+fn replay(stored: &Value, content: &[u8; 32]) -> Result<Appended, ServerError> {
+    if stored.get("content").and_then(Value::as_str) != Some(&hex(content)) {
+        return Err(ServerError::IdempotencyMismatch);
+    }
+    let answer = stored.get("answer").cloned().unwrap_or_default();
+    let answer: Appended = serde_json::from_value(answer)
+        .map_err(|error| StoreError::Damaged(format!("the answer of an idempotency key: {error}")))?;
+    Ok(Appended { replayed: true, ..answer })
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,250 @@
+//! The task that owns the tree.
+
+use std::{sync::Arc, time::Instant};
+
+use sceau_ledger::{BundleMac, Head, LeafHash, MacKey, TileHash, Tree};
+use sceau_store::{Batch, Commit, CommitError, StateWrite, StoreError, traits::BundleTag};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Appended, Parts, Request,
+    plan::{Plan, Planned, Taken},
+};
+use crate::error::ServerError;
+
+/// Groups of fewer entries are hashed where they are: handing them to another thread costs more.
+const INLINE_LEAVES: usize = 2_048;
+
+/// The most requests of a group: their single events are made into entries on this task.
+const MAX_GROUP: usize = 1_024;
+
+pub(super) struct Task {
+    parts: Parts,
+    edge: Edge,
+    head: watch::Sender<Head>,
+}
+
+/// The right edge of the log: what the next entries build on.
+#[derive(Clone)]
+struct Edge {
+    tree: Tree,
+    bundle: BundleMac,
+    key: MacKey,
+}
+
+impl Task {
+    pub fn new(parts: Parts, tree: Tree, bundle: BundleMac, head: watch::Sender<Head>) -> Self {
+        let key = parts.keys.mac_key.clone();
+        Self { parts, edge: Edge { tree, bundle, key }, head }
+    }
+
+    pub async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Request>) {
+        let mut held = None;
+        loop {
+            let first = match held.take() {
+                Some(request) => request,
+                None => match queue.recv().await {
+                    Some(request) => request,
+                    None => break,
+                },
+            };
+            let group;
+            (group, held) = self.collect(first, &mut queue);
+            if let Err(error) = self.parts.publisher.refresh_epoch().await {
+                tracing::error!(%error, "an old epoch could not be closed");
+            }
+            let gate = self.parts.gate.clone();
+            let _gate = gate.lock().await;
+            self.process(group).await;
+        }
+    }
+
+    /// Everything that waits, up to the limits of one commit. What exceeds them comes next.
+    fn collect(&self, first: Request, queue: &mut mpsc::UnboundedReceiver<Request>) -> (Vec<Request>, Option<Request>) {
+        let (mut entries, mut bytes) = (first.payload.len(), first.payload.bytes());
+        let mut group = vec![first];
+        while let Ok(next) = queue.try_recv() {
+            entries += next.payload.len();
+            bytes += next.payload.bytes();
+            if group.len() >= MAX_GROUP
+                || entries > self.parts.limits.commit_entries
+                || bytes > self.parts.limits.commit_bytes
+            {
+                return (group, Some(next));
+            }
+            group.push(next);
+        }
+        (group, None)
+    }
+
+    async fn process(&mut self, group: Vec<Request>) {
+        if let Some(retry) = self.commit(group).await {
+            // The others of the group did nothing wrong. None of these can conflict, so there is no third time.
+            self.commit(retry).await;
+        }
+    }
+
+    /// Commits a group and answers it. Gives back the requests to try again if others of the group stood in the way.
+    async fn commit(&mut self, group: Vec<Request>) -> Option<Vec<Request>> {
+        if let Some(reason) = self.parts.health.reason() {
+            refuse(group, || ServerError::Poisoned(reason.to_owned()));
+            return None;
+        }
+        let store = self.parts.store.clone();
+        let deriver = self.parts.deriver.clone();
+        let expected = self.edge.tree.head();
+        let mut plan = Plan::new(&*store, &deriver, self.parts.clock.now().0, expected.size.0);
+        let mut group = group.into_iter();
+        while let Some(request) = group.next() {
+            if let Err(error) = plan.admit(request).await {
+                // A read failed before anything was written: nothing is unknown, but nobody of the group is served.
+                tracing::error!(%error, "the state can't be read");
+                let failed = || ServerError::Internal("the state can't be read".to_owned());
+                plan.taken.into_iter().for_each(|taken| taken.answer(|_| Err(failed())));
+                refuse(group, failed);
+                return None;
+            }
+        }
+        if plan.taken.is_empty() {
+            return None;
+        }
+        let Planned { batches, state, taken } = match plan.finish() {
+            Ok(planned) => planned,
+            Err(taken) => {
+                let failed = |_: &Appended| Err(ServerError::Internal("entries can't be made".to_owned()));
+                taken.into_iter().for_each(|taken| taken.answer(failed));
+                return None;
+            }
+        };
+        let started = Instant::now();
+        let result = self.write(expected, &batches, state).await;
+        self.parts.metrics.commit(started.elapsed());
+        if result.is_ok() {
+            batches.iter().for_each(|batch| self.parts.metrics.accepted(batch));
+        }
+        self.finish(result, taken)
+    }
+
+    /// Writes a group and moves the edge, once that is durable.
+    async fn write(
+        &mut self,
+        expected: Head,
+        batches: &[Arc<Batch>],
+        state: Vec<StateWrite>,
+    ) -> Result<(), CommitError> {
+        if batches.is_empty() {
+            return if state.is_empty() { Ok(()) } else { self.parts.store.write(state).await };
+        }
+        let started = Instant::now();
+        let (edge, tiles, macs) = extend(self.edge.clone(), batches).await?;
+        self.parts.metrics.sequenced(started.elapsed());
+        let head = edge.tree.head();
+        let batches = batches.to_vec();
+        self.parts.store.commit(expected, Commit { batches, head, tiles, macs, state }).await?;
+        self.edge = edge;
+        if let Err(error) = self.parts.keys.note_head(&head) {
+            // The commit itself is durable and is acknowledged; what can't be noted any more is the next one.
+            self.parts.health.poison(error);
+        }
+        self.head.send_replace(head);
+        Ok(())
+    }
+
+    fn finish(&self, result: Result<(), CommitError>, taken: Vec<Taken>) -> Option<Vec<Request>> {
+        match result {
+            Ok(()) => taken.into_iter().for_each(|taken| taken.answer(|answer| Ok(answer.clone()))),
+            Err(CommitError::Full) => taken.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::Full))),
+            Err(CommitError::StateConflict { collection, key }) => {
+                let (writers, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(Taken::has_writes);
+                let name = format!("{collection}/{key}");
+                if writers.is_empty() {
+                    tracing::error!(document = name, "a write without a condition met a conflict");
+                    others.into_iter().for_each(|taken| {
+                        taken.answer(|_| Err(ServerError::StateConflict(name.clone())));
+                    });
+                    return None;
+                }
+                writers.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::StateConflict(name.clone()))));
+                return (!others.is_empty()).then(|| others.into_iter().map(Taken::back).collect());
+            }
+            Err(error @ (CommitError::HeadMoved { .. } | CommitError::Failed(_))) => {
+                let reason = error.to_string();
+                self.parts.health.poison(&reason);
+                taken.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::Poisoned(reason.clone()))));
+            }
+        }
+        None
+    }
+}
+
+fn refuse(group: impl IntoIterator<Item = Request>, error: impl Fn() -> ServerError) {
+    for request in group {
+        let _ = request.reply.send(Err(error()));
+    }
+}
+
+type Extended = (Edge, Vec<TileHash>, Vec<BundleTag>);
+
+async fn extend(mut edge: Edge, batches: &[Arc<Batch>]) -> Result<Extended, StoreError> {
+    let entries: usize = batches.iter().map(|batch| batch.len()).sum();
+    if entries <= INLINE_LEAVES {
+        let (tiles, macs) = edge.append(batches.iter().map(|batch| batch.leaves()));
+        return Ok((edge, tiles, macs));
+    }
+    let batches = batches.to_vec();
+    let work = move || {
+        let (tiles, macs) = edge.append(batches.iter().map(|batch| batch.leaves()));
+        (edge, tiles, macs)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+impl Edge {
+    fn append<'a>(&mut self, batches: impl Iterator<Item = &'a [LeafHash]>) -> (Vec<TileHash>, Vec<BundleTag>) {
+        let (mut tiles, mut macs) = (Vec::new(), Vec::new());
+        let mut bundle = self.tree.head().size.0 / 256;
+        for leaves in batches {
+            for &leaf in leaves {
+                self.bundle.push(leaf);
+                if self.bundle.count() == 256 {
+                    macs.push(BundleTag { bundle, count: 256, tag: self.bundle.tag() });
+                    bundle += 1;
+                    self.bundle = BundleMac::start(&self.key, bundle);
+                }
+            }
+            tiles.extend(self.tree.append(leaves));
+        }
+        if self.bundle.count() > 0 {
+            macs.push(BundleTag { bundle, count: self.bundle.count(), tag: self.bundle.tag() });
+        }
+        (tiles, macs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves(count: usize) -> Vec<LeafHash> {
+        (0..count).map(|n| sceau_ledger::leaf_hash(&n.to_be_bytes())).collect()
+    }
+
+    #[test]
+    fn bundles_are_tagged_whatever_the_batches() {
+        let key = MacKey::from_bytes([3; 32]);
+        let edge = Edge { tree: Tree::new(), bundle: BundleMac::start(&key, 0), key };
+        let all = leaves(700);
+        let (_, whole) = edge.clone().append([all.as_slice()].into_iter());
+        assert_eq!(whole.iter().map(|tag| tag.count).collect::<Vec<_>>(), [256, 256, 188]);
+        let mut stepwise = edge.clone();
+        let mut tags = std::collections::BTreeMap::new();
+        for step in all.chunks(97) {
+            let (_, macs) = stepwise.append([step].into_iter());
+            tags.extend(macs.into_iter().map(|tag| (tag.bundle, tag)));
+        }
+        assert_eq!(tags.into_values().collect::<Vec<_>>(), whole);
+        let mut exact = edge;
+        let (_, macs) = exact.append([leaves(256).as_slice()].into_iter());
+        assert_eq!(macs.len(), 1);
+    }
+}

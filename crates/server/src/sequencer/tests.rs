@@ -1,0 +1,314 @@
+use bytes::Bytes;
+use futures::future::join_all;
+use sceau_event::{Framer, Meta, Micros, SourceId};
+use sceau_store::{BatchBuilder, Expect};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    Format, ImportPosition, IngestRequest, Log,
+    testing::{Failure, Fixture},
+    verify::{Cancel, VerifyOptions, verify_dir},
+};
+
+fn body(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn lines() -> IngestRequest {
+    IngestRequest { format: Format::Text, ..IngestRequest::default() }
+}
+
+fn step(id: &str, from: u64, offset: u64) -> Option<ImportMove> {
+    let to = ImportPosition { offset, lines: offset / 2, tail: "0a".into() };
+    Some(ImportMove { id: id.into(), from, to })
+}
+
+fn batch(log: &Log, received: Micros) -> Batch {
+    let mut builder = BatchBuilder::new(log.reader().deriver().clone());
+    let framer = Framer::new(received, &SourceId::parse("test").unwrap(), &Meta::default());
+    builder.push_json(&framer, b"{\"a\":1}").unwrap();
+    builder.finish().unwrap()
+}
+
+async fn green(fixture: &Fixture) {
+    let report = verify_dir(&fixture.config, VerifyOptions::default(), &|_, _| (), Cancel::new()).await.unwrap();
+    assert!(report.ok, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn indexes_are_gapless_and_survive_a_restart() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let requests =
+        (0..300).map(|n| {
+            let log = log.clone();
+            async move {
+                log.ingest(body(&format!("{{\"n\":{n}}}\n{{\"n\":{n}}}")), &IngestRequest::default()).await.unwrap()
+            }
+        });
+    let mut firsts: Vec<_> = join_all(requests).await.iter().map(|answer| answer.first_index.unwrap()).collect();
+    firsts.sort_unstable();
+    assert_eq!(firsts, (0..300).map(|n| n * 2).collect::<Vec<_>>());
+    log.close().await.unwrap();
+    assert!(matches!(log.ingest(body("{}"), &IngestRequest::default()).await, Err(ServerError::Closing)));
+    drop(log);
+    green(&fixture).await;
+    let log = fixture.log().await;
+    let answer = log.ingest(body("{\"n\":300}"), &IngestRequest::default()).await.unwrap();
+    assert_eq!((answer.first_index, answer.tree_size), (Some(600), 601));
+    log.close().await.unwrap();
+    drop(log);
+    green(&fixture).await;
+}
+
+#[tokio::test]
+async fn large_groups_are_hashed_elsewhere_with_the_same_result() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let text = "line\n".repeat(5_000);
+    let answer = log.ingest(body(&text), &lines()).await.unwrap();
+    assert_eq!((answer.accepted, answer.tree_size), (5_000, 5_000));
+    log.ingest(body("one more"), &lines()).await.unwrap();
+    log.close().await.unwrap();
+    drop(log);
+    green(&fixture).await;
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_first_answer() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let request = IngestRequest { idempotency: Some("k".into()), ..lines() };
+    let first = log.ingest(body("a\nb"), &request).await.unwrap();
+    assert!(!first.replayed);
+    let again = log.ingest(body("a\nb"), &request).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&again).unwrap());
+    let other = log.ingest(body("a\nc"), &request).await.unwrap_err();
+    assert_eq!((other.status(), other.code()), (422, "idempotency_mismatch"));
+    let elsewhere = IngestRequest { actor: "somebody".into(), ..request.clone() };
+    assert!(!log.ingest(body("a\nc"), &elsewhere).await.unwrap().replayed);
+    log.close().await.unwrap();
+    drop(log);
+    let log = fixture.log().await;
+    assert!(log.ingest(body("a\nb"), &request).await.unwrap().replayed);
+    assert_eq!(log.head().borrow().size.0, 4);
+}
+
+#[tokio::test]
+async fn repetitions_within_one_group_count_once() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let request = IngestRequest { idempotency: Some("k".into()), ..lines() };
+    let gate = log.gate().lock().await;
+    let requests: Vec<_> = (0..10)
+        .map(|n| {
+            let (log, request) = (log.clone(), request.clone());
+            let text = if n == 9 { "other" } else { "same" };
+            tokio::spawn(async move { log.ingest(body(text), &request).await })
+        })
+        .collect();
+    // The sequencer waits at the gate, so that all but the first of them form one group.
+    while log.queued() < 10 * REQUEST_COST {
+        tokio::task::yield_now().await;
+    }
+    drop(gate);
+    let answers: Vec<_> = join_all(requests).await.into_iter().map(Result::unwrap).collect();
+    let good: Vec<_> = answers.iter().flatten().collect();
+    assert_eq!(good.len(), 9, "{answers:?}");
+    assert_eq!(good.iter().filter(|answer| !answer.replayed).count(), 1);
+    assert!(good.iter().all(|answer| answer.first_index == Some(0)));
+    assert_eq!(log.head().borrow().size.0, 1);
+}
+
+#[tokio::test]
+async fn imports_go_on_where_they_stopped() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let import = |from, to| IngestRequest { import: step("file", from, to), ..lines() };
+    assert_eq!(log.reader().import_position("file").await.unwrap(), None);
+    log.ingest(body("a\n"), &import(0, 2)).await.unwrap();
+    log.ingest(body("b\n"), &import(2, 4)).await.unwrap();
+    let refused = log.ingest(body("b\n"), &import(2, 4)).await.unwrap_err();
+    let ServerError::ImportPosition(Some(stored)) = refused else { panic!("{refused}") };
+    assert_eq!(stored, ImportPosition { offset: 4, lines: 2, tail: "0a".into() });
+    let refused = log.ingest(body("c\n"), &IngestRequest { import: step("new", 1, 2), ..lines() }).await.unwrap_err();
+    assert!(matches!(refused, ServerError::ImportPosition(None)), "{refused}");
+    // Lines that can't be kept are dealt with all the same.
+    let bad = IngestRequest { import: step("file", 4, 6), format: Format::Ndjson, ..lines() };
+    let refused = log.ingest(body("x\n"), &bad).await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (400, "all_rejected"));
+    // As are blank ones.
+    let answer = log.ingest(body("\n\n"), &import(6, 8)).await.unwrap();
+    assert_eq!((answer.accepted, answer.first_index), (0, None));
+    assert_eq!(log.reader().import_position("file").await.unwrap().unwrap().offset, 8);
+    // But nothing of an atomic request is.
+    let atomic = IngestRequest { atomic: true, format: Format::Ndjson, import: step("file", 8, 10), ..lines() };
+    assert_eq!(log.ingest(body("{}\nx\n"), &atomic).await.unwrap_err().code(), "atomic_refused");
+    assert_eq!(log.reader().import_position("file").await.unwrap().unwrap().offset, 8);
+    assert_eq!(log.head().borrow().size.0, 2);
+    log.close().await.unwrap();
+    drop(log);
+    let log = fixture.log().await;
+    assert_eq!(log.reader().import_position("file").await.unwrap().unwrap().offset, 8);
+}
+
+#[tokio::test]
+async fn steps_of_one_import_follow_each_other_within_a_group() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let gate = log.gate().lock().await;
+    let requests: Vec<_> = [(0, 2), (2, 4), (2, 4), (4, 6)]
+        .into_iter()
+        .map(|(from, to)| {
+            let log = log.clone();
+            let options = AppendOptions { import: step("f", from, to), ..AppendOptions::default() };
+            let batch = batch(&log, log.now());
+            tokio::spawn(async move { log.append(batch, options).await })
+        })
+        .collect();
+    while log.queued() < 4 * REQUEST_COST {
+        tokio::task::yield_now().await;
+    }
+    drop(gate);
+    let answers: Vec<_> = join_all(requests).await.into_iter().map(|answer| answer.unwrap().is_ok()).collect();
+    assert_eq!(answers, [true, true, false, true]);
+    assert_eq!(log.reader().import_position("f").await.unwrap().unwrap().offset, 6);
+}
+
+#[tokio::test]
+async fn after_a_failed_commit_nothing_more_is_accepted() {
+    for failure in [Failure::Commit, Failure::CommitPersisted, Failure::HeadMoved] {
+        let fixture = Fixture::new().await;
+        let (log, store) = fixture.failing().await;
+        log.ingest(body("a"), &lines()).await.unwrap();
+        store.fail(failure);
+        let refused = log.ingest(body("b"), &lines()).await.unwrap_err();
+        assert_eq!((refused.status(), refused.code()), (503, "store_failed"), "{failure:?}");
+        // The store would work again, but nobody knows what is in it.
+        for _ in 0..2 {
+            assert_eq!(log.ingest(body("c"), &lines()).await.unwrap_err().code(), "store_failed");
+        }
+        assert!(log.publisher().publish().await.is_err());
+        assert!(log.close().await.is_err());
+        drop((log, store));
+        let log = fixture.log().await;
+        let size = if failure == Failure::CommitPersisted { 2 } else { 1 };
+        assert_eq!(log.head().borrow().size.0, size, "{failure:?}");
+        log.ingest(body("d"), &lines()).await.unwrap();
+        log.close().await.unwrap();
+        drop(log);
+        green(&fixture).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_and_recovers() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    store.fail(Failure::Full);
+    let refused = log.ingest(body("a"), &lines()).await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (503, "store_full"));
+    assert_eq!(log.ingest(body("b"), &lines()).await.unwrap().first_index, Some(0));
+}
+
+#[tokio::test]
+async fn a_conflict_refuses_only_its_own_request() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    let gate = log.gate().lock().await;
+    let write = StateWrite {
+        collection: "rules".into(),
+        key: "a".into(),
+        value: Some(json!(1)),
+        expect: Expect::Absent,
+        expires: None,
+    };
+    let spawn = |writes| {
+        let (log, batch) = (log.clone(), batch(&log, log.now()));
+        let options = AppendOptions { writes, ..AppendOptions::default() };
+        tokio::spawn(async move { log.append(batch, options).await })
+    };
+    // The first one is taken out of the queue alone: it only keeps the sequencer busy.
+    let busy = spawn(Vec::new());
+    while log.queued() < REQUEST_COST {
+        tokio::task::yield_now().await;
+    }
+    let (writer, other) = (spawn(vec![write]), spawn(Vec::new()));
+    while log.queued() < 3 * REQUEST_COST {
+        tokio::task::yield_now().await;
+    }
+    store.fail(Failure::Conflict);
+    drop(gate);
+    busy.await.unwrap().unwrap();
+    assert_eq!(writer.await.unwrap().unwrap_err().code(), "conflict");
+    assert_eq!(other.await.unwrap().unwrap().first_index, Some(1));
+    assert!(log.health().reason().is_none());
+}
+
+#[tokio::test]
+async fn what_waited_too_long_is_refused() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let old = Micros(log.now().0 - MAX_AGE - 1_000_000);
+    let refused = log.append(batch(&log, old), AppendOptions::default()).await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (503, "too_late"));
+    assert_eq!(log.head().borrow().size.0, 0);
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_in_bytes() {
+    let mut fixture = Fixture::new().await;
+    fixture.config.limits.queue = 3 * REQUEST_COST;
+    let log = fixture.log().await;
+    let gate = log.gate().lock().await;
+    let waiting: Vec<_> = (0..2)
+        .map(|_| {
+            let (log, batch) = (log.clone(), batch(&log, log.now()));
+            tokio::spawn(async move { log.append(batch, AppendOptions::default()).await })
+        })
+        .collect();
+    while log.queued() < 2 * REQUEST_COST {
+        tokio::task::yield_now().await;
+    }
+    let refused = log.append(batch(&log, log.now()), AppendOptions::default()).await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (503, "overloaded"));
+    let patient = {
+        let (log, batch) = (log.clone(), batch(&log, log.now()));
+        let options = AppendOptions { wait: true, ..AppendOptions::default() };
+        tokio::spawn(async move { log.append(batch, options).await })
+    };
+    drop(gate);
+    for answer in join_all(waiting).await {
+        answer.unwrap().unwrap();
+    }
+    patient.await.unwrap().unwrap();
+    // A request larger than the whole queue still gets through, alone.
+    let large = "x".repeat(400) + "\n";
+    log.ingest(body(&large.repeat(50)), &lines()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_state_is_sealed_with_it() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let value = json!({"hash": "00", "name": "x"});
+    let done = log.record_state_change("tokens", "abc", Some(value.clone()), "system").await.unwrap();
+    let event = log.reader().event(done.first_index.unwrap()).await.unwrap();
+    assert_eq!(event.record["source"], "sceau.audit");
+    assert_eq!(event.record["user.name"], "system");
+    let stored = log.reader().store().get("tokens", "abc", 0).await.unwrap().unwrap();
+    assert_eq!(stored.value, value);
+    log.close().await.unwrap();
+    drop(log);
+    green(&fixture).await;
+    let reader = crate::Reader::open(&fixture.config).await.unwrap();
+    let key = "evil".to_owned();
+    let forged =
+        StateWrite { collection: "tokens".into(), key, value: Some(value), expect: Expect::Any, expires: None };
+    reader.store().write(vec![forged]).await.unwrap();
+    drop(reader);
+    let report = verify_dir(&fixture.config, VerifyOptions::default(), &|_, _| (), Cancel::new()).await.unwrap();
+    assert!(!report.ok && report.to_string().contains("tokens/evil"), "{report}");
+}

@@ -1,0 +1,251 @@
+//! What tests share: logs in temporary directories, and a store that fails on demand.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sceau_event::{Deriver, Field};
+use sceau_ledger::{Head, Index, TileHash, TreeSize};
+use sceau_store::{
+    AuditChunk, Commit, CommitError, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText, Search, State,
+    StateWrite, Store, StoreError, TopTable,
+    embedded::{Embedded, Options},
+    query::{Page, Query},
+    traits::BundleTag,
+};
+use tempfile::TempDir;
+
+use crate::{
+    Config, Log,
+    init::{InitReport, init},
+    keydir::KeyDir,
+};
+
+/// A new log in a temporary directory.
+pub struct Fixture {
+    _directory: TempDir,
+    pub config: Config,
+    pub report: InitReport,
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::new(directory.path().join("data"), directory.path().join("keys"));
+        config.origin = Some("example.org/log".into());
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        let report = init(&config).await.unwrap();
+        Self { _directory: directory, config, report }
+    }
+
+    pub async fn log(&self) -> Log {
+        Log::open(&self.config).await.unwrap()
+    }
+
+    /// A log over a store that fails as told.
+    pub async fn failing(&self) -> (Log, Arc<Failing>) {
+        let deriver = Arc::new(Deriver::builtin());
+        let store = Embedded::open(&self.config.data_dir, deriver.clone(), Options::default()).await.unwrap();
+        let store = Arc::new(Failing { inner: Box::new(store), next: AtomicU8::new(Failure::None as u8) });
+        let keys = KeyDir::open(&self.config.key_dir, &self.config.data_dir).unwrap();
+        (Log::assemble(&self.config, store.clone(), deriver, keys).await.unwrap(), store)
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.config.data_dir
+    }
+}
+
+/// How the next write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Failure {
+    None,
+    /// Nothing is written.
+    Commit,
+    /// It is written, and yet it fails.
+    CommitPersisted,
+    Full,
+    HeadMoved,
+    Conflict,
+    Seal,
+    SealPersisted,
+    Checkpoint,
+}
+
+/// A store that fails on demand.
+pub struct Failing {
+    inner: Box<dyn Store>,
+    next: AtomicU8,
+}
+
+impl Failing {
+    pub fn fail(&self, failure: Failure) {
+        self.next.store(failure as u8, Ordering::SeqCst);
+    }
+
+    fn is(&self, failure: Failure) -> bool {
+        let this = failure as u8;
+        self.next.compare_exchange(this, Failure::None as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+fn broken() -> StoreError {
+    StoreError::Io { context: "fsync".into(), source: std::io::Error::other("the disk is on fire") }
+}
+
+#[async_trait]
+impl Ledger for Failing {
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.inner.head().await
+    }
+
+    async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError> {
+        if self.is(Failure::Commit) {
+            return Err(broken().into());
+        }
+        if self.is(Failure::Full) {
+            return Err(CommitError::Full);
+        }
+        if self.is(Failure::HeadMoved) {
+            return Err(CommitError::HeadMoved { actual: Head::empty() });
+        }
+        if !commit.state.is_empty() && self.is(Failure::Conflict) {
+            let write = &commit.state[0];
+            let (collection, key) = (write.collection.clone(), write.key.clone());
+            return Err(CommitError::StateConflict { collection, key });
+        }
+        self.inner.commit(expected, commit).await?;
+        if self.is(Failure::CommitPersisted) {
+            return Err(broken().into());
+        }
+        Ok(())
+    }
+
+    async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError> {
+        self.inner.entries(first, limit).await
+    }
+
+    async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Vec<[u8; 32]>, StoreError> {
+        self.inner.tile(level, n, width).await
+    }
+
+    async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError> {
+        if self.is(Failure::Checkpoint) {
+            return Err(broken());
+        }
+        self.inner.put_checkpoint(size, note).await
+    }
+
+    async fn latest_checkpoint(&self) -> Result<Option<String>, StoreError> {
+        self.inner.latest_checkpoint().await
+    }
+
+    async fn checkpoints(&self, from: TreeSize, limit: usize) -> Result<Vec<(TreeSize, String)>, StoreError> {
+        self.inner.checkpoints(from, limit).await
+    }
+
+    async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
+        if self.is(Failure::Seal) {
+            return Err(broken());
+        }
+        self.inner.put_seal(seal).await?;
+        if self.is(Failure::SealPersisted) {
+            return Err(broken());
+        }
+        Ok(())
+    }
+
+    async fn seals(&self) -> Result<Vec<SealText>, StoreError> {
+        self.inner.seals().await
+    }
+
+    async fn audit(&self, first: Index) -> Result<AuditChunk, StoreError> {
+        self.inner.audit(first).await
+    }
+
+    async fn audit_tiles(&self, level: u8, from: u64, limit: usize) -> Result<Vec<TileHash>, StoreError> {
+        self.inner.audit_tiles(level, from, limit).await
+    }
+
+    async fn audit_macs(&self, from: u64, limit: usize) -> Result<Vec<BundleTag>, StoreError> {
+        self.inner.audit_macs(from, limit).await
+    }
+
+    async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.inner.fact(name).await
+    }
+
+    async fn fix_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        self.inner.fix_fact(name, value).await
+    }
+}
+
+#[async_trait]
+impl Search for Failing {
+    async fn search(&self, query: &Query, page: &Page, limit: Duration) -> Result<Hits, StoreError> {
+        self.inner.search(query, page, limit).await
+    }
+
+    async fn histogram(
+        &self,
+        query: &Query,
+        interval: i64,
+        by: Option<&Field>,
+        limit: Duration,
+    ) -> Result<Histogram, StoreError> {
+        self.inner.histogram(query, interval, by, limit).await
+    }
+
+    async fn top(&self, query: &Query, field: &Field, rows: usize, limit: Duration) -> Result<TopTable, StoreError> {
+        self.inner.top(query, field, rows, limit).await
+    }
+
+    async fn count(&self, query: &Query, limit: Duration) -> Result<Counts, StoreError> {
+        self.inner.count(query, limit).await
+    }
+}
+
+#[async_trait]
+impl State for Failing {
+    async fn get(&self, collection: &str, key: &str, now: i64) -> Result<Option<Document>, StoreError> {
+        self.inner.get(collection, key, now).await
+    }
+
+    async fn list(&self, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
+        self.inner.list(collection, after, limit).await
+    }
+
+    async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError> {
+        self.inner.write(writes).await
+    }
+
+    async fn purge(&self, now: i64) -> Result<u64, StoreError> {
+        self.inner.purge(now).await
+    }
+}
+
+#[async_trait]
+impl Store for Failing {
+    async fn rebuild(
+        &self,
+        deriver: Arc<Deriver>,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<u64, StoreError> {
+        self.inner.rebuild(deriver, progress).await
+    }
+
+    async fn gauges(&self) -> Result<Vec<(&'static str, f64)>, StoreError> {
+        self.inner.gauges().await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+}

@@ -1,0 +1,343 @@
+//! The whole log checked again, trusting nothing that is derived: entries up to the root, every guard, every stored
+//! record against its entry, and the state against the audit entries that explain it.
+
+mod given;
+mod records;
+mod side;
+mod state;
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use sceau_event::Deriver;
+use sceau_ledger::{
+    AuditInput, Auditor, EpochPublic, Fault, FaultKind, Head, Index, LedgerError, MacKey, Seal, Verdict, VerifierKey,
+    choose,
+};
+use sceau_store::{
+    AuditChunk, Document, SealText, Store, StoreError,
+    embedded::{Embedded, Options},
+    traits::BundleTag,
+};
+use serde::Serialize;
+
+use crate::{config::Config, error::ServerError, keydir::KeyDir, log::Log, prover, reader::load_deriver};
+use given::{Facts, Given};
+use side::Sides;
+pub use state::AUDITED;
+
+/// Stops a verification.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Not stopped yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops it as soon as the present stretch is done.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> Result<(), ServerError> {
+        if self.0.load(Ordering::Relaxed) { Err(ServerError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// What an auditor brings along.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// The first epoch's public key, as it was handed over at `init`.
+    pub pin: Option<String>,
+    /// Checkpoints kept elsewhere: the texts of signed notes.
+    pub since_checkpoints: Vec<String>,
+    /// The log's verifier key, as it was handed over at `init`.
+    pub verifier_key: Option<String>,
+}
+
+impl VerifyOptions {
+    /// Makes sure that everything in it can be understood.
+    ///
+    /// # Errors
+    /// [`ServerError::Parameter`].
+    pub(crate) fn check(&self) -> Result<(), ServerError> {
+        Given::parse(self).map(|_| ())
+    }
+}
+
+/// What a verification says.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyReport {
+    /// Whether no fault was found, as far as the guards reach that were given.
+    pub ok: bool,
+    /// Everything else.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+impl From<Verdict> for VerifyReport {
+    fn from(verdict: Verdict) -> Self {
+        Self { ok: verdict.ok(), verdict }
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.verdict.fmt(f)
+    }
+}
+
+/// What a verification starts from: everything that must be of the same moment.
+pub(crate) struct VerifyInput {
+    pub vkey: VerifierKey,
+    pub first_epoch: EpochPublic,
+    pub current_epoch: Option<EpochPublic>,
+    pub mac_key: Option<MacKey>,
+    pub pin: Option<EpochPublic>,
+    pub outside: Vec<Vec<u8>>,
+    pub head_note: Option<Head>,
+    pub head: Head,
+    /// The tag of the bundle that is not full.
+    pub last_tag: Option<BundleTag>,
+    pub seals: Vec<SealText>,
+    /// The documents of the collections that the log explains.
+    pub documents: Vec<(&'static str, Vec<Document>)>,
+    /// Whether entries are being added meanwhile: what is beyond the head is then no fault.
+    pub live: bool,
+    /// What is known to be wrong, or worth knowing, already.
+    pub faults: Vec<Fault>,
+    pub notes: Vec<String>,
+}
+
+/// The parts that go from thread to thread with each stretch.
+struct Work {
+    auditor: Auditor,
+    records: records::Records,
+    explained: state::Explained,
+}
+
+/// Checks everything.
+pub(crate) async fn verify(
+    store: &Arc<dyn Store>,
+    deriver: &Arc<Deriver>,
+    input: VerifyInput,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+    cancel: &Cancel,
+) -> Result<Verdict, ServerError> {
+    let VerifyInput { head, live, .. } = input;
+    let mut auditor = Auditor::new(AuditInput {
+        origin: input.vkey.origin().to_owned(),
+        head,
+        vkey: input.vkey,
+        mac_key: input.mac_key,
+        first_epoch: input.first_epoch,
+        current_epoch: input.current_epoch,
+        pin: input.pin,
+        outside: input.outside,
+    });
+    for fault in input.faults {
+        auditor.fault(fault);
+    }
+    if let Some(fault) = check_note(&**store, input.head_note, head).await? {
+        auditor.fault(fault);
+    }
+    for seal in &input.seals {
+        auditor.seal(seal.text.as_bytes());
+    }
+    let mut sides = Sides::new(&**store, head.size.0, live, input.last_tag);
+    let records = records::Records::new(deriver.clone());
+    let mut work = Work { auditor, records, explained: state::Explained::default() };
+    let mut next = 0;
+    let mut chunk = store.audit(Index(0)).await?;
+    while !chunk.entries.is_empty() {
+        cancel.check()?;
+        progress(next.min(head.size.0), head.size.0);
+        let before = std::mem::replace(&mut next, chunk.first.saturating_add(chunk.entries.len() as u64));
+        if next <= before {
+            return Err(StoreError::Damaged(format!("what is stored behind entry {before} can't be walked")).into());
+        }
+        sides.feed(&mut work.auditor, next).await?;
+        let end = if live { head.size.0 } else { u64::MAX };
+        let stretch = move || {
+            work.chunk(chunk, end);
+            work
+        };
+        let ahead = async {
+            if live && next >= head.size.0 { Ok(AuditChunk::default()) } else { store.audit(Index(next)).await }
+        };
+        // The next stretch is read while this one is checked.
+        let (read, checked) = tokio::join!(ahead, tokio::task::spawn_blocking(stretch));
+        work = checked.map_err(|error| ServerError::Internal(error.to_string()))?;
+        chunk = read?;
+    }
+    progress(next.min(head.size.0), head.size.0);
+    chunk.faults.into_iter().for_each(|fault| work.auditor.fault(fault));
+    sides.feed(&mut work.auditor, u64::MAX).await?;
+    let Work { mut auditor, records, explained } = work;
+    explained.compare(&input.documents).into_iter().for_each(|fault| auditor.fault(fault));
+    let mut verdict = auditor.finish();
+    verdict.notes.extend(input.notes);
+    verdict.notes.extend(records.notes());
+    Ok(verdict)
+}
+
+impl Work {
+    fn chunk(&mut self, chunk: AuditChunk, end: u64) {
+        let checked = self.records.check(&chunk);
+        for fault in chunk.faults.into_iter().chain(checked.faults) {
+            self.auditor.fault(fault);
+        }
+        let rows = chunk.entries.iter().zip(chunk.prefixes.iter().chain(std::iter::repeat(&None)));
+        for (((entry, prefix), received), index) in rows.zip(&checked.received).zip(chunk.first..end) {
+            let entry = entry.as_deref();
+            self.auditor.entry(Index(index), entry, *prefix, *received);
+        }
+        for row in checked.audit {
+            let index = chunk.first.saturating_add(row as u64);
+            if let Some(Some(entry)) = chunk.entries.get(row).filter(|_| index < end) {
+                self.explained.add(index, entry);
+            }
+        }
+    }
+}
+
+async fn check_note(store: &dyn Store, note: Option<Head>, head: Head) -> Result<Option<Fault>, ServerError> {
+    let Some(noted) = note else { return Ok(None) };
+    let fits = noted.size <= head.size
+        && match prover::starts_with(store, &noted).await {
+            Ok(fits) => fits,
+            // Tiles that can't be read are named by the audit itself.
+            Err(ServerError::Store(_) | ServerError::Ledger(LedgerError::Tile { .. })) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+    let detail = format!("the key directory noted {noted} as committed, the store is at {head}");
+    Ok((!fits).then(|| Fault::whole(FaultKind::Rollback, detail)))
+}
+
+/// Verifies a data directory that no server holds, with whatever keys are at hand.
+///
+/// # Errors
+/// The directory can't be read at all, or an option can't be understood. Faults are in the report.
+pub async fn verify_dir(
+    config: &Config,
+    options: VerifyOptions,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+    cancel: Cancel,
+) -> Result<VerifyReport, ServerError> {
+    let deriver = load_deriver(config)?;
+    let inspect = Options { inspect: true, ..Options::default() };
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir, deriver.clone(), inspect).await?);
+    let keys = open_keys(&config.key_dir, &config.data_dir)?;
+    let input = offline_input(&*store, keys.as_ref(), options).await?;
+    let verdict = verify(&store, &deriver, input, progress, &cancel).await?;
+    Ok(verdict.into())
+}
+
+/// Verifies a log that goes on meanwhile, up to its present head.
+pub(crate) async fn verify_log(
+    log: &Log,
+    options: VerifyOptions,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+    cancel: &Cancel,
+) -> Result<VerifyReport, ServerError> {
+    let (store, deriver) = (log.reader().store(), log.reader().deriver());
+    let links = log.publisher().links().await?;
+    let moment = {
+        let _gate = log.gate().lock().await;
+        let head = store.head().await?;
+        let last_tag = store.audit_macs(head.size.0 / 256, 1).await?.into_iter().next();
+        (head, last_tag, state::documents(&**store).await?)
+    };
+    let (head, last_tag, documents) = moment;
+    let keys = log.keys();
+    let given = Given::parse(&options)?;
+    let vkey = given.vkey.unwrap_or_else(|| keys.log_key.verifier());
+    let mut facts = Facts::read(&**store).await?;
+    let first_epoch = facts.first_epoch(given.pin)?;
+    facts.compare(&vkey);
+    let input = VerifyInput {
+        vkey,
+        first_epoch,
+        current_epoch: Some(links.current),
+        mac_key: Some(keys.mac_key.clone()),
+        pin: given.pin,
+        outside: given.outside,
+        head_note: None,
+        head,
+        last_tag,
+        seals: links.seals,
+        documents,
+        live: true,
+        faults: facts.faults,
+        notes: Vec::new(),
+    };
+    Ok(verify(store, deriver, input, progress, cancel).await?.into())
+}
+
+fn open_keys(path: &Path, data: &Path) -> Result<Option<KeyDir>, ServerError> {
+    if path.exists() { KeyDir::open(path, data).map(Some) } else { Ok(None) }
+}
+
+async fn offline_input(
+    store: &dyn Store,
+    keys: Option<&KeyDir>,
+    options: VerifyOptions,
+) -> Result<VerifyInput, ServerError> {
+    let given = Given::parse(&options)?;
+    let mut facts = Facts::read(store).await?;
+    let mut notes = Vec::new();
+    if keys.is_none() {
+        notes.push("the key directory was not given, so neither MACs nor its note of the head were checked".to_owned());
+    }
+    let vkey = match (given.vkey, keys) {
+        (Some(vkey), _) => vkey,
+        (None, Some(keys)) => keys.log_key.verifier(),
+        (None, None) => {
+            notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
+            facts.vkey()?
+        }
+    };
+    let first_epoch = facts.first_epoch(given.pin)?;
+    facts.compare(&vkey);
+    let seals = store.seals().await?;
+    let head = store.head().await?;
+    Ok(VerifyInput {
+        current_epoch: keys.map(|keys| current_epoch(keys, &seals, first_epoch)).transpose()?,
+        vkey,
+        first_epoch,
+        mac_key: keys.map(|keys| keys.mac_key.clone()),
+        pin: given.pin,
+        outside: given.outside,
+        head_note: keys.and_then(KeyDir::noted_head),
+        head,
+        last_tag: None,
+        seals,
+        documents: state::documents(store).await?,
+        live: false,
+        faults: facts.faults,
+        notes,
+    })
+}
+
+/// The public key of the epoch that the key directory is in: the one that the last seal names if it holds that, else
+/// its newest, which then shows that seals are missing.
+fn current_epoch(keys: &KeyDir, seals: &[SealText], first: EpochPublic) -> Result<EpochPublic, ServerError> {
+    let slots = keys.epoch_slots()?;
+    let last = seals.last().and_then(|seal| Seal::parse(seal.text.as_bytes()).ok());
+    let (epoch, public) = last.map_or((0, first), |seal| (seal.body().epoch + 1, seal.body().next));
+    if let Ok(chosen) = choose(&slots, epoch, &public) {
+        return Ok(chosen.slot.key().public());
+    }
+    Ok(slots.last().map_or(public, |slot| slot.key().public()))
+}
+
+#[cfg(test)]
+mod tests;

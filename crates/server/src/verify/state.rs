@@ -1,0 +1,133 @@
+//! The state against the audit entries that explain it.
+
+use std::collections::BTreeMap;
+
+use sceau_ledger::{Fault, FaultKind};
+use sceau_store::{Document, Store, StoreError};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The collections of which every document must be explained by an entry of `sceau.audit`.
+pub const AUDITED: [&str; 1] = [crate::auth::COLLECTION];
+
+/// All documents of the audited collections.
+pub(super) async fn documents(store: &dyn Store) -> Result<Vec<(&'static str, Vec<Document>)>, StoreError> {
+    let mut found = Vec::new();
+    for collection in AUDITED {
+        let mut all: Vec<Document> = Vec::new();
+        loop {
+            let after = all.last().map(|document| document.key.clone()).unwrap_or_default();
+            let page = store.list(collection, &after, 500).await?;
+            if page.is_empty() {
+                break;
+            }
+            all.extend(page);
+        }
+        found.push((collection, all));
+    }
+    Ok(found)
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    data: Change,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    action: String,
+    collection: String,
+    key: String,
+    value: Option<Value>,
+}
+
+/// What the audit entries so far say.
+#[derive(Default)]
+pub(super) struct Explained(BTreeMap<(String, String), (u64, Option<Value>)>);
+
+impl Explained {
+    /// Takes in an entry of `sceau.audit`; those that change no state are passed over.
+    pub fn add(&mut self, index: u64, entry: &[u8]) {
+        if let Ok(Envelope { data }) = serde_json::from_slice::<Envelope>(entry)
+            && data.action == "state_change"
+        {
+            self.0.insert((data.collection, data.key), (index, data.value));
+        }
+    }
+
+    /// Names every document that is not what the newest entry about it says.
+    pub fn compare(&self, documents: &[(&'static str, Vec<Document>)]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (collection, documents) in documents {
+            for document in documents {
+                let name = (String::from(*collection), document.key.clone());
+                let fault = match self.0.get(&name) {
+                    Some((_, Some(value))) if *value == document.value => continue,
+                    Some((index, Some(_))) => Fault::at(
+                        FaultKind::State,
+                        *index,
+                        format!("{collection}/{} is not what this entry set", document.key),
+                    ),
+                    Some((index, None)) => Fault::at(
+                        FaultKind::State,
+                        *index,
+                        format!("{collection}/{} is there although this entry removed it", document.key),
+                    ),
+                    None => Fault::whole(
+                        FaultKind::State,
+                        format!("{collection}/{} is there, but no entry of sceau.audit set it", document.key),
+                    ),
+                };
+                faults.push(fault);
+            }
+            for ((_, key), (index, value)) in self.0.iter().filter(|((name, _), _)| name == collection) {
+                if value.is_some() && !documents.iter().any(|document| document.key == *key) {
+                    let detail = format!("{collection}/{key} is missing although this entry set it");
+                    faults.push(Fault::at(FaultKind::State, *index, detail));
+                }
+            }
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(key: &str, value: &Value) -> Vec<u8> {
+        let data = json!({"action": "state_change", "collection": "tokens", "key": key, "value": value});
+        json!({"v": 1, "source": "sceau.audit", "data": data}).to_string().into_bytes()
+    }
+
+    fn document(key: &str, value: Value) -> Document {
+        Document { key: key.to_owned(), value, version: 1 }
+    }
+
+    #[test]
+    fn what_no_entry_explains_is_named() {
+        let mut explained = Explained::default();
+        explained.add(0, &entry("a", &json!(1)));
+        explained.add(1, &entry("b", &json!(1)));
+        explained.add(2, &entry("b", &json!(2)));
+        explained.add(3, &entry("c", &Value::Null));
+        explained.add(4, &entry("d", &json!(4)));
+        explained.add(5, br#"{"data":{"action":"login"}}"#);
+        let good = || vec![document("a", json!(1)), document("b", json!(2)), document("d", json!(4))];
+        assert_eq!(explained.compare(&[("tokens", good())]), []);
+        let mut bad = good();
+        bad[0].value = json!(9);
+        bad.remove(2);
+        bad.push(document("c", json!(1)));
+        bad.push(document("e", json!(1)));
+        let faults = explained.compare(&[("tokens", bad)]);
+        let told: Vec<_> = faults.iter().map(|fault| (fault.first, fault.detail.as_str())).collect();
+        assert_eq!(told[0].0, Some(0));
+        assert!(told[1].1.contains("tokens/c") && told[1].0 == Some(3), "{told:?}");
+        assert!(told[2].1.contains("tokens/e") && told[2].0.is_none(), "{told:?}");
+        assert!(told[3].1.contains("tokens/d") && told[3].0 == Some(4), "{told:?}");
+        assert_eq!(told.len(), 4);
+    }
+}

@@ -1,0 +1,103 @@
+use bytes::Bytes;
+use sceau_ledger::{LogKey, sign_checkpoint};
+
+use super::*;
+use crate::{Format, IngestRequest, testing::Fixture};
+
+async fn filled(fixture: &Fixture, entries: usize) {
+    let log = fixture.log().await;
+    let body: String = (0..entries).map(|n| format!("{{\"user\":\"u{n}\"}}\n")).collect();
+    let request = IngestRequest { format: Format::Ndjson, wait: true, ..IngestRequest::default() };
+    log.ingest(Bytes::from(body), &request).await.unwrap();
+    log.close().await.unwrap();
+}
+
+async fn report(fixture: &Fixture, options: VerifyOptions) -> VerifyReport {
+    verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap()
+}
+
+fn kinds(report: &VerifyReport) -> Vec<FaultKind> {
+    report.verdict.faults.iter().map(|fault| fault.kind).collect()
+}
+
+#[tokio::test]
+async fn how_far_each_guard_reaches_is_said() {
+    let fixture = Fixture::new().await;
+    filled(&fixture, 600).await;
+    let bare = report(&fixture, VerifyOptions::default()).await;
+    assert!(bare.ok && bare.verdict.consistent, "{bare}");
+    assert_eq!(bare.verdict.macs.up_to, Some(599));
+    assert!(bare.verdict.sealed.unproven.is_some() && bare.verdict.anchored.unproven.is_some());
+    let note = {
+        let reader = crate::Reader::open(&fixture.config).await.unwrap();
+        reader.store().latest_checkpoint().await.unwrap().unwrap()
+    };
+    let options = VerifyOptions {
+        pin: Some(fixture.report.first_epoch_key.clone()),
+        since_checkpoints: vec![note],
+        verifier_key: Some(fixture.report.verifier_key.clone()),
+    };
+    let whole = report(&fixture, options).await;
+    assert!(whole.ok, "{whole}");
+    assert_eq!((whole.verdict.sealed.up_to, whole.verdict.anchored.up_to), (Some(599), Some(599)));
+    assert!(whole.verdict.sealed.unproven.is_none() && whole.verdict.anchored.unproven.is_none(), "{whole}");
+}
+
+#[tokio::test]
+async fn keys_that_are_not_there_are_missed_aloud() {
+    let fixture = Fixture::new().await;
+    filled(&fixture, 10).await;
+    let elsewhere = fixture.config.key_dir.with_extension("kept");
+    std::fs::rename(&fixture.config.key_dir, elsewhere).unwrap();
+    let report = report(&fixture, VerifyOptions::default()).await;
+    assert!(report.ok, "{report}");
+    assert!(report.verdict.macs.unproven.is_some(), "{report}");
+    assert_eq!(report.verdict.notes.len(), 2, "{report}");
+}
+
+#[tokio::test]
+async fn an_older_copy_is_refused_and_named() {
+    let fixture = Fixture::new().await;
+    filled(&fixture, 10).await;
+    let copy = fixture.data().with_extension("copy");
+    let copied = std::process::Command::new("cp").arg("-r").args([fixture.data(), &copy]).status().unwrap();
+    assert!(copied.success());
+    filled(&fixture, 10).await;
+    std::fs::remove_dir_all(fixture.data()).unwrap();
+    std::fs::rename(&copy, fixture.data()).unwrap();
+    let refused = crate::Log::open(&fixture.config).await.err().unwrap();
+    assert!(matches!(refused, ServerError::Rollback { .. }), "{refused}");
+    let report = report(&fixture, VerifyOptions::default()).await;
+    let found = kinds(&report);
+    assert!(found.contains(&FaultKind::Rollback) && found.contains(&FaultKind::SealChain), "{report}");
+}
+
+#[tokio::test]
+async fn wrong_pins_and_outside_heads_are_named() {
+    let fixture = Fixture::new().await;
+    filled(&fixture, 10).await;
+    let other = LogKey::from_seed("example.org/log", &[9; 32]).unwrap();
+    let options = VerifyOptions {
+        pin: Some(sceau_ledger::EpochKey::from_seed(0, &[9; 32]).public().to_string()),
+        since_checkpoints: vec![sign_checkpoint(&other, &Head::empty())],
+        verifier_key: None,
+    };
+    let found = kinds(&report(&fixture, options).await);
+    assert!(found.contains(&FaultKind::Pin) && found.contains(&FaultKind::OutsideHead), "{found:?}");
+    let options = VerifyOptions { verifier_key: Some(other.verifier().to_string()), ..VerifyOptions::default() };
+    let found = kinds(&report(&fixture, options).await);
+    assert!(found.contains(&FaultKind::State) && found.contains(&FaultKind::Checkpoint), "{found:?}");
+    let options = VerifyOptions { pin: Some("nonsense".into()), ..VerifyOptions::default() };
+    let refused = verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap_err();
+    assert_eq!(refused.code(), "bad_parameter");
+}
+
+#[tokio::test]
+async fn it_can_be_stopped() {
+    let fixture = Fixture::new().await;
+    filled(&fixture, 10).await;
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let stopped = verify_dir(&fixture.config, VerifyOptions::default(), &|_, _| (), cancel).await;
+    assert!(matches!(stopped, Err(ServerError::Cancelled)));
+}
