@@ -3,6 +3,7 @@
 //!
 //! The command line uses the same functions on a data directory that no server holds: [`Log`] to write, [`Reader`] to
 //! ask, [`verify_dir`] to check.
+#![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used))]
 
 mod api;

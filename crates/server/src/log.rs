@@ -77,15 +77,8 @@ impl Log {
     ) -> Result<Self, ServerError> {
         let keys = Arc::new(keys);
         let limits = config.limits.clone();
-        let unclocked = Reader::new(store.clone(), deriver.clone(), Arc::new(Clock::new(Micros(0))), limits.query_time);
-        init::check_belongs(&keys, &unclocked.fact("verifier_key").await?)?;
-        let writer: WriterId = unclocked.fact("writer").await?.parse()?;
-        let first: EpochPublic = unclocked.fact("first_epoch_key").await?.parse()?;
-        let tree = check_head(config, &*store, &keys).await?;
+        let (tree, epochs, clock) = take_up(config, &store, &deriver, &keys).await?;
         let head = tree.head();
-        let epochs = Epochs::resume(keys.clone(), &*store, writer, &first).await?;
-        let floor = last_received(&*store, &deriver, head).await?.max(epochs.last_time()).unwrap_or_default();
-        let clock = Arc::new(Clock::new(floor));
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         let gate = Arc::new(Mutex::new(()));
         let publisher = Publisher::new(
@@ -297,6 +290,24 @@ impl Log {
         self.0.publisher.publish().await?;
         self.0.publisher.close_epoch().await
     }
+}
+
+/// Finds tree, seal chain and time where the store and the keys were left, and makes sure that they fit.
+async fn take_up(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    deriver: &Arc<Deriver>,
+    keys: &Arc<KeyDir>,
+) -> Result<(Tree, Epochs, Arc<Clock>), ServerError> {
+    let unclocked = Arc::new(Clock::new(Micros(0)));
+    let reader = Reader::new(store.clone(), deriver.clone(), unclocked, config.limits.query_time);
+    init::check_belongs(keys, &reader.fact("verifier_key").await?)?;
+    let writer: WriterId = reader.fact("writer").await?.parse()?;
+    let first: EpochPublic = reader.fact("first_epoch_key").await?.parse()?;
+    let tree = check_head(config, &**store, keys).await?;
+    let epochs = Epochs::resume(keys.clone(), &**store, writer, &first).await?;
+    let floor = last_received(&**store, deriver, tree.head()).await?.max(epochs.last_time()).unwrap_or_default();
+    Ok((tree, epochs, Arc::new(Clock::new(floor))))
 }
 
 /// Makes sure that the store is where it was left, and restores the tree.

@@ -14,7 +14,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     Extension, Json, Router,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -34,6 +34,9 @@ use crate::{
 
 /// What needs no token: no data is in it.
 const OPEN: [&str; 5] = ["/healthz", "/readyz", "/", "/page.js", "/page.css"];
+
+/// The most bytes of a body that is no body of events.
+const MAX_SMALL_BODY: usize = 256 << 10;
 
 /// What handlers work with.
 pub(crate) struct App {
@@ -107,6 +110,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/log/tile/{*path}", get(tlog::tile))
         .fallback(async || Failure(ServerError::NotFound("This path".to_owned())))
         .method_not_allowed_fallback(async || Failure(ServerError::Method))
+        .layer(DefaultBodyLimit::max(MAX_SMALL_BODY))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
@@ -127,12 +131,26 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
             None => Failure(ServerError::Unauthorized).into_response(),
         }
     };
+    let response = with_problem(response);
     let metrics = app.log.metrics();
     metrics.http(method.as_str(), response.status().as_u16());
     if let Some(Refused(code)) = response.extensions().get() {
         metrics.request_refused(code);
     }
     with_security(response)
+}
+
+/// Gives a refusal of the framework, which knows nothing of problem details, the form of ours.
+fn with_problem(response: Response) -> Response {
+    if !response.status().is_client_error() || response.extensions().get::<Refused>().is_some() {
+        return response;
+    }
+    let error = if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        ServerError::BodyTooLarge { limit: MAX_SMALL_BODY, inflated: false }
+    } else {
+        ServerError::Body("path or body are malformed".to_owned())
+    };
+    Failure(error).into_response()
 }
 
 fn with_security(mut response: Response) -> Response {

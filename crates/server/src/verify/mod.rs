@@ -155,31 +155,7 @@ pub(crate) async fn verify(
     let mut sides = Sides::new(&**store, head.size.0, live, input.last_tag);
     let records = records::Records::new(deriver.clone());
     let mut work = Work { auditor, records, explained: state::Explained::default() };
-    let mut next = 0;
-    let mut chunk = store.audit(Index(0)).await?;
-    while !chunk.entries.is_empty() {
-        cancel.check()?;
-        progress(next.min(head.size.0), head.size.0);
-        let before = std::mem::replace(&mut next, chunk.first.saturating_add(chunk.entries.len() as u64));
-        if next <= before {
-            return Err(StoreError::Damaged(format!("what is stored behind entry {before} can't be walked")).into());
-        }
-        sides.feed(&mut work.auditor, next).await?;
-        let end = if live { head.size.0 } else { u64::MAX };
-        let stretch = move || {
-            work.chunk(chunk, end);
-            work
-        };
-        let ahead = async {
-            if live && next >= head.size.0 { Ok(AuditChunk::default()) } else { store.audit(Index(next)).await }
-        };
-        // The next stretch is read while this one is checked.
-        let (read, checked) = tokio::join!(ahead, tokio::task::spawn_blocking(stretch));
-        work = checked.map_err(|error| ServerError::Internal(error.to_string()))?;
-        chunk = read?;
-    }
-    progress(next.min(head.size.0), head.size.0);
-    chunk.faults.into_iter().for_each(|fault| work.auditor.fault(fault));
+    work = walk(store, work, &mut sides, (head.size.0, live), progress, cancel).await?;
     sides.feed(&mut work.auditor, u64::MAX).await?;
     let Work { mut auditor, records, explained } = work;
     explained.compare(&input.documents).into_iter().for_each(|fault| auditor.fault(fault));
@@ -187,6 +163,42 @@ pub(crate) async fn verify(
     verdict.notes.extend(input.notes);
     verdict.notes.extend(records.notes());
     Ok(verdict)
+}
+
+/// Feeds the auditor with everything that is stored, stretch by stretch.
+async fn walk(
+    store: &Arc<dyn Store>,
+    mut work: Work,
+    sides: &mut Sides<'_>,
+    (size, live): (u64, bool),
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+    cancel: &Cancel,
+) -> Result<Work, ServerError> {
+    let mut next = 0;
+    let mut chunk = store.audit(Index(0)).await?;
+    while !chunk.entries.is_empty() {
+        cancel.check()?;
+        progress(next.min(size), size);
+        let before = std::mem::replace(&mut next, chunk.first.saturating_add(chunk.entries.len() as u64));
+        if next <= before {
+            return Err(StoreError::Damaged(format!("what is stored behind entry {before} can't be walked")).into());
+        }
+        sides.feed(&mut work.auditor, next).await?;
+        let end = if live { size } else { u64::MAX };
+        let stretch = move || {
+            work.chunk(chunk, end);
+            work
+        };
+        let ahead =
+            async { if live && next >= size { Ok(AuditChunk::default()) } else { store.audit(Index(next)).await } };
+        // The next stretch is read while this one is checked.
+        let (read, checked) = tokio::join!(ahead, tokio::task::spawn_blocking(stretch));
+        work = checked.map_err(|error| ServerError::Internal(error.to_string()))?;
+        chunk = read?;
+    }
+    progress(next.min(size), size);
+    chunk.faults.into_iter().for_each(|fault| work.auditor.fault(fault));
+    Ok(work)
 }
 
 impl Work {

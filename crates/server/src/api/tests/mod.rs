@@ -178,6 +178,11 @@ async fn wrong_paths_and_methods_are_problems_too() {
     let server = Server::new().await;
     let (status, value) = server.get("/nonesuch").await;
     assert_eq!((status.as_u16(), value["code"].as_str()), (404, Some("not_found")));
+    let (status, value) = server.get("/api/v1/imports/%FF").await;
+    assert_eq!((status.as_u16(), value["code"].as_str()), (400, Some("bad_body")));
+    let large = server.ask(Method::POST, "/api/v1/integrity/verify").body(" ".repeat(300_000));
+    let (status, value) = json(large.send().await.unwrap()).await;
+    assert_eq!((status.as_u16(), value["code"].as_str()), (413, Some("body_too_large")));
     let (status, value) = json(server.ask(Method::DELETE, "/api/v1/events").send().await.unwrap()).await;
     assert_eq!((status.as_u16(), value["code"].as_str()), (405, Some("method_not_allowed")));
 }
