@@ -27,7 +27,7 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
         let covering = catalogue.iter().find(|row| row.first <= first && first < end_of(row.first, row.count));
         if let Some(row) = covering {
             match Segment::inspect(&inner.dir, row.clone()) {
-                Ok(segment) if segment.intact() => return Ok(with(faults, segment_chunk(&segment, first))),
+                Ok(segment) if segment.intact() => return Ok(with(faults, from(first, segment_chunk(&segment, first)))),
                 Ok(segment) => return Ok(with(faults, loose_chunk(&segment, first))),
                 Err(error) => {
                     let end = end_of(row.first, row.count);
@@ -40,7 +40,7 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
         }
         let tail_first = inner.db.read(|connection| db::tail_rows(connection, first, 1))?.first().map(|row| row.first);
         if tail_first.is_some_and(|start| start <= first) {
-            return Ok(with(faults, tail_chunk(inner, first)?));
+            return Ok(with(faults, from(first, tail_chunk(inner, first)?)));
         }
         match catalogue.iter().map(|row| row.first).filter(|start| *start > first).chain(tail_first).min() {
             Some(next) => first = next,
@@ -57,6 +57,19 @@ fn end_of(first: u64, count: u64) -> u64 {
 fn with(mut faults: Vec<Fault>, mut chunk: AuditChunk) -> AuditChunk {
     faults.append(&mut chunk.faults);
     AuditChunk { faults, ..chunk }
+}
+
+/// The part of a chunk from `first` on: a segment may have taken the place of a batch since the last call, so that a
+/// chunk begins before what is wanted.
+fn from(first: u64, mut chunk: AuditChunk) -> AuditChunk {
+    let skip = usize_of(first.saturating_sub(chunk.first)).min(chunk.entries.len());
+    if skip > 0 {
+        chunk.first = first;
+        chunk.entries.drain(..skip);
+        chunk.prefixes.drain(..skip);
+        chunk.records = chunk.records.map(|(rows, deriver)| (rows.slice(skip, rows.num_rows() - skip), deriver));
+    }
+    chunk
 }
 
 /// The rest of the row group that holds `first`.
