@@ -1,6 +1,6 @@
 //! Puts values into a record's columns.
 
-use crate::MAX_FIELDS;
+use crate::{MAX_COUNT, MAX_FIELDS};
 use crate::address;
 use crate::envelope::Context;
 use crate::field::{Keyword, Number, Target};
@@ -40,6 +40,8 @@ impl<'a, 'z> Builder<'a, 'z> {
     #[inline]
     pub fn place(&mut self, target: Option<Target>, name: Cow<'a, str>, value: Cow<'a, str>) {
         match target {
+            // The envelope's own members have these names; what a client says must not stand beside them.
+            None if matches!(&*name, "source" | "received" | "sceau.source" | "event.ingested") => self.spare(name, value),
             None => self.other(name, value),
             Some(Target::Time) => self.time(name, value),
             Some(Target::Ip) => self.ip(name, value),
@@ -87,23 +89,31 @@ impl<'a, 'z> Builder<'a, 'z> {
         }
     }
 
+    /// Keeps a value whose own name leads to a column that holds another one, or that it does not fit: under a name by
+    /// which a search can still find it.
+    fn spare(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        self.other(Cow::Owned(format!("data.{name}")), value);
+    }
+
     #[inline]
     fn keyword(&mut self, keyword: Keyword, name: Cow<'a, str>, value: Cow<'a, str>) {
         let column = &mut self.record.keywords[keyword as usize];
         if column.is_none() {
             *column = Some(value);
         } else {
-            self.other(name, value);
+            self.spare(name, value);
         }
     }
 
     #[inline]
     fn number(&mut self, number: Number, name: Cow<'a, str>, value: Cow<'a, str>) {
-        match integer(&value) {
+        // A count beyond belief would drown all others in every sum; it stays a field like any other.
+        let fits = |found: &i64| number != Number::EventCount || (1..=MAX_COUNT).contains(found);
+        match integer(&value).filter(fits) {
             Some(found) if self.record.numbers[number as usize].is_none() => {
                 self.record.numbers[number as usize] = Some(found);
             }
-            _ => self.other(name, value),
+            _ => self.spare(name, value),
         }
     }
 
@@ -120,7 +130,7 @@ impl<'a, 'z> Builder<'a, 'z> {
                     self.set_number(Number::SourcePort, port.into());
                 }
             }
-            Some(_) => self.other(name, value),
+            Some(_) => self.spare(name, value),
         }
     }
 
@@ -129,7 +139,7 @@ impl<'a, 'z> Builder<'a, 'z> {
             Some(found) if self.is_free(Keyword::EventOutcome) => {
                 self.set(Keyword::EventOutcome, Cow::Borrowed(found));
             }
-            _ => self.other(name, value),
+            _ => self.spare(name, value),
         }
     }
 
@@ -138,14 +148,15 @@ impl<'a, 'z> Builder<'a, 'z> {
             Some(code @ 100..600) if self.record.number(Number::StatusCode).is_none() => {
                 self.record.numbers[Number::StatusCode as usize] = Some(code);
             }
-            Some(_) => self.other(name, value),
-            None => self.outcome(name, value),
+            // A word that is no outcome keeps its name: the search bar looks for it there.
+            None if outcome::outcome(&value).is_some() => self.outcome(name, value),
+            _ => self.other(name, value),
         }
     }
 
     fn time(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
         if self.timed {
-            return self.other(name, value);
+            return self.spare(name, value);
         }
         match parse_time(&value, self.zone, self.record.received) {
             Some(time) => self.set_time(time),
@@ -156,7 +167,7 @@ impl<'a, 'z> Builder<'a, 'z> {
     /// Keeps a time that could not be read.
     pub fn bad_time(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
         if self.timed || self.bad_time.is_some() {
-            self.other(name, value);
+            self.spare(name, value);
         } else {
             self.bad_time = Some((name, value));
         }
@@ -167,7 +178,7 @@ impl<'a, 'z> Builder<'a, 'z> {
         if let Some((name, value)) = self.bad_time.take() {
             if self.timed {
                 // Another key told a good time; the bad one is still a value like any other.
-                self.other(name, value);
+                self.spare(name, value);
             } else {
                 self.record.fields.push((Cow::Borrowed("event.time_raw"), value));
                 self.tag("time_invalid");

@@ -58,6 +58,9 @@ pub use zone::Zone;
 /// entry's length in 16 bits.
 pub const MAX_ENTRY: usize = 65_535;
 
+/// The most events that one entry can stand for (`event.count`); a greater number is not believed.
+pub const MAX_COUNT: i64 = 1_000_000;
+
 /// The deepest nesting of objects and arrays in an event, the event's own object being 1.
 pub const MAX_DEPTH: usize = 64;
 

@@ -120,7 +120,7 @@ fn json_in_syslog() {
         let record = line(&format!("<14>Nov 22 07:00:00 gate app[3]: {body}"));
         assert_eq!(record.keyword(Keyword::UserName), Some("a"));
         assert_eq!(record.keyword(Keyword::HostName), Some("gate"));
-        assert_eq!(record.others("host").next(), Some("other"));
+        assert_eq!(record.others("data.host").next(), Some("other"));
         assert_eq!(record.others("n").next(), Some("1"));
         assert_eq!(record.keyword(Keyword::Message), Some("hi"));
         assert_eq!(record.keyword(Keyword::EventDataset), Some("syslog"));

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{get, json, json_with};
-use sceau_event::{Keyword, MAX_FIELDS, Meta, Number};
+use sceau_event::{Field, Keyword, MAX_FIELDS, Meta, Number, field};
 
 /// Checks fields of an event's record; an empty text stands for "not there".
 fn check(event: &str, wanted: &[(&str, &str)]) {
@@ -55,7 +55,7 @@ fn first_given_wins_and_nothing_is_lost() {
     let pairs: Vec<_> = record.fields.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
     assert_eq!(
         pairs,
-        [("user.name", "b"), ("username", "c"), ("t", "true"), ("n", "1.50"), ("a", "1"), ("a", "2"), ("a.k", "v")]
+        [("data.user.name", "b"), ("data.username", "c"), ("t", "true"), ("n", "1.50"), ("a", "1"), ("a", "2"), ("a.k", "v")]
     );
 }
 
@@ -88,8 +88,22 @@ fn outcomes() {
     }
     let record = json(r#"{"status":"pending","result":"later"}"#);
     assert_eq!(record.others("status").next(), Some("pending"));
-    assert_eq!(record.others("result").next(), Some("later"));
-    assert_eq!(json(r#"{"event.outcome":"unknown"}"#).others("event.outcome").next(), Some("unknown"));
+    assert_eq!(record.others("data.result").next(), Some("later"));
+    assert_eq!(json(r#"{"event.outcome":"unknown"}"#).others("data.event.outcome").next(), Some("unknown"));
+}
+
+#[test]
+fn what_has_no_place_can_still_be_found() {
+    let record = json(r#"{"user":["x","y"],"source":"sceau.audit","received":"1999-01-01","event.count":9223372036854775807}"#);
+    assert_eq!(record.keyword(Keyword::UserName), Some("x"));
+    assert_eq!(record.count(), 1);
+    for (name, value) in
+        [("user", "y"), ("source", "sceau.audit"), ("received", "1999-01-01"), ("event.count", "9223372036854775807")]
+    {
+        let kept = format!("data.{name}");
+        assert_eq!(record.others(&kept).next(), Some(value));
+        assert_eq!(field(&kept), Field::Other(kept.clone()), "a search for it must find it");
+    }
 }
 
 #[test]
@@ -97,8 +111,8 @@ fn numbers_that_do_not_fit_stay() {
     let record = json(r#"{"port":"22","pid":9223372036854775808,"bytes":1.5,"status_code":200}"#);
     assert_eq!(record.number(Number::SourcePort), Some(22));
     assert_eq!(record.number(Number::ProcessPid), None);
-    assert_eq!(record.others("pid").next(), Some("9223372036854775808"));
-    assert_eq!(record.others("bytes").next(), Some("1.5"));
+    assert_eq!(record.others("data.pid").next(), Some("9223372036854775808"));
+    assert_eq!(record.others("data.bytes").next(), Some("1.5"));
     assert_eq!(record.number(Number::StatusCode), Some(200));
 }
 
@@ -155,8 +169,8 @@ fn a_bad_time_is_kept_and_marked() {
     assert!(none.time == none.received && !none.has_tag("time_invalid"));
     let second = json(r#"{"date":"today","ts":"2026-11-22T07:00:00Z","time":1795330800}"#);
     assert_eq!(second.time.to_string(), "2026-11-22T07:00:00.000000Z");
-    assert_eq!(second.others("date").next(), Some("today"));
-    assert_eq!(second.others("time").next(), Some("1795330800"));
+    assert_eq!(second.others("data.date").next(), Some("today"));
+    assert_eq!(second.others("data.time").next(), Some("1795330800"));
     assert!(!second.has_tag("time_invalid"));
 }
 
@@ -192,6 +206,6 @@ fn a_named_parser_reads_the_message() {
     assert_eq!(get(&record, "event.action").as_deref(), Some("ssh_login"));
     assert_eq!(get(&record, "source.ip").as_deref(), Some("192.0.2.8"));
     assert_eq!(record.keyword(Keyword::UserName), Some("given"));
-    assert_eq!(record.others("user.name").next(), Some("root"));
+    assert_eq!(record.others("data.user.name").next(), Some("root"));
     assert_eq!(get(&json(event), "event.action"), None);
 }

@@ -143,6 +143,9 @@ pub trait Ledger: Send + Sync {
     /// All seals by epoch.
     async fn seals(&self) -> Result<Vec<SealText>, StoreError>;
 
+    /// The seal of the greatest epoch.
+    async fn last_seal(&self) -> Result<Option<SealText>, StoreError>;
+
     /// A stretch of the log as it lies in the store, from `first`, of the size that suits the store (at most 65,536
     /// rows); empty at the end. Faults are reported in the chunk, never as an error, where the rest can still be read.
     async fn audit(&self, first: Index) -> Result<AuditChunk, StoreError>;

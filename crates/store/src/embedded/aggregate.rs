@@ -67,12 +67,12 @@ pub fn count(inner: &Inner, query: &Query, stop: &Stop) -> Result<Counts, StoreE
     for block in plan.blocks(&inner.snapshot()) {
         if let Some(facts) = block.facts().filter(|_| plan.covers(&block)) {
             counts.entries += facts.rows;
-            counts.occurrences += facts.occurrences;
+            counts.occurrences = counts.occurrences.saturating_add(facts.occurrences);
             continue;
         }
         plan.read(&block, &[Number::EventCount.name()], stop, |rows| {
             counts.entries += rows.num_rows() as u64;
-            counts.occurrences += (0..rows.num_rows()).map(|row| write::weight(&rows, row)).sum::<u64>();
+            counts.occurrences = counts.occurrences.saturating_add(write::occurrences(&rows));
             Ok(())
         })?;
     }
@@ -116,7 +116,7 @@ impl Shape {
             None => Int64Array::from(vec![0; times.len()]),
         };
         let weight: Int64Array = (0..rows.num_rows())
-            .map(|row| i64::try_from(write::weight(rows, row)).unwrap_or(i64::MAX))
+            .map(|row| i64::try_from(write::weight(rows, row)).unwrap_or(i64::MAX).min(sceau_event::MAX_COUNT))
             .collect();
         let (keep, value) = self.values(rows)?;
         let columns: Vec<ArrayRef> = match keep {

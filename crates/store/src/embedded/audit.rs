@@ -1,6 +1,8 @@
 //! The log as it lies on disk, for the auditor: read straight from SQLite and the files, past everything in memory,
 //! and as much of it as can still be read.
 
+use std::collections::HashMap;
+
 use datafusion::arrow::{
     array::{Array, AsArray, BooleanArray, FixedSizeBinaryArray, RecordBatch},
     compute::{cast, concat_batches, filter_record_batch},
@@ -13,45 +15,78 @@ use crate::{error::StoreError, schema, traits::AuditChunk};
 
 /// Rows of one chunk of the tail.
 const CHUNK: usize = 65_536;
-/// Rows of one chunk of a segment whose rows don't add up; nobody's numbers may make us allocate more.
-const MAX_LOOSE: usize = 1 << 20;
+/// Batches of the tail that are read at once.
+const TAIL_ROWS: usize = 256;
 /// Rows that are given up together where a file can't be read.
 const SLICE: usize = 256;
 
 /// A stretch of the log from `first`, or from the next index that the store holds something for (the auditor names
-/// what was passed over); empty behind everything.
+/// what was passed over); empty behind everything. Each call passes over at least one row or row group that is really
+/// there, so that no number in a table can keep a verification going for ever.
 pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
-    let catalogue = inner.db.read(db::segments)?;
-    let mut faults = Vec::new();
-    loop {
-        let covering = catalogue.iter().find(|row| row.first <= first && first < end_of(row.first, row.count));
-        if let Some(row) = covering {
-            match Segment::inspect(&inner.dir, row.clone()) {
-                Ok(segment) if segment.intact() => return Ok(with(faults, from(first, segment_chunk(&segment, first)))),
-                Ok(segment) => return Ok(with(faults, loose_chunk(&segment, first))),
-                Err(error) => {
-                    let end = end_of(row.first, row.count);
-                    let detail = format!("the segment {} can't be used: {error}", row.file);
-                    faults.push(Fault::range(FaultKind::Segment, first, end - 1, detail));
-                    first = end;
-                    continue;
+    // One moment of the database: between two, the tail may have become a segment.
+    let (catalogue, spans, rows) = inner.db.read_moment(|connection| {
+        let spans = if first == 0 { db::tail_spans(connection)? } else { Vec::new() };
+        Ok((db::segments(connection)?, spans, db::odd_tail_rows(connection, first, TAIL_ROWS)?))
+    })?;
+    let mut faults = if first == 0 { structure(&catalogue, &spans) } else { Vec::new() };
+    for row in &catalogue {
+        let end = end_of(row.first, row.count);
+        if end <= first {
+            continue;
+        }
+        if row.first > first && rows.iter().any(|tail| tail.first <= first && effective_end(tail) > first) {
+            break;
+        }
+        match Segment::inspect(&inner.dir, row.clone()) {
+            Ok(segment) if segment.intact() => {
+                let first = first.max(row.first);
+                return Ok(with(faults, from(first, segment_chunk(&segment, first))));
+            }
+            Ok(segment) => {
+                let what = "has another number of rows than it should; its columns were not compared";
+                faults.push(Fault::range(FaultKind::Segment, row.first, end - 1, format!("{} {what}", row.file)));
+                if let Some(chunk) = loose_chunk(&segment, first.max(row.first)) {
+                    return Ok(with(faults, chunk));
                 }
             }
+            Err(error) => {
+                let detail = format!("the segment {} can't be used: {error}", row.file);
+                faults.push(Fault::range(FaultKind::Segment, first.max(row.first), end - 1, detail));
+            }
         }
-        let tail_first = inner.db.read(|connection| db::tail_rows(connection, first, 1))?.first().map(|row| row.first);
-        if tail_first.is_some_and(|start| start <= first) {
-            return Ok(with(faults, from(first, tail_chunk(inner, first)?)));
-        }
-        match catalogue.iter().map(|row| row.first).filter(|start| *start > first).chain(tail_first).min() {
-            Some(next) => first = next,
-            None => return Ok(with(faults, AuditChunk { first, ..Default::default() })),
-        }
+        first = end;
     }
+    Ok(with(faults, tail_chunk(first, &rows)))
 }
 
 /// Somebody may have put any numbers into the tables.
 fn end_of(first: u64, count: u64) -> u64 {
     first.saturating_add(count)
+}
+
+/// What segments and batches say of themselves must be gapless and without overlap.
+fn structure(catalogue: &[db::SegmentRow], spans: &[(u64, u64)]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut next = 0;
+    for row in catalogue {
+        if row.file.contains('/') || !row.file.starts_with("seg-") {
+            faults.push(Fault::at(FaultKind::Segment, row.first, format!("{:?} is no segment's name", row.file)));
+        }
+        if row.first != next || row.count == 0 {
+            let detail = format!("the catalogue names {} here, where entry {next} was expected", row.file);
+            faults.push(Fault::at(FaultKind::Segment, row.first, detail));
+        }
+        next = end_of(row.first, row.count);
+    }
+    for (first, count) in spans {
+        if *first != next || *count == 0 {
+            let detail = format!("a batch of the tail begins here, where entry {next} was expected");
+            faults.push(Fault::at(FaultKind::Order, *first, detail));
+        }
+        next = end_of(*first, *count);
+    }
+    faults
 }
 
 fn with(mut faults: Vec<Fault>, mut chunk: AuditChunk) -> AuditChunk {
@@ -83,14 +118,14 @@ fn segment_chunk(segment: &Segment, first: u64) -> AuditChunk {
     let count = usize_of(segment.groups[group].rows);
     match whole(segment, group) {
         Ok(rows) if rows.num_rows() == count => {
-            let mut chunk = placed(segment, group, start, count, &rows);
+            let mut chunk = placed(segment, group, start, count, &rows, true);
             if chunk.faults.is_empty() {
                 check_derived(segment, group, start, &rows, &mut chunk);
                 chunk.records = records_of(&rows).ok().map(|records| (records, segment.deriver.clone()));
             }
             chunk
         }
-        Ok(rows) => placed(segment, group, start, count, &rows),
+        Ok(rows) => placed(segment, group, start, count, &rows, true),
         Err(error) => salvaged(segment, group, start, count, &error),
     }
 }
@@ -113,22 +148,22 @@ fn whole(segment: &Segment, group: usize) -> Result<RecordBatch, StoreError> {
 }
 
 /// What a segment holds from `first` on that was given or robbed of rows: as far as one row group goes, by the index
-/// that each row says it has.
-fn loose_chunk(segment: &Segment, first: u64) -> AuditChunk {
+/// that each row says it has. `None`: nothing more.
+fn loose_chunk(segment: &Segment, first: u64) -> Option<AuditChunk> {
     let end = segment.end();
-    let detail = format!("{} has another number of rows than it should; its columns were not compared", segment.row.file);
-    let told = Fault::range(FaultKind::Segment, segment.row.first, end - 1, detail);
     for group in 0..segment.counted_groups() {
         let Ok(rows) = whole(segment, group) else { continue };
         let Ok(indexes) = super::scan::indexes(&rows) else { continue };
-        let Some(last) = indexes.iter().copied().filter(|index| (first..end).contains(index)).max() else { continue };
-        let kept: BooleanArray = indexes.iter().map(|index| Some(*index >= first)).collect();
-        let Ok(rows) = filter_record_batch(&rows, &kept) else { continue };
-        let count = usize_of(last + 1 - first).min(MAX_LOOSE);
-        return with(vec![told], placed(segment, group, first, count, &rows));
+        let wanted = |index: &u64| (first..end).contains(index);
+        let Some(start) = indexes.iter().copied().filter(wanted).min() else { continue };
+        // Indexes that lie far apart are given in further calls, each from the next one that is there.
+        let reach = start.saturating_add(2 * rows.num_rows() as u64);
+        let kept: BooleanArray = indexes.iter().map(|index| Some((start..reach).contains(index))).collect();
+        let last = indexes.iter().copied().filter(|index| (start..reach.min(end)).contains(index)).max()?;
+        let rows = filter_record_batch(&rows, &kept).ok()?;
+        return Some(placed(segment, group, start, usize_of(last + 1 - start), &rows, false));
     }
-    let count = usize_of(end - first).min(MAX_LOOSE);
-    AuditChunk { first, entries: vec![None; count], prefixes: vec![None; count], records: None, faults: vec![told] }
+    None
 }
 
 /// The static name of a column, as projections want it.
@@ -140,7 +175,14 @@ fn static_name(name: &str) -> &'static str {
 }
 
 /// Rows by the index that each says it has, so that a missing or added row is named and the others keep their place.
-fn placed(segment: &Segment, group: usize, start: u64, count: usize, rows: &RecordBatch) -> AuditChunk {
+fn placed(
+    segment: &Segment,
+    group: usize,
+    start: u64,
+    count: usize,
+    rows: &RecordBatch,
+    in_order: bool,
+) -> AuditChunk {
     let mut chunk =
         AuditChunk { first: start, entries: vec![None; count], prefixes: vec![None; count], ..Default::default() };
     let (Ok(indexes), Ok(entries)) = (super::scan::indexes(rows), tail::entries(rows)) else {
@@ -151,6 +193,11 @@ fn placed(segment: &Segment, group: usize, start: u64, count: usize, rows: &Reco
     let leaves = rows.column_by_name(schema::LEAF).and_then(|column| column.as_any().downcast_ref::<FixedSizeBinaryArray>());
     for (row, &index) in indexes.iter().enumerate() {
         let place = index.checked_sub(start).map(usize_of).filter(|&place| place < count);
+        if in_order && place.is_some_and(|place| place != row) {
+            // A search reads rows by their place: whoever exchanges two makes it show one for the other.
+            let detail = format!("row {row} of row group {group} of {} says index {index}", segment.row.file);
+            chunk.faults.push(Fault::at(FaultKind::Order, start + row as u64, detail));
+        }
         match place {
             Some(place) if chunk.entries[place].is_none() => {
                 chunk.entries[place] = entries.is_valid(row).then(|| entries.value(row).to_vec());
@@ -253,43 +300,50 @@ fn slice(
     (rows.num_rows() == to - from).then_some(rows)
 }
 
-/// Batches of the tail from the one that holds `first`, up to [`CHUNK`] rows.
-fn tail_chunk(inner: &Inner, first: u64) -> Result<AuditChunk, StoreError> {
-    let rows = inner.db.read(|connection| db::tail_rows(connection, first, 256))?;
+/// Where a batch really ends: its `count` may say anything.
+fn effective_end(row: &db::TailRow) -> u64 {
+    row.first.saturating_add(row.count.min((row.prefixes.len() / 4) as u64).max(1))
+}
+
+/// Batches of the tail that hold something from `first` on, as long as they follow each other, up to [`CHUNK`] rows.
+fn tail_chunk(first: u64, rows: &[db::TailRow]) -> AuditChunk {
     let mut chunk: Option<AuditChunk> = None;
     for row in rows {
-        let start = chunk.as_ref().map_or(row.first, |chunk| chunk.first);
-        let next = chunk.as_ref().map_or(row.first, |chunk| chunk.first + chunk.entries.len() as u64);
-        if row.first != next || end_of(row.first, row.count).saturating_sub(start) > CHUNK as u64 {
-            // Overlaps and holes end the chunk; the next call begins behind it and names them.
-            if chunk.is_some() {
-                break;
+        match &chunk {
+            None if effective_end(row) <= first => continue,
+            Some(begun) => {
+                let next = begun.first + begun.entries.len() as u64;
+                if row.first != next || begun.entries.len() as u64 + row.count > CHUNK as u64 {
+                    break;
+                }
             }
+            None => (),
         }
-        let chunk = chunk.get_or_insert_with(|| AuditChunk { first: row.first, ..Default::default() });
-        add_batch(&row, chunk);
+        add_batch(row, chunk.get_or_insert_with(|| AuditChunk { first: row.first, ..Default::default() }));
     }
-    Ok(chunk.unwrap_or_default())
+    from(first, chunk.unwrap_or_else(|| AuditChunk { first, ..Default::default() }))
 }
 
 fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
     let stored: Vec<[u8; 4]> = row.prefixes.chunks_exact(4).filter_map(|prefix| prefix.try_into().ok()).collect();
     let (inflated, whole) = tail::inflate(&row.data);
-    let mut lines: Vec<&[u8]> = tail::lines(&inflated).collect();
-    let count = usize_of(row.count).min(stored.len().max(lines.len()).max(1));
+    let count = usize_of(effective_end(row) - row.first);
+    // A blob may hold any number of lines; more than these tell nothing new.
+    let mut lines: Vec<&[u8]> = tail::lines(&inflated).take(2 * count + TAIL_ROWS).collect();
+    let last = row.first + count as u64 - 1;
     if !whole {
         // The last line is cut somewhere; what came before it can still be compared.
         lines.pop();
-        let from = row.first + lines.len().min(count) as u64;
-        let last = row.first + count as u64 - 1;
+        let from = row.first + lines.len().min(count - 1) as u64;
         let detail = "the batch can't be inflated from here on";
-        chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, from.min(last), last, detail));
+        chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, from, last, detail));
     }
-    if stored.len() as u64 != row.count {
+    if stored.len() as u64 != row.count || row.prefixes.len() % 4 != 0 {
         let detail = format!("the batch says {} entries and keeps {} hashes", row.count, stored.len());
-        chunk.faults.push(Fault::range(FaultKind::Prefix, row.first, row.first + count as u64 - 1, detail));
+        chunk.faults.push(Fault::range(FaultKind::Prefix, row.first, last, detail));
     }
-    let places = if whole && lines.len() != count { align(&lines, &stored, row.first, count, chunk) } else { Vec::new() };
+    let places =
+        if whole && lines.len() != count { align(&lines, &stored, row.first, count, chunk) } else { Vec::new() };
     for place in 0..count {
         let line = if places.is_empty() { lines.get(place).copied() } else { places[place].map(|line| lines[line]) };
         chunk.entries.push(line.map(<[u8]>::to_vec));
@@ -312,15 +366,18 @@ fn align(
             [leaf[0], leaf[1], leaf[2], leaf[3]]
         })
         .collect();
+    // The last place of each hash answers "does it come later?" without looking through the rest every time.
+    let last_stored: HashMap<&[u8; 4], usize> = stored.iter().enumerate().map(|(place, hash)| (hash, place)).collect();
+    let last_line: HashMap<&[u8; 4], usize> = hashes.iter().enumerate().map(|(line, hash)| (hash, line)).collect();
     let mut places = vec![None; count];
     let mut line = 0;
     for (place, found) in places.iter_mut().enumerate() {
         let wanted = stored.get(place);
-        let later = |hash: &[u8; 4]| stored.iter().skip(place + 1).any(|stored| stored == hash);
+        let later = |hash: &[u8; 4]| last_stored.get(hash).is_some_and(|last| *last > place);
         while line < lines.len()
             && Some(&hashes[line]) != wanted
             && !later(&hashes[line])
-            && wanted.is_some_and(|wanted| hashes[line + 1..].contains(wanted))
+            && wanted.is_some_and(|wanted| last_line.get(wanted).is_some_and(|last| *last > line))
         {
             let detail = "an entry stands here that was never committed";
             chunk.faults.push(Fault::at(FaultKind::EntryExtra, first + place as u64, detail));

@@ -1,9 +1,10 @@
 //! The background: turning the tail into segments, rewriting segments, moving SQLite's log into its file.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use datafusion::arrow::array::RecordBatch;
@@ -13,7 +14,7 @@ use sceau_ledger::{Tree, leaf_hash};
 use super::{
     Inner, Snapshot, Wake, Workers,
     db::{self, SegmentRow, TailRow},
-    segment::Segment,
+    segment::{DIRECTORY, Segment},
     state::now_micros,
     tail::{self, Chunk},
     write,
@@ -45,19 +46,31 @@ pub fn start(inner: &Arc<Inner>) -> Result<Workers, StoreError> {
     Ok(workers)
 }
 
+/// How long a failed segment is left alone: on a full disk, trying at every commit would only make it fuller.
+const PAUSE: Duration = Duration::from_secs(30);
+
 fn write_segments(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
+    let mut not_before = None;
     // The time-out is for the age of the oldest entry, which no commit announces.
     while woken.recv_timeout(Duration::from_secs(60)) != Ok(Wake::Stop) {
-        loop {
-            match compact(inner) {
-                Ok(true) => (),
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::error!(%error, "writing a segment failed; the entries stay in the tail, which is bounded");
-                    *inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-                    break;
-                }
+        if not_before.is_some_and(|moment| Instant::now() < moment) {
+            continue;
+        }
+        not_before = None;
+        // A panic must not end this thread unnoticed: without it the tail fills and the log stops.
+        let one = || panic::catch_unwind(AssertUnwindSafe(|| compact(inner)));
+        let result = loop {
+            match one() {
+                Ok(Ok(true)) => (),
+                Ok(Ok(false)) => break Ok(()),
+                Ok(Err(error)) => break Err(error.to_string()),
+                Err(_) => break Err("a bug: writing a segment panicked".to_owned()),
             }
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, "writing a segment failed; the entries stay in the tail, which is bounded");
+            *inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            not_before = Instant::now().checked_add(PAUSE);
         }
     }
 }
@@ -69,7 +82,7 @@ fn move_wal(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
     };
     let wal = inner.dir.join(format!("{}-wal", db::FILE));
     while let Ok(Wake::Committed) = woken.recv() {
-        if std::fs::metadata(&wal).is_ok_and(|file| file.len() > 4 << 20)
+        if std::fs::metadata(&wal).is_ok_and(|file| file.len() > 2 * u64::from(db::WAL_KEPT))
             && let Err(error) = inner.db.checkpoint(&connection)
         {
             tracing::warn!(%error, "moving the write-ahead log failed; it is tried again at the next commit");
@@ -119,13 +132,17 @@ fn compact(inner: &Inner) -> Result<bool, StoreError> {
     }
     let segment = Arc::new(write_checked(inner, first, count as u64, &inner.deriver, &rows)?);
     let end = segment.end();
-    inner.db.write(
+    let named = inner.db.write(
         |transaction| {
             db::put_segment(transaction, &segment.row)?;
             cut_tail(transaction, end)
         },
         |()| (),
-    )?;
+    );
+    if named.is_err() {
+        segment.retire();
+    }
+    named?;
     inner.replace(|snapshot| {
         let mut tail = Vec::with_capacity(snapshot.tail.len());
         for chunk in snapshot.tail.iter().filter(|chunk| chunk.end() > end) {
@@ -171,7 +188,9 @@ fn write_checked(
     // The time in the name keeps a rewritten segment apart from the file it replaces.
     let file = format!("seg-{first:012}-{:x}.parquet", now_micros());
     write::write_segment(&inner.dir, &file, first, deriver.version(), rows, inner.options.group_rows)?;
-    let segment = Segment::open(&inner.dir, SegmentRow { first, count, file })?;
+    let segment = Segment::open(&inner.dir, SegmentRow { first, count, file: file.clone() }).inspect_err(|_| {
+        let _ = std::fs::remove_file(inner.dir.join(DIRECTORY).join(&file));
+    })?;
     let checked = check(inner, &segment);
     if checked.is_err() {
         segment.retire();

@@ -2,16 +2,18 @@
 
 use std::{path::Path, sync::Mutex};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params, types::ValueRef};
 use sceau_ledger::{Head, RootHash, TileHash, TreeSize};
 
 use crate::{
-    error::{CommitError, StoreError},
-    traits::{BundleTag, Document, Expect, SealText, StateWrite},
+    error::StoreError,
+    traits::{BundleTag, SealText},
 };
 
 /// The database's file name within the data directory.
 pub const FILE: &str = "sceau.db";
+/// Bytes that the write-ahead log keeps on disk once it has been moved.
+pub const WAL_KEPT: u32 = 4 << 20;
 /// The version of the tables below, in `PRAGMA user_version`.
 pub const FORMAT: u64 = 1;
 
@@ -55,15 +57,27 @@ pub struct SegmentRow {
     pub file: String,
 }
 
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Make the file.
+    Create,
+    /// Read and write.
+    Write,
+    /// Only read, so that evidence stays as it was found.
+    Read,
+}
+
 /// The connections: one that writes, and some that read.
 #[derive(Debug)]
 pub struct Db {
     path: std::path::PathBuf,
+    access: Access,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
 }
 
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     // Indexes beyond 2^63 can't come into being: a log would have to take a billion entries a second for 292 years.
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -73,6 +87,26 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX >> 1)
 }
 
+/// A whole number; whatever else somebody may have put there reads as one that fits nothing.
+pub(super) fn odd_integer(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Integer(value) => unsigned(value),
+        _ => unsigned(-1),
+    })
+}
+
+/// Bytes; whatever else somebody may have put there reads as none.
+fn odd_bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
+        _ => Vec::new(),
+    })
+}
+
+pub(super) fn odd_text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(&odd_bytes(row, column)?).into_owned())
+}
+
 fn poisoned<T>(_: T) -> StoreError {
     StoreError::Internal("a thread died while it used the database".into())
 }
@@ -80,20 +114,21 @@ fn poisoned<T>(_: T) -> StoreError {
 impl Db {
     /// Creates the tables in a new file.
     pub fn create(dir: &Path) -> Result<(), StoreError> {
-        let mut connection = connect(&dir.join(FILE), true)?;
+        let mut connection = connect(&dir.join(FILE), Access::Create)?;
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
         transaction.pragma_update(None, "user_version", number(FORMAT))?;
         let head = Head::empty();
         transaction.execute("INSERT INTO head VALUES (1, 0, ?1)", params![head.root.0.as_slice()])?;
         transaction.commit()?;
-        Ok(())
+        // Closing moves the write-ahead log into the file, which is renamed next: a failure must be seen.
+        connection.close().map_err(|(_, error)| error.into())
     }
 
     /// Opens an existing file.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, access: Access) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
-        let connection = connect(&path, false)?;
+        let connection = connect(&path, access)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let found = u64::try_from(found).unwrap_or(u64::MAX);
         if found > FORMAT {
@@ -102,7 +137,7 @@ impl Db {
         if found == 0 {
             return Err(StoreError::Damaged(format!("{} has no tables", path.display())));
         }
-        Ok(Self { path, writer: Mutex::new(connection), readers: Mutex::new(Vec::new()) })
+        Ok(Self { path, access, writer: Mutex::new(connection), readers: Mutex::new(Vec::new()) })
     }
 
     /// Runs `work` on a connection that only reads.
@@ -110,7 +145,7 @@ impl Db {
         let pooled = self.readers.lock().map_err(poisoned)?.pop();
         let connection = match pooled {
             Some(connection) => connection,
-            None => connect(&self.path, false)?,
+            None => connect(&self.path, self.access)?,
         };
         let result = work(&connection);
         let mut readers = self.readers.lock().map_err(poisoned)?;
@@ -134,7 +169,17 @@ impl Db {
         Ok(value)
     }
 
-    /// Copies what the write-ahead log holds into the database file, as far as readers allow; returns the frames left.
+    /// Runs `work` on one moment of the database, however many statements it takes.
+    pub fn read_moment<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.read(|connection| {
+            let moment = connection.unchecked_transaction()?;
+            let value = work(&moment)?;
+            moment.finish()?;
+            Ok(value)
+        })
+    }
+
+    /// Copies what the write-ahead log holds into the database file, as far as readers allow.
     pub fn checkpoint(&self, connection: &Connection) -> Result<(), StoreError> {
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())
@@ -142,22 +187,27 @@ impl Db {
 
     /// A connection of one's own, for the thread that moves the write-ahead log.
     pub fn connection(&self) -> Result<Connection, StoreError> {
-        connect(&self.path, false)
+        connect(&self.path, self.access)
     }
 }
 
-fn connect(path: &Path, create: bool) -> Result<Connection, StoreError> {
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if create {
-        flags |= OpenFlags::SQLITE_OPEN_CREATE;
-    }
+fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | match access {
+            Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // A thread of its own moves the log, so that no commit pays for it.
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(64);
+    if access != Access::Read {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        // A thread of its own moves the log, so that no commit pays for it.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.pragma_update(None, "journal_size_limit", WAL_KEPT)?;
+    }
     Ok(connection)
 }
 
@@ -210,12 +260,32 @@ pub fn tail_rows(connection: &Connection, from: u64, limit: usize) -> Result<Vec
 pub fn segments(connection: &Connection) -> Result<Vec<SegmentRow>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT first, count, file FROM segment ORDER BY first")?;
     let rows = statement.query_map([], |row| {
-        Ok(SegmentRow {
-            first: unsigned(row.get(0)?),
-            count: unsigned(row.get(1)?),
-            file: row.get(2)?,
+        Ok(SegmentRow { first: odd_integer(row, 0)?, count: odd_integer(row, 1)?, file: odd_text(row, 2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The tail's batches from the one that begins at or before `from`, at most `limit`, whatever their `count` says.
+pub fn odd_tail_rows(connection: &Connection, from: u64, limit: usize) -> Result<Vec<TailRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT first, count, prefixes, data FROM tail
+         WHERE first >= coalesce((SELECT max(first) FROM tail WHERE first <= ?1), ?1) ORDER BY first LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![number(from), number(limit as u64)], |row| {
+        Ok(TailRow {
+            first: odd_integer(row, 0)?,
+            count: odd_integer(row, 1)?,
+            prefixes: odd_bytes(row, 2)?,
+            data: odd_bytes(row, 3)?,
         })
     })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// First index and count of every batch of the tail, by index.
+pub fn tail_spans(connection: &Connection) -> Result<Vec<(u64, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT first, count FROM tail ORDER BY first")?;
+    let rows = statement.query_map([], |row| Ok((odd_integer(row, 0)?, odd_integer(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -236,21 +306,17 @@ pub fn insert_tiles(transaction: &Transaction<'_>, tiles: &[TileHash]) -> Result
     Ok(())
 }
 
-/// Subtree hashes of one level from `from`, at most `limit`, by position.
+/// Subtree hashes of one level from `from`, at most `limit`, by position. One that is not 32 bytes is read as zeros, so
+/// that it fits nothing.
 pub fn tiles(connection: &Connection, level: u8, from: u64, limit: usize) -> Result<Vec<TileHash>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT position, hash FROM tile WHERE level = ?1 AND position >= ?2 ORDER BY position LIMIT ?3",
     )?;
     let rows = statement.query_map(params![level, number(from), number(limit as u64)], |row| {
-        Ok((unsigned(row.get(0)?), row.get::<_, Vec<u8>>(1)?))
+        let hash = <[u8; 32]>::try_from(odd_bytes(row, 1)?.as_slice()).unwrap_or([0; 32]);
+        Ok(TileHash { level, position: odd_integer(row, 0)?, hash })
     })?;
-    rows.map(|row| {
-        let (position, hash) = row?;
-        let hash = <[u8; 32]>::try_from(hash.as_slice())
-            .map_err(|_| StoreError::Damaged(format!("the hash at level {level}, position {position} is cut")))?;
-        Ok(TileHash { level, position, hash })
-    })
-    .collect()
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Keeps bundle tags, replacing those of a bundle that has grown.
@@ -269,9 +335,9 @@ pub fn macs(connection: &Connection, from: u64, limit: usize) -> Result<Vec<Bund
         .prepare_cached("SELECT bundle, count, tag FROM mac WHERE bundle >= ?1 ORDER BY bundle LIMIT ?2")?;
     let rows = statement.query_map(params![number(from), number(limit as u64)], |row| {
         Ok(BundleTag {
-            bundle: unsigned(row.get(0)?),
-            count: u16::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
-            tag: <[u8; 32]>::try_from(row.get::<_, Vec<u8>>(2)?.as_slice()).unwrap_or([0; 32]),
+            bundle: odd_integer(row, 0)?,
+            count: u16::try_from(odd_integer(row, 1)?).unwrap_or(0),
+            tag: <[u8; 32]>::try_from(odd_bytes(row, 2)?.as_slice()).unwrap_or([0; 32]),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -290,7 +356,7 @@ pub fn checkpoints(connection: &Connection, from: u64, limit: usize) -> Result<V
     let mut statement =
         connection.prepare_cached("SELECT size, note FROM checkpoint WHERE size >= ?1 ORDER BY size LIMIT ?2")?;
     let rows = statement.query_map(params![number(from), number(limit as u64)], |row| {
-        Ok((TreeSize(unsigned(row.get(0)?)), row.get(1)?))
+        Ok((TreeSize(odd_integer(row, 0)?), odd_text(row, 1)?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -314,8 +380,16 @@ pub fn put_seal(transaction: &Transaction<'_>, seal: &SealText) -> Result<(), St
 pub fn seals(connection: &Connection) -> Result<Vec<SealText>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT epoch, text FROM seal ORDER BY epoch")?;
     let rows = statement
-        .query_map([], |row| Ok(SealText { epoch: unsigned(row.get(0)?), text: row.get(1)? }))?;
+        .query_map([], |row| Ok(SealText { epoch: odd_integer(row, 0)?, text: odd_text(row, 1)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The seal of the greatest epoch.
+pub fn last_seal(connection: &Connection) -> Result<Option<SealText>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT epoch, text FROM seal ORDER BY epoch DESC LIMIT 1")?
+        .query_row([], |row| Ok(SealText { epoch: odd_integer(row, 0)?, text: odd_text(row, 1)? }))
+        .optional()?)
 }
 
 /// A fact fixed at `init`.
@@ -333,67 +407,6 @@ pub fn fix_fact(transaction: &Transaction<'_>, name: &str, value: &str) -> Resul
         Some(kept) if kept == value => Ok(()),
         _ => Err(StoreError::Exists(format!("the fact {name}"))),
     }
-}
-
-fn document(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, String, i64)> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-}
-
-fn parse_document((key, value, version): (String, String, i64)) -> Result<Document, StoreError> {
-    let value = serde_json::from_str(&value)
-        .map_err(|error| StoreError::Damaged(format!("the state document {key} is not JSON: {error}")))?;
-    Ok(Document { key, value, version: version.unsigned_abs() })
-}
-
-/// A document that has not expired at `now`.
-pub fn get(connection: &Connection, collection: &str, key: &str, now: i64) -> Result<Option<Document>, StoreError> {
-    connection
-        .prepare_cached(
-            "SELECT key, value, version FROM state
-             WHERE collection = ?1 AND key = ?2 AND (expires IS NULL OR expires > ?3)",
-        )?
-        .query_row(params![collection, key, now], document)
-        .optional()?
-        .map(parse_document)
-        .transpose()
-}
-
-/// A page of a collection.
-pub fn list(connection: &Connection, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT key, value, version FROM state WHERE collection = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
-    )?;
-    let rows = statement.query_map(params![collection, after, number(limit as u64)], document)?;
-    rows.map(|row| parse_document(row?)).collect()
-}
-
-/// Writes one document if what it expects holds.
-pub fn put_state(transaction: &Transaction<'_>, write: &StateWrite, now: i64) -> Result<(), CommitError> {
-    let found = get(transaction, &write.collection, &write.key, now)?;
-    let holds = match write.expect {
-        Expect::Any => true,
-        Expect::Absent => found.is_none(),
-        Expect::Version(version) => found.as_ref().is_some_and(|document| document.version == version),
-    };
-    if !holds {
-        return Err(CommitError::StateConflict { collection: write.collection.clone(), key: write.key.clone() });
-    }
-    let version = found.map_or(0, |document| document.version) + 1;
-    let key = params![write.collection, write.key];
-    match &write.value {
-        None => transaction.execute("DELETE FROM state WHERE collection = ?1 AND key = ?2", key),
-        Some(value) => transaction.execute(
-            "INSERT OR REPLACE INTO state (collection, key, value, version, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![write.collection, write.key, value.to_string(), number(version), write.expires],
-        ),
-    }
-    .map_err(StoreError::from)?;
-    Ok(())
-}
-
-/// Forgets what has expired.
-pub fn purge(transaction: &Transaction<'_>, now: i64) -> Result<u64, StoreError> {
-    Ok(transaction.execute("DELETE FROM state WHERE expires IS NOT NULL AND expires <= ?1", [now])? as u64)
 }
 
 /// Forgets the tail's batches that lie wholly before `end`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sceau_ledger::{Head, Index, TileHash, TreeSize, leaf_hash};
 
-use super::{Embedded, Inner, audit, blocking, db, state::now_micros, tail};
+use super::{Embedded, Inner, audit, blocking, db, state::{self, now_micros}, tail};
 use crate::{
     error::{CommitError, StoreError},
     traits::{AuditChunk, BundleTag, Commit, EntryRows, Ledger, SealText},
@@ -40,7 +40,7 @@ impl Inner {
                     return Err(CommitError::HeadMoved { actual });
                 }
                 for write in &commit.state {
-                    db::put_state(transaction, write, now_micros())?;
+                    state::put_state(transaction, write, now_micros())?;
                 }
                 if let Some((row, _)) = &added {
                     db::insert_tail(transaction, row)?;
@@ -162,6 +162,10 @@ impl Ledger for Embedded {
 
     async fn seals(&self) -> Result<Vec<SealText>, StoreError> {
         self.read(db::seals).await
+    }
+
+    async fn last_seal(&self) -> Result<Option<SealText>, StoreError> {
+        self.read(db::last_seal).await
     }
 
     async fn audit(&self, first: Index) -> Result<AuditChunk, StoreError> {

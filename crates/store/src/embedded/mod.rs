@@ -19,6 +19,7 @@ pub mod write;
 
 use std::{
     fs::File,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc},
     thread::JoinHandle,
@@ -166,7 +167,13 @@ impl Embedded {
     /// The directory holds a log already, or can't be written.
     pub fn create(dir: &Path) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { context: format!("creating {}", dir.display()), source };
-        std::fs::create_dir_all(dir.join(DIRECTORY)).map_err(io)?;
+        // Logs tell about people: nobody but the server's user reads them.
+        let mut private = std::fs::DirBuilder::new();
+        private.recursive(true).mode(0o700).create(dir.join(DIRECTORY)).map_err(io)?;
+        // The directory's own name must be as durable as what is acknowledged in it.
+        if let Some(parent) = std::path::absolute(dir).map_err(io)?.parent() {
+            write::sync_directory(parent)?;
+        }
         let _lock = lock(dir)?;
         if dir.join(db::FILE).exists() {
             return Err(StoreError::Exists(format!("the log in {}", dir.display())));
@@ -199,8 +206,9 @@ impl Embedded {
         if !Self::exists(&dir) {
             return Err(StoreError::NoLog { path: dir.display().to_string() });
         }
-        let lock = lock(&dir)?;
-        let db = db::Db::open(&dir)?;
+        let lock = if options.inspect { look(&dir)? } else { lock(&dir)? };
+        let access = if options.inspect { db::Access::Read } else { db::Access::Write };
+        let db = db::Db::open(&dir, access)?;
         let snapshot = if options.inspect { Snapshot::default() } else { load(&dir, &db, &deriver)? };
         let queries = aggregate::Engine::new(options.query_memory)?;
         let inner = Arc::new(Inner {
@@ -239,6 +247,17 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: dir.display().to_string() }),
         Err(std::fs::TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+/// Like [`lock`], but leaves no trace in a directory that is only looked at.
+fn look(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(db::FILE);
+    let io = |source| StoreError::Io { context: format!("opening {}", path.display()), source };
+    let Ok(file) = File::open(dir.join("lock")) else { return File::open(&path).map_err(io) };
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: dir.display().to_string() }),
+        _ => Ok(file),
     }
 }
 
@@ -324,7 +343,9 @@ impl Store for Embedded {
             let (rows, bytes) = snapshot.tail_size();
             let database = std::fs::metadata(inner.dir.join(db::FILE)).map_or(0, |file| file.len());
             let wal = std::fs::metadata(inner.dir.join(format!("{}-wal", db::FILE))).map_or(0, |file| file.len());
+            let trouble = inner.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some();
             Ok(vec![
+                ("store_segments_failing", if trouble { 1.0 } else { 0.0 }),
                 ("store_segments", snapshot.segments.len() as f64),
                 ("store_segment_bytes", snapshot.segments.iter().map(|segment| segment.bytes()).sum::<u64>() as f64),
                 ("store_tail_entries", rows as f64),
@@ -339,6 +360,9 @@ impl Store for Embedded {
     async fn close(&self) -> Result<(), StoreError> {
         self.workers.stop();
         let inner = self.inner.clone();
+        if inner.options.inspect {
+            return Ok(());
+        }
         blocking(move || inner.db.read(|connection| inner.db.checkpoint(connection))).await
     }
 }

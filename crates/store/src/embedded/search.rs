@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use datafusion::arrow::array::Array;
 use sceau_event::Field;
 use sceau_ledger::Index;
 
@@ -104,11 +105,12 @@ fn fetch(blocks: &[Block], order: Order, found: &[(Rank, usize)], stop: &Stop) -
         stop.check()?;
         indexes.sort_unstable();
         let block = &blocks[block];
-        let offsets = indexes.iter().map(|index| usize_of(index - block.first()));
+        let offsets = indexes.iter().map(|index| usize_of(index.saturating_sub(block.first())));
         match block {
             Block::Tail(chunk) => {
                 let column = tail::entries(&chunk.rows)?;
-                entries.extend(indexes.iter().zip(offsets).map(|(index, at)| (*index, column.value(at).to_vec())));
+                let known = indexes.iter().zip(offsets).filter(|(_, at)| *at < column.len());
+                entries.extend(known.map(|(index, at)| (*index, column.value(at).to_vec())));
             }
             Block::Group { segment, group, .. } => {
                 let rows = segment.entries_at(*group, offsets)?;

@@ -61,7 +61,7 @@ pub struct Group {
     pub internal: u64,
     /// Occurrences in all rows.
     pub occurrences: u64,
-    /// Where the word filter lies in the file: offset and length. Empty: no words.
+    /// Where the word filter lies in the file: offset and length. Empty: no filter, anything may match.
     pub words: (u64, u64),
 }
 
@@ -172,7 +172,7 @@ impl Segment {
         let counted: Vec<u64> =
             metadata.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs()).collect();
         let intact = groups.iter().map(|group| group.rows).eq(counted.iter().copied())
-            && counted.iter().sum::<u64>() == row.count;
+            && counted.iter().fold(0, |sum: u64, rows| sum.saturating_add(*rows)) == row.count;
         if !intact && !inspect {
             return Err(wrong("has another number of rows than it should"));
         }
@@ -183,7 +183,7 @@ impl Segment {
 
     /// The index behind the last entry.
     pub fn end(&self) -> u64 {
-        self.row.first + self.row.count
+        self.row.first.saturating_add(self.row.count)
     }
 
     /// The index of a row group's first entry.
@@ -256,7 +256,7 @@ impl Segment {
         offsets: impl Iterator<Item = usize>,
     ) -> Result<Vec<RecordBatch>, StoreError> {
         let total = usize::try_from(self.groups[group].rows).unwrap_or(usize::MAX);
-        let ranges = offsets.map(|offset| offset..offset + 1);
+        let ranges = offsets.filter(|offset| *offset < total).map(|offset| offset..offset + 1);
         let selection = RowSelection::from_consecutive_ranges(ranges, total);
         Ok(self.read(group, &[schema::ENTRY], None, Some(selection))?.collect::<Result<_, _>>()?)
     }
@@ -309,10 +309,10 @@ impl WordFilter {
         Ok(bytes)
     }
 
-    /// Whether the hash may be in the set. A damaged filter says yes.
+    /// Whether the hash may be in the set. An empty or damaged filter says yes.
     pub fn contains(&self, hash: u64) -> bool {
         let Some((descriptor, fingerprints)) = self.bytes.split_at_checked(xorf::BinaryFuse8::DESCRIPTOR_LEN) else {
-            return !self.bytes.is_empty();
+            return true;
         };
         let part = |at: usize| {
             descriptor.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(u64::MAX, |bytes: [u8; 4]| {
@@ -321,7 +321,8 @@ impl WordFilter {
         };
         // The crate trusts these numbers to index the fingerprints; a file that somebody altered must not stop us.
         let (segment, mask, counted) = (part(8), part(12), part(16));
-        if mask.wrapping_add(1) != segment || counted + 2 * segment > fingerprints.len() as u64 {
+        let shaped = segment.is_power_of_two() && counted % segment == 0;
+        if !shaped || mask.wrapping_add(1) != segment || counted + 2 * segment > fingerprints.len() as u64 {
             return true;
         }
         BinaryFuse8Ref::from_dma(descriptor, fingerprints).contains(&hash)

@@ -1,13 +1,17 @@
-//! `State` on SQLite.
+//! `State` on SQLite: small documents in one table.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::{Embedded, blocking, db};
+use super::{
+    Embedded, blocking,
+    db::{number, odd_integer, odd_text},
+};
 use crate::{
     error::{CommitError, StoreError},
-    traits::{Document, State, StateWrite},
+    traits::{Document, Expect, State, StateWrite},
 };
 
 /// The wall clock, microseconds since the epoch; only for expiry and age, never for anything that is sealed.
@@ -17,23 +21,79 @@ pub fn now_micros() -> i64 {
         .map_or(0, |elapsed| i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// A document; a value that somebody made no JSON is read as the text it is, so that it is compared and found wrong.
+fn document(row: &rusqlite::Row<'_>) -> rusqlite::Result<Document> {
+    let text = odd_text(row, 1)?;
+    let value = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
+    Ok(Document { key: odd_text(row, 0)?, value, version: odd_integer(row, 2)? })
+}
+
+/// A document that has not expired at `now`.
+fn get(connection: &Connection, collection: &str, key: &str, now: i64) -> Result<Option<Document>, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT key, value, version FROM state
+             WHERE collection = ?1 AND key = ?2 AND (expires IS NULL OR expires > ?3)",
+        )?
+        .query_row(params![collection, key, now], document)
+        .optional()?)
+}
+
+/// A page of a collection.
+fn list(connection: &Connection, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, value, version FROM state WHERE collection = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![collection, after, number(limit as u64)], document)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Writes one document if what it expects holds.
+pub fn put_state(transaction: &Transaction<'_>, write: &StateWrite, now: i64) -> Result<(), CommitError> {
+    let found = get(transaction, &write.collection, &write.key, now)?;
+    let holds = match write.expect {
+        Expect::Any => true,
+        Expect::Absent => found.is_none(),
+        Expect::Version(version) => found.as_ref().is_some_and(|document| document.version == version),
+    };
+    if !holds {
+        return Err(CommitError::StateConflict { collection: write.collection.clone(), key: write.key.clone() });
+    }
+    let version = found.map_or(0, |document| document.version) + 1;
+    let key = params![write.collection, write.key];
+    match &write.value {
+        None => transaction.execute("DELETE FROM state WHERE collection = ?1 AND key = ?2", key),
+        Some(value) => transaction.execute(
+            "INSERT OR REPLACE INTO state (collection, key, value, version, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![write.collection, write.key, value.to_string(), number(version), write.expires],
+        ),
+    }
+    .map_err(StoreError::from)?;
+    Ok(())
+}
+
+/// Forgets what has expired.
+fn purge(transaction: &Transaction<'_>, now: i64) -> Result<u64, StoreError> {
+    Ok(transaction.execute("DELETE FROM state WHERE expires IS NOT NULL AND expires <= ?1", [now])? as u64)
+}
+
 #[async_trait]
 impl State for Embedded {
     async fn get(&self, collection: &str, key: &str, now: i64) -> Result<Option<Document>, StoreError> {
         let (inner, collection, key) = (self.inner.clone(), collection.to_owned(), key.to_owned());
-        blocking(move || inner.db.read(|connection| db::get(connection, &collection, &key, now))).await
+        blocking(move || inner.db.read(|connection| get(connection, &collection, &key, now))).await
     }
 
     async fn list(&self, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
         let (inner, collection, after) = (self.inner.clone(), collection.to_owned(), after.to_owned());
-        blocking(move || inner.db.read(|connection| db::list(connection, &collection, &after, limit))).await
+        blocking(move || inner.db.read(|connection| list(connection, &collection, &after, limit))).await
     }
 
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError> {
         let inner = self.inner.clone();
         let work = move || {
             inner.db.write(
-                |transaction| writes.iter().try_for_each(|write| db::put_state(transaction, write, now_micros())),
+                |transaction| writes.iter().try_for_each(|write| put_state(transaction, write, now_micros())),
                 |()| (),
             )
         };
@@ -42,6 +102,6 @@ impl State for Embedded {
 
     async fn purge(&self, now: i64) -> Result<u64, StoreError> {
         let inner = self.inner.clone();
-        blocking(move || inner.db.write(|transaction| db::purge(transaction, now), |_| ())).await
+        blocking(move || inner.db.write(|transaction| purge(transaction, now), |_| ())).await
     }
 }

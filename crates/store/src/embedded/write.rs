@@ -24,6 +24,9 @@ use crate::{error::StoreError, query::words, schema};
 /// The columns with a Bloom filter, and whose values are in the word filter as wholes.
 pub const EXACT: [Keyword; 2] = [Keyword::SourceIp, Keyword::UserName];
 
+/// Words and values of one row group, repetitions included, beyond which it gets no filter (64 MiB of hashes).
+pub const MAX_HASHES: usize = 8 << 20;
+
 fn io(context: &str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
     let context = format!("{context} {}", path.display());
     move |source| StoreError::Io { context, source }
@@ -41,7 +44,24 @@ pub fn write_segment(
     let directory = data_dir.join(DIRECTORY);
     let temporary = directory.join(format!("{file}.tmp"));
     let target = directory.join(file);
-    let output = File::create(&temporary).map_err(io("creating", &temporary))?;
+    let written = write_file(&temporary, first, deriver, rows, group_rows)
+        .and_then(|()| std::fs::rename(&temporary, &target).map_err(io("renaming to", &target)));
+    if written.is_err() {
+        // On a full disk every attempt would leave another file, and make it fuller.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written?;
+    sync_directory(&directory)
+}
+
+fn write_file(
+    temporary: &Path,
+    first: u64,
+    deriver: &str,
+    rows: &[RecordBatch],
+    group_rows: usize,
+) -> Result<(), StoreError> {
+    let output = File::create(temporary).map_err(io("creating", temporary))?;
     let mut writer = ArrowWriter::try_new(output, schema::rows(), Some(properties(group_rows)))?;
     let mut groups = Vec::new();
     let mut pending: Vec<RecordBatch> = Vec::new();
@@ -68,10 +88,7 @@ pub fn write_segment(
     let groups = serde_json::to_string(&groups).map_err(|error| StoreError::Internal(error.to_string()))?;
     writer.append_key_value_metadata(key(KEY_GROUPS, groups));
     let output = writer.into_inner()?;
-    output.sync_all().map_err(io("fsync of", &temporary))?;
-    drop(output);
-    std::fs::rename(&temporary, &target).map_err(io("renaming to", &target))?;
-    sync_directory(&directory)
+    output.sync_all().map_err(io("fsync of", temporary))
 }
 
 /// Makes a directory's names durable.
@@ -110,7 +127,9 @@ fn write_group(writer: &mut ArrowWriter<File>, pending: &[RecordBatch]) -> Resul
     writer.flush()?;
     let batch = concat_batches(&schema::rows(), pending)?;
     let mut group = describe(&batch)?;
-    let filter = WordFilter::encode(hashes(&batch)?)?;
+    let hashes = hashes(&batch)?;
+    // Without a filter everything may match: slower to search, but a flood of words can't take all memory.
+    let filter = if hashes.len() > MAX_HASHES { Vec::new() } else { WordFilter::encode(hashes)? };
     // User bytes between row groups are legal Parquet; readers that don't know the key skip them.
     group.words = (writer.bytes_written() as u64, filter.len() as u64);
     writer.write_all(&filter).map_err(|source| StoreError::Io { context: "writing a word filter".into(), source })?;
@@ -146,6 +165,11 @@ pub fn weight(batch: &RecordBatch, row: usize) -> u64 {
         .map_or(1, |counts| u64::try_from(counts.value(row)).unwrap_or(1).max(1))
 }
 
+/// The occurrences of all rows. A column that somebody altered may hold any number, so the sum saturates.
+pub fn occurrences(batch: &RecordBatch) -> u64 {
+    (0..batch.num_rows()).fold(0, |sum, row| weight(batch, row).saturating_add(sum))
+}
+
 /// What a row group's key says of these rows, but for the place of its word filter.
 pub fn describe(batch: &RecordBatch) -> Result<Group, StoreError> {
     let times = times(batch, schema::TIME)?;
@@ -155,7 +179,7 @@ pub fn describe(batch: &RecordBatch) -> Result<Group, StoreError> {
         earliest: times.iter().copied().min().unwrap_or(0),
         latest: times.iter().copied().max().unwrap_or(0),
         internal: sources.iter().flatten().filter(|source| source.starts_with("sceau.")).count() as u64,
-        occurrences: (0..batch.num_rows()).map(|row| weight(batch, row)).sum(),
+        occurrences: occurrences(batch),
         words: (0, 0),
     })
 }
@@ -212,7 +236,7 @@ impl Seen {
     fn add(&mut self, hash: u64) {
         // A direct-mapped cache: what it has forgotten is merely listed twice.
         let slot = &mut self.recent[(hash >> 48) as usize];
-        if *slot != hash {
+        if *slot != hash && self.hashes.len() <= MAX_HASHES {
             *slot = hash;
             self.hashes.push(hash);
         }
