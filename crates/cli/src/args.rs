@@ -56,6 +56,8 @@ pub enum Command {
     Checkpoint(crate::keys::CheckpointArgs),
     /// Print the log's public keys and what each is for.
     Keys(crate::keys::KeysArgs),
+    /// Make another administrator's token, e.g. if the first was lost.
+    Token(crate::token::TokenArgs),
     /// Derive all records again from the sealed entries.
     Rebuild(crate::rebuild::RebuildArgs),
 }

@@ -56,7 +56,7 @@ pub enum CliError {
         source: serde_json::Error,
     },
     /// An import stopped half-way.
-    #[error("{0}. What was acknowledged is safe; the same command goes on from there")]
+    #[error("{}. What was acknowledged is safe; the same command goes on from there", without_stop(.0))]
     Interrupted(#[source] Box<CliError>),
     /// Nobody reads the output any more, as in `sceau search … | head`.
     #[error("the output was closed")]
@@ -85,6 +85,9 @@ impl CliError {
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            // The value of an option, of which only the log could say that it is wrong.
+            Self::Server(ServerError::Parameter { .. } | ServerError::ReservedSource(_)) => 2,
+            Self::Refused(problem) if matches!(problem.code.as_str(), "bad_parameter" | "reserved_source") => 2,
             Self::OutputClosed => 0,
             _ => 1,
         }
@@ -105,6 +108,11 @@ impl CliError {
             cause = error.source();
         }
     }
+}
+
+/// What an error says, for a sentence to go on with.
+pub fn without_stop(error: &impl ToString) -> String {
+    error.to_string().trim_end_matches('.').to_owned()
 }
 
 /// Errors of writing to standard output.

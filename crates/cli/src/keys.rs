@@ -53,7 +53,7 @@ pub struct CheckpointArgs {
     target: TargetArgs,
 }
 
-/// What both `init` and the first start of `serve` tell.
+/// What `init`, `keys` and each start of `serve` tell.
 pub fn tell(out: &mut impl Write, report: &InitReport) -> std::io::Result<()> {
     writeln!(out, "origin: {}", report.origin)?;
     writeln!(out, "    the log's name, in each of its checkpoints and seals; public")?;

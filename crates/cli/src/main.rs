@@ -18,6 +18,7 @@ mod rebuild;
 mod search;
 mod serve;
 mod target;
+mod token;
 mod verdict;
 mod verify;
 
@@ -88,6 +89,7 @@ async fn dispatch(command: Command) -> Result<Outcome, CliError> {
         Command::Proof(args) => proof::run(args).await,
         Command::Checkpoint(args) => keys::checkpoint(args).await,
         Command::Keys(args) => keys::keys(args).await,
+        Command::Token(args) => token::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,
     }
 }

@@ -6,14 +6,15 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use sceau_ledger::{Index, RootHash, VerifierKey, tlog_proof, verify_tlog_proof};
+use sceau_ledger::{Index, ProvenEntry, RootHash, VerifierKey, leaf_hash, tlog_proof, verify_tlog_proof};
 use serde::Deserialize;
 
 use crate::{
     Outcome,
     error::CliError,
+    import::hex,
     output::create,
-    target::{TargetArgs, read_text},
+    target::{TargetArgs, read_text, verifier_key},
 };
 
 const TLOG: &str = "c2sp.org/tlog-proof@";
@@ -52,8 +53,8 @@ pub struct ProofArgs {
     /// The entry to check, byte for byte (a line feed at its end is ignored); a JSON proof holds it already.
     #[arg(long, value_name = "FILE", requires = "check")]
     entry: Option<PathBuf>,
-    /// The log's verifier key, as `sceau keys` prints it.
-    #[arg(long, value_name = "KEY", requires = "check")]
+    /// The log's verifier key, as `sceau keys` prints it, or @FILE that holds it.
+    #[arg(long, value_name = "KEY|@FILE", requires = "check")]
     verifier_key: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
@@ -66,6 +67,10 @@ struct Proof {
     proof: Vec<String>,
     checkpoint: String,
     entry: String,
+    // What follows from the others, and has to agree with them if it is there.
+    leaf_hash: Option<String>,
+    tree_size: Option<u64>,
+    root_hash: Option<String>,
 }
 
 impl Proof {
@@ -73,10 +78,29 @@ impl Proof {
         serde_json::from_str(text).map_err(CliError::json("the proof"))
     }
 
-    fn to_tlog(&self) -> Result<String, CliError> {
-        let path: Result<Vec<[u8; 32]>, _> =
-            self.proof.iter().map(|hash| hash.parse::<RootHash>().map(|h| h.0)).collect();
+    fn to_tlog(&self) -> Result<String, String> {
+        let hash = |(number, hash): (usize, &String)| {
+            let parsed = hash.parse::<RootHash>().map(|hash| hash.0);
+            parsed.map_err(|_| format!("its member proof: hash {number} is not the base64 of 32 bytes"))
+        };
+        let path: Result<Vec<[u8; 32]>, String> = (1..).zip(&self.proof).map(hash).collect();
         Ok(tlog_proof(Index(self.index), &path?, &self.checkpoint))
+    }
+
+    /// The first member that says something else than what was proven of `entry`.
+    fn disagrees(&self, proven: &ProvenEntry, entry: &[u8]) -> Option<&'static str> {
+        let same = |said: &Option<String>, right: &[u8]| {
+            said.as_ref().is_none_or(|said| said.eq_ignore_ascii_case(&hex(right)))
+        };
+        let head = &proven.checkpoint.head;
+        let members = [
+            ("index", self.index == proven.index.0),
+            ("entry", self.entry.as_bytes() == entry),
+            ("leaf_hash", same(&self.leaf_hash, &leaf_hash(entry).0)),
+            ("tree_size", self.tree_size.is_none_or(|size| size == head.size.0)),
+            ("root_hash", same(&self.root_hash, &head.root.0)),
+        ];
+        members.into_iter().find(|(_, agrees)| !agrees).map(|(name, _)| name)
     }
 }
 
@@ -92,22 +116,19 @@ pub async fn run(args: ProofArgs) -> Result<Outcome, CliError> {
     let mut out = create(args.output.as_deref())?;
     match args.format {
         ProofFormat::Json => writeln!(out, "{answer}")?,
-        ProofFormat::Tlog => out.write_all(Proof::parse(&answer)?.to_tlog()?.as_bytes())?,
+        ProofFormat::Tlog => {
+            out.write_all(Proof::parse(&answer)?.to_tlog().map_err(CliError::Failed)?.as_bytes())?;
+        }
     }
     out.flush()?;
     Ok(Outcome::Done)
 }
 
 fn check(file: &Path, entry: Option<&Path>, key: &str) -> Result<Outcome, CliError> {
-    let vkey: VerifierKey = key.trim().parse()?;
+    let vkey = verifier_key(key)?;
     let text = read_text(file)?;
-    let (tlog, inside) = if text.starts_with(TLOG) {
-        (text, None)
-    } else {
-        let proof = Proof::parse(&text)?;
-        (proof.to_tlog()?, Some(proof.entry.into_bytes()))
-    };
-    let entry = match (entry, inside) {
+    let json = if text.starts_with(TLOG) { None } else { Some(Proof::parse(&text)?) };
+    let entry = match (entry, &json) {
         (Some(path), _) => {
             let mut bytes = std::fs::read(path).map_err(CliError::file("reading", path))?;
             if bytes.last() == Some(&b'\n') {
@@ -115,10 +136,10 @@ fn check(file: &Path, entry: Option<&Path>, key: &str) -> Result<Outcome, CliErr
             }
             bytes
         }
-        (None, Some(inside)) => inside,
+        (None, Some(proof)) => proof.entry.clone().into_bytes(),
         (None, None) => return Err(CliError::Usage("this proof does not hold the entry: give --entry too".into())),
     };
-    match verify_tlog_proof(&tlog, &entry, &vkey) {
+    match prove(text, json.as_ref(), &entry, &vkey) {
         Ok(proven) => {
             let checkpoint = &proven.checkpoint;
             println!(
@@ -127,16 +148,26 @@ fn check(file: &Path, entry: Option<&Path>, key: &str) -> Result<Outcome, CliErr
             );
             Ok(Outcome::Done)
         }
-        Err(error) => {
-            println!("the proof does NOT hold: {error}");
+        Err(why) => {
+            println!("the proof does NOT hold: {why}");
             Ok(Outcome::Faults)
         }
     }
 }
 
+/// Checks the proof, and that whatever else its JSON form says is the same.
+fn prove(text: String, json: Option<&Proof>, entry: &[u8], vkey: &VerifierKey) -> Result<ProvenEntry, String> {
+    let tlog = json.map_or(Ok(text), Proof::to_tlog)?;
+    let proven = verify_tlog_proof(&tlog, entry, vkey).map_err(|error| error.to_string())?;
+    match json.and_then(|proof| proof.disagrees(&proven, entry)) {
+        Some(member) => Err(format!("its member {member} says something else than what its path and checkpoint prove")),
+        None => Ok(proven),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use sceau_ledger::{LogKey, Tree, leaf_hash, sign_checkpoint};
+    use sceau_ledger::{LogKey, Tree, sign_checkpoint};
 
     use super::*;
 
@@ -162,6 +193,30 @@ mod tests {
         assert_eq!(check(&tlog, Some(&other), &vkey).unwrap(), Outcome::Faults);
         assert_eq!(check(&json, None, &vkey).unwrap(), Outcome::Done);
         assert_eq!(check(&json, Some(&other), &vkey).unwrap(), Outcome::Faults);
+        let text = std::fs::read_to_string(&json).unwrap();
+        let with = |member: &str, value: serde_json::Value| {
+            let mut proof: serde_json::Value = serde_json::from_str(&text).unwrap();
+            proof[member] = value;
+            let proof = Proof::parse(&proof.to_string()).unwrap();
+            let vkey = key.verifier();
+            prove(String::new(), Some(&proof), proof.entry.as_bytes(), &vkey).map(|_| ())
+        };
+        let (root, leaf) = (hex(&tree.head().root.0), hex(&leaves[1].0));
+        for (member, right, wrong) in [
+            ("tree_size", serde_json::json!(2), serde_json::json!(3)),
+            ("root_hash", root.clone().into(), leaf.clone().into()),
+            ("leaf_hash", leaf.into(), root.into()),
+        ] {
+            assert_eq!(with(member, right), Ok(()), "{member}");
+            assert!(with(member, wrong).unwrap_err().contains(&format!("member {member} ")));
+        }
+        assert!(with("proof", serde_json::json!(["x"])).unwrap_err().contains("member proof"));
+        let key_file = format!("@{}", write("key", &format!("{vkey}\n")).display());
+        assert_eq!(check(&json, None, &key_file).unwrap(), Outcome::Done);
+        // The entry given is in the log, but the proof's own is another.
+        let own = write("own.json", &text.replace("\"two\"", "\"tw0\""));
+        assert_eq!(check(&own, Some(&entry), &vkey).unwrap(), Outcome::Faults);
+        assert!(matches!(check(&json, None, "nonsense"), Err(CliError::Usage(_))));
         assert!(matches!(check(&tlog, None, &vkey), Err(CliError::Usage(_))));
         let stranger = LogKey::from_seed("example.org/log", &[8; 32]).unwrap().verifier().to_string();
         assert_eq!(check(&json, None, &stranger).unwrap(), Outcome::Faults);

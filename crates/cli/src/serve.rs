@@ -1,9 +1,14 @@
 //! `sceau serve`.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf};
+use std::{
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+};
 
 use clap::Args;
-use sceau_server::{Config, Ready, Secret};
+use sceau_event::Micros;
+use sceau_server::{Config, InitReport, NewToken, Ready, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -58,15 +63,40 @@ pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     config.origin = args.origin;
     config.parsers = args.parsers;
     config.bootstrap_token = std::env::var("SCEAU_BOOTSTRAP_TOKEN").ok().filter(|t| !t.is_empty()).map(Secret::new);
+    check(&config)?;
     let stop = stop()?;
+    // Told before the server begins: what a first start made is not told a second time if it fails on its way.
+    let report = sceau_server::init(&config).await?;
+    closed(introduce(&report));
     sceau_server::serve(config, stop, |ready| {
-        // A closed standard output is no reason to stop a server; that it is ready is in the log too.
-        if let Err(error) = announce(&ready) {
-            tracing::warn!(%error, "standard output is closed");
-        }
+        closed(announce(&ready));
     })
     .await?;
     Ok(Outcome::Done)
+}
+
+/// What can be known to fail is refused before keys are made.
+fn check(config: &Config) -> Result<(), CliError> {
+    let listen = config.listen;
+    if !listen.ip().is_loopback() && !config.insecure_http {
+        return Err(CliError::Usage(format!(
+            "{listen} can be reached by other machines, and tokens and logs would cross the network in the clear: \
+             listen on 127.0.0.1 behind a TLS proxy, or allow it with --insecure-http"
+        )));
+    }
+    if let Some(token) = &config.bootstrap_token {
+        NewToken::chosen(token.clone(), Micros(0))?;
+    }
+    sceau_server::load_deriver(config)?;
+    // Let go again: the server itself listens only once the log is open.
+    TcpListener::bind(listen).map(drop).map_err(CliError::io(format!("listening on {listen}")))
+}
+
+/// A closed standard output is no reason to stop a server; that it is ready is in the log too.
+fn closed(told: std::io::Result<()>) {
+    if let Err(error) = told {
+        tracing::warn!(%error, "standard output is closed");
+    }
 }
 
 /// Ends at the first signal to stop. The handlers are there when this returns, not only once it is awaited.
@@ -81,12 +111,17 @@ fn stop() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
     })
 }
 
+fn introduce(report: &InitReport) -> std::io::Result<()> {
+    let mut out = stdout();
+    if report.created {
+        writeln!(out, "made a new log.")?;
+    }
+    keys::tell(&mut out, report)?;
+    out.flush()
+}
+
 fn announce(ready: &Ready) -> std::io::Result<()> {
     let mut out = stdout();
-    if let Some(report) = ready.init.as_ref().filter(|report| report.created) {
-        writeln!(out, "made a new log.")?;
-        keys::tell(&mut out, report)?;
-    }
     if let Some(token) = &ready.bootstrap_token {
         writeln!(out, "admin token: {}", token.expose())?;
         writeln!(out, "    lets its holder do everything; secret, shown only this once, keep it in a safe place")?;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use sceau_ledger::VerifierKey;
 use sceau_server::{Config, Log, Reader, Secret};
 
 use crate::{backend::Backend, client::Client, error::CliError};
@@ -99,6 +100,23 @@ pub async fn open_log(config: &Config, keys_known: bool) -> Result<Log, CliError
         ));
     }
     Ok(Log::open(config).await?)
+}
+
+/// A key as given: itself, or @FILE that holds it.
+pub fn or_file(text: &str) -> Result<String, CliError> {
+    let text = match text.strip_prefix('@') {
+        Some(path) => read_text(path.as_ref())?,
+        None => text.to_owned(),
+    };
+    Ok(text.trim().to_owned())
+}
+
+/// Reads a verifier key that was given with --verifier-key.
+pub fn verifier_key(text: &str) -> Result<VerifierKey, CliError> {
+    let text = or_file(text)?;
+    text.parse().map_err(|error| {
+        CliError::Usage(format!("--verifier-key: {error}; give it as `sceau keys` prints it: NAME+HASH+KEY"))
+    })
 }
 
 /// Reads a small text file.

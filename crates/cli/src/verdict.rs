@@ -89,7 +89,7 @@ impl Verdict {
         lines.push(self.macs.sentence("MACs hold", "under", "no MACs hold"));
         lines.push(self.sealed.sentence("sealed", "under", "nothing is sealed"));
         lines.push(self.anchored.sentence("anchored", "by", "nothing is anchored"));
-        lines.extend(self.notes.iter().map(|note| format!("note: {note}.")));
+        lines.extend(self.notes.iter().map(|note| format!("note: {}.", note.trim_end_matches('.'))));
         lines.extend(
             self.faults.iter().map(|fault| format!("fault: {} {}: {}", fault.kind, fault.place(), fault.detail)),
         );

@@ -3,6 +3,7 @@
 use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use clap::Args;
+use sceau_ledger::EpochPublic;
 use sceau_server::{Cancel, Config, VerifyOptions};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -13,7 +14,7 @@ use crate::{
     error::CliError,
     import::progress::Steps,
     output::stdout,
-    target::{Target, TargetArgs, read_text},
+    target::{Target, TargetArgs, or_file, read_text, verifier_key},
     verdict::Verdict,
 };
 
@@ -70,9 +71,9 @@ struct Facts {
 pub async fn run(args: VerifyArgs) -> Result<Outcome, CliError> {
     let checkpoints: Result<Vec<String>, _> = args.since_checkpoint.iter().map(|path| read_text(path)).collect();
     let options = VerifyOptions {
-        pin: args.pin.as_deref().map(or_file).transpose()?,
+        pin: args.pin.as_deref().map(pin).transpose()?,
         since_checkpoints: checkpoints?,
-        verifier_key: args.verifier_key.as_deref().map(or_file).transpose()?,
+        verifier_key: args.verifier_key.as_deref().map(verifier_key).transpose()?.map(|key| key.to_string()),
     };
     let text = match args.target.resolve()? {
         Target::Local(config, _) => offline(&config, options).await?,
@@ -91,12 +92,15 @@ pub async fn run(args: VerifyArgs) -> Result<Outcome, CliError> {
     Ok(if verdict.ok() { Outcome::Done } else { Outcome::Faults })
 }
 
-fn or_file(text: &str) -> Result<String, CliError> {
-    let text = match text.strip_prefix('@') {
-        Some(path) => read_text(path.as_ref())?,
-        None => text.to_owned(),
-    };
-    Ok(text.trim().to_owned())
+fn pin(text: &str) -> Result<String, CliError> {
+    let text = or_file(text)?;
+    match text.parse::<EpochPublic>() {
+        Ok(_) => Ok(text),
+        Err(_) => Err(CliError::Usage(
+            "--pin: this is no epoch key; give the first epoch key as `sceau init` printed it: 44 characters of base64"
+                .into(),
+        )),
+    }
 }
 
 async fn offline(config: &Config, options: VerifyOptions) -> Result<String, CliError> {

@@ -29,6 +29,7 @@ fn help_has_examples() {
         "proof",
         "checkpoint",
         "keys",
+        "token",
         "rebuild",
     ];
     for command in commands {
@@ -52,6 +53,73 @@ fn usage_errors_are_told() {
     let place = Place::new();
     let said = place.run(&["search"]).with(1);
     assert!(said.err.contains("no Sceau log"), "{said:?}");
+}
+
+#[test]
+fn values_that_the_log_can_not_use_are_usage_errors() {
+    let place = Place::new();
+    place.init();
+    let file = text(&place.file("app.json", EVENTS));
+    place.run(&["import", &file]).with(0);
+    let check = |on: &dyn Fn(&[&str]) -> common::Said| {
+        for option in ["--from", "--to"] {
+            on(&["count", option, "yesterday-ish"]).with(2);
+        }
+        // Nothing is left to send, which does not make them right.
+        for [option, value] in [["--source", "sceau.audit"], ["--zone", "Europe/Nowhere"], ["--parser", "nonsense"]] {
+            let said = on(&["import", &file, option, value]).with(2);
+            assert!(said.err.contains(value) && !said.err.contains(".."), "{said:?}");
+        }
+        on(&["import", &file, "--source", "no\nsource"]).with(2);
+        assert!(on(&["import", &file]).with(0).out.contains("0 lines"));
+    };
+    check(&|args| place.run(args));
+    let server = place.serve();
+    check(&|args| server.run(args));
+    server.stop();
+}
+
+#[test]
+fn a_lost_token_is_replaced() {
+    let place = Place::new();
+    place.init();
+    place.serve().stop();
+    let said = place.run(&["token", "--name", "alice"]).with(0);
+    let token = said.out.trim();
+    assert!(token.starts_with("sceau_") && said.out.lines().count() == 1, "{said:?}");
+    let server = place.serve();
+    run(server.command(&["count"]).env("SCEAU_TOKEN", token)).with(0);
+    server.run(&["count"]).with(0);
+    assert!(place.run(&["token"]).with(1).err.contains("--url"), "a server holds the directory");
+    server.run(&["token"]).with(2);
+    server.stop();
+    place.run(&["token", "--name", ""]).with(2);
+    place.run(&["verify"]).with(0);
+    let export = place.run(&["export"]).with(0).out;
+    assert!(export.contains("alice") && !export.contains(token));
+}
+
+#[test]
+fn a_start_that_must_fail_makes_nothing_and_each_start_tells_the_keys() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = place.run(&["serve", "--listen", &address]).with(1);
+    assert!(said.err.contains(&address), "{said:?}");
+    place.run(&["serve", "--listen", "0.0.0.0:0"]).with(2);
+    run(place.command(&["serve", "--listen", "127.0.0.1:0"]).env("SCEAU_BOOTSTRAP_TOKEN", "short")).with(1);
+    assert!(!place.data().exists() && !place.keys().exists());
+    let facts = place.init();
+    for _ in 0..2 {
+        let server = place.serve();
+        for (name, member) in
+            [("origin", "origin"), ("verifier key", "verifier_key"), ("first epoch key", "first_epoch_key")]
+        {
+            let line = format!("{name}: {}", facts[member].as_str().unwrap());
+            assert!(server.said.contains(&line), "{line}: {:?}", server.said);
+        }
+        server.stop();
+    }
 }
 
 #[test]
@@ -112,7 +180,7 @@ fn a_server_and_its_directory_answer_alike() {
     run(sceau().args(["proof", "--check", &proof, "--verifier-key", vkey])).with(0);
     let online = server.run(&["export"]).with(0).out;
     server.run(&["verify", "--pin", facts["first_epoch_key"].as_str().unwrap()]).with(0);
-    assert!(server.run(&["verify", "--verifier-key", "other+00000000+AAAA"]).with(1).err.contains("--verifier-key"));
+    assert!(server.run(&["verify", "--verifier-key", "other+00000000+AAAA"]).with(2).err.contains("--verifier-key"));
     server.run(&["rebuild"]).with(2);
     server.stop();
 
@@ -164,7 +232,9 @@ fn verify_says_what_is_unproven_and_names_faults() {
     let said = place.run(&["verify", "--pin", &pin, "--json"]).with(0).json();
     assert_eq!((&said["ok"], &said["consistent"]), (&json!(true), &json!(true)));
 
-    place.run(&["verify", "--pin", "nonsense"]).with(1);
+    let said = place.run(&["verify", "--pin", "nonsense"]).with(2);
+    assert!(said.err.contains("--pin") && !said.err.contains("EpochPublic"), "{said:?}");
+    place.run(&["verify", "--verifier-key", "nonsense"]).with(2);
     let other = Place::new();
     let stranger = other.init()["first_epoch_key"].as_str().unwrap().to_owned();
     let said = place.run(&["verify", "--pin", &stranger]).with(4);

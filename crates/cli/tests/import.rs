@@ -147,7 +147,7 @@ fn refused_lines_are_named_by_their_number_in_the_file() {
     let said = server.run(&["import", &bad, "--json"]).with(3).json();
     assert_eq!((said["accepted"].as_u64(), said["refused"].as_u64()), (Some(0), Some(1)), "{said}");
     assert!(server.run(&["import", &bad]).with(0).out.contains("0 lines"));
-    let said = server.run(&["import", &file, "--source", "sceau.audit"]).with(1);
+    let said = server.run(&["import", &file, "--source", "sceau.audit"]).with(2);
     assert!(said.err.contains("sceau.audit"), "{said:?}");
     server.stop();
     assert!(place.run(&["import", &bad, "--source", "offline"]).with(3).out.contains("line 1 refused"));
@@ -204,6 +204,63 @@ fn following_survives_rotation_and_truncation() {
     assert!(said.out.contains("6 accepted"), "{said:?}");
     server.stop();
     assert_eq!(everything(&place), ["one", "two", "three", "four", "five", "six"]);
+}
+
+#[test]
+fn a_last_line_that_is_still_being_written() {
+    let place = Place::new();
+    place.init();
+    let first = "{\"n\":1,\"text\":\"one\"}";
+    // Even the first line: neither is it sent as text, nor does the file become another one by its end.
+    let file = text(&place.file("app.json", &first[..10]));
+    let said = place.run(&["import", &file]).with(0);
+    assert!(said.err.contains("the last line of") && said.err.contains("is not finished yet"), "{said:?}");
+    for (content, accepted, held) in [
+        (first.to_owned(), 1, false),
+        (format!("{first}\n"), 0, false),
+        (format!("{first}\n{{\"n\":2,"), 0, true),
+        (format!("{first}\n{{\"n\":2,\"m\":2}}\n{{\"n\":3"), 1, true),
+        (format!("{first}\n{{\"n\":2,\"m\":2}}\n{{\"n\":3}}"), 1, false),
+    ] {
+        place.file("app.json", &content);
+        let said = place.run(&["import", &file, "--json"]).with(0);
+        assert_eq!(said.json()["accepted"], accepted, "{content}: {said:?}");
+        assert_eq!(said.err.contains("not finished yet"), held, "{content}: {said:?}");
+    }
+    let entries = place.run(&["export"]).with(0).out;
+    assert_eq!(data(&entries).len(), 3, "{entries}");
+
+    // Text says nowhere that it is finished, so it is sent, and gone on with from there.
+    let file = text(&place.file("app.log", "hal"));
+    place.run(&["import", &file]).with(0);
+    place.file("app.log", "half\nnext\n");
+    place.run(&["import", &file]).with(0);
+    assert_eq!(everything(&place)[3..], ["hal", "f", "next"]);
+}
+
+#[test]
+fn following_waits_for_a_server_that_is_away() {
+    let place = Place::new();
+    place.init();
+    let path = place.file("live.log", "one\n");
+    let server = place.serve();
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let follow = server.command(&["import", "--follow", &text(&path)]);
+    let follow = { follow }.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let count = |server: &common::Server| server.run(&["count", "source:live.log"]).out.trim().parse().unwrap_or(0);
+    until("the first line", || count(&server) == 1);
+    server.kill();
+    std::fs::File::options().append(true).open(&path).unwrap().write_all(b"two\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let server = place.serve_at(&address);
+    until("the second line", || count(&server) == 2);
+    server.kill();
+    std::fs::File::options().append(true).open(&path).unwrap().write_all(b"three\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    signal(&follow, "INT");
+    let said = finish(follow).with(0);
+    assert!(said.err.contains("no answer from") && said.err.contains("trying again"), "{said:?}");
+    assert_eq!(everything(&place), ["one", "two"]);
 }
 
 #[test]

@@ -246,13 +246,18 @@ fn entries_in_a_segment(victim: &Victim) {
             concat_batches(&schema::rows(), [&before, &behind]).unwrap()
         });
     });
-    victim.expect("bytes of the file", &["segment", "entry_unreadable", "entry_changed", "record", "prefix"], None, |data| {
-        let path = segment_file(data).unwrap();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle..middle + 64].fill(0xA5);
-        std::fs::write(&path, bytes).unwrap();
-    });
+    victim.expect(
+        "bytes of the file",
+        &["segment", "entry_unreadable", "entry_changed", "record", "prefix"],
+        None,
+        |data| {
+            let path = segment_file(data).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + 64].fill(0xA5);
+            std::fs::write(&path, bytes).unwrap();
+        },
+    );
     victim.expect("the file gone", &["segment"], Some(0), |data| {
         std::fs::remove_file(segment_file(data).unwrap()).unwrap();
     });
@@ -276,11 +281,27 @@ fn what_is_stored_beside(victim: &Victim) {
         ("the head's size", &["rollback", "root", "entry_extra"], "UPDATE head SET size = size - 1"),
         ("the head far beyond", &["entry_missing", "rollback", "root"], "UPDATE head SET size = 4611686018427387904"),
         ("all seals gone", &["seal_chain", "seal"], "DELETE FROM seal"),
-        ("the newest seal gone", &["seal_chain", "seal"], "DELETE FROM seal WHERE epoch = (SELECT max(epoch) FROM seal)"),
-        ("a seal's text", &["seal", "seal_chain"], "UPDATE seal SET text = replace(text, '\n2', '\n3')"),
+        (
+            "the newest seal gone",
+            &["seal_chain", "seal"],
+            "DELETE FROM seal WHERE epoch = (SELECT max(epoch) FROM seal)",
+        ),
+        (
+            "a seal's text",
+            &["seal", "seal_chain"],
+            "UPDATE seal SET text = replace(text, char(10) || 'size ', char(10) || 'size 1')",
+        ),
         ("a checkpoint's text", &["checkpoint"], "UPDATE checkpoint SET note = 'nothing'"),
-        ("the log's public key", &["checkpoint", "state", "seal", "pin"], "UPDATE fact SET value = 'x' WHERE name = 'verifier_key'"),
-        ("the log's first epoch", &["pin", "seal", "seal_chain", "state"], "UPDATE fact SET value = 'x' WHERE name = 'first_epoch_key'"),
+        (
+            "the log's public key",
+            &["checkpoint", "state", "seal", "pin"],
+            "UPDATE fact SET value = 'x' WHERE name = 'verifier_key'",
+        ),
+        (
+            "the log's first epoch",
+            &["pin", "seal", "seal_chain", "state"],
+            "UPDATE fact SET value = 'x' WHERE name = 'first_epoch_key'",
+        ),
     ] {
         let said = victim.after(|data| sql(data, statement));
         assert!(said.code == 4 || said.code == 1, "{what}: {said:#?}");

@@ -1,6 +1,5 @@
 //! Puts values into a record's columns.
 
-use crate::{MAX_COUNT, MAX_FIELDS};
 use crate::address;
 use crate::envelope::Context;
 use crate::field::{Keyword, Number, Target};
@@ -8,6 +7,7 @@ use crate::outcome;
 use crate::record::Record;
 use crate::time::{Micros, parse_time};
 use crate::zone::Zone;
+use crate::{MAX_COUNT, MAX_FIELDS};
 use std::borrow::Cow;
 
 /// A record being made. The first value given for a column wins; others stay in `fields` under
@@ -41,7 +41,9 @@ impl<'a, 'z> Builder<'a, 'z> {
     pub fn place(&mut self, target: Option<Target>, name: Cow<'a, str>, value: Cow<'a, str>) {
         match target {
             // The envelope's own members have these names; what a client says must not stand beside them.
-            None if matches!(&*name, "source" | "received" | "sceau.source" | "event.ingested") => self.spare(name, value),
+            None if matches!(&*name, "source" | "received" | "sceau.source" | "event.ingested") => {
+                self.spare(name, value)
+            }
             None => self.other(name, value),
             Some(Target::Time) => self.time(name, value),
             Some(Target::Ip) => self.ip(name, value),

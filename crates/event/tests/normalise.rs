@@ -55,7 +55,15 @@ fn first_given_wins_and_nothing_is_lost() {
     let pairs: Vec<_> = record.fields.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
     assert_eq!(
         pairs,
-        [("data.user.name", "b"), ("data.username", "c"), ("t", "true"), ("n", "1.50"), ("a", "1"), ("a", "2"), ("a.k", "v")]
+        [
+            ("data.user.name", "b"),
+            ("data.username", "c"),
+            ("t", "true"),
+            ("n", "1.50"),
+            ("a", "1"),
+            ("a", "2"),
+            ("a.k", "v")
+        ]
     );
 }
 
@@ -94,7 +102,8 @@ fn outcomes() {
 
 #[test]
 fn what_has_no_place_can_still_be_found() {
-    let record = json(r#"{"user":["x","y"],"source":"sceau.audit","received":"1999-01-01","event.count":9223372036854775807}"#);
+    let record =
+        json(r#"{"user":["x","y"],"source":"sceau.audit","received":"1999-01-01","event.count":9223372036854775807}"#);
     assert_eq!(record.keyword(Keyword::UserName), Some("x"));
     assert_eq!(record.count(), 1);
     for (name, value) in

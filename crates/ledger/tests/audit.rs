@@ -625,6 +625,74 @@ fn faults_of_the_store_are_merged_and_long_lists_cut() {
     assert!(verdict.to_string().contains("FAULT record, entry 3: differs"), "{verdict}");
 }
 
+/// A log that was set back to `kept` entries and grew to 600 others, all of it right in itself.
+fn regrown(kept: u64) -> Store {
+    let mut memory = Memory::of((0..600).map(|n| if n < kept { entry(n) } else { entry(n + 10_000) }));
+    let mut store = store(600);
+    store.entries = (0..600).map(|n| Some(if n < kept { entry(n) } else { entry(n + 10_000) })).collect();
+    store.prefixes = memory.leaves.iter().map(|leaf| leaf.0[..4].try_into().unwrap()).collect();
+    store.tiles = std::mem::take(&mut memory.completed);
+    store.head = memory.tree.head();
+    (store.mac_key, store.checkpoints, store.outside) = (false, Vec::new(), Vec::new());
+    (store.seals, store.current) = (Vec::new(), 0);
+    store
+}
+
+fn audit_with_note(store: &Store, noted: Head) -> Verdict {
+    let mut auditor = store.auditor();
+    auditor.noted_head(noted);
+    store.side(&mut auditor);
+    store.entries(&mut auditor);
+    auditor.finish()
+}
+
+#[test]
+fn a_noted_head_that_does_not_fit_is_a_rollback() {
+    let right = heads(601);
+    for size in [0, 1, 256, 300, 512, 600] {
+        let mut store = store(600);
+        (store.seals, store.current) = (Vec::new(), 0);
+        let verdict = audit_with_note(&store, right[size]);
+        assert!(verdict.ok(), "{size}: {verdict}");
+        for kept in [0, 200, 512] {
+            let store = regrown(kept);
+            let bare = store.audit();
+            assert!(bare.ok(), "{kept}: {bare}");
+            let verdict = audit_with_note(&store, right[size]);
+            if size as u64 <= kept {
+                assert!(verdict.ok(), "{kept} {size}: {verdict}");
+                continue;
+            }
+            let fault = only(&verdict);
+            assert_eq!(
+                (fault.kind, fault.first, fault.last),
+                (K::Rollback, Some(0), Some(size as u64 - 1)),
+                "{verdict}"
+            );
+            assert!(fault.detail.contains("key directory noted"), "{verdict}");
+        }
+    }
+    let verdict = audit_with_note(&regrown(600), right[601]);
+    assert_eq!((only(&verdict).kind, only(&verdict).first), (K::Rollback, Some(600)), "{verdict}");
+}
+
+#[test]
+fn what_can_not_be_read_any_more_does_not_hide_what_was_found() {
+    let mut store = store(600);
+    store.entries[3] = Some(b"forged".to_vec());
+    let mut auditor = store.auditor();
+    store.seals.iter().for_each(|seal| auditor.seal(seal.as_bytes()));
+    store.side(&mut auditor);
+    store.entries.truncate(300);
+    store.entries(&mut auditor);
+    auditor.cut_off("the disk is on fire");
+    let verdict = auditor.finish();
+    let told: Vec<_> = verdict.faults.iter().map(|fault| (fault.kind, fault.first, fault.last)).collect();
+    let wanted = [(K::EntryChanged, Some(3), Some(3)), (K::EntryUnreadable, Some(300), Some(599))];
+    assert_eq!(told, wanted, "{verdict}");
+    assert!(!verdict.consistent && verdict.entries == 300);
+}
+
 #[test]
 fn large_logs_cross_tile_levels() {
     let size = 66_000;

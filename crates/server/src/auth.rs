@@ -113,6 +113,15 @@ impl Tokens {
         self.add(token.id.clone(), Sha256::digest(token.secret.expose().as_bytes()).into());
     }
 
+    /// Makes sure that one more can be loaded again.
+    ///
+    /// # Errors
+    /// [`ServerError::Config`].
+    pub(crate) fn check_room(&self) -> Result<(), ServerError> {
+        let full = || ServerError::Config(format!("the log has {MAX_TOKENS} tokens, and can't have more"));
+        (self.len() < MAX_TOKENS).then_some(()).ok_or_else(full)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.hashes.read().unwrap_or_else(std::sync::PoisonError::into_inner).len()

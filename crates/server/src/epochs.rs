@@ -62,8 +62,7 @@ impl Timer {
 /// # Errors
 /// The store can't be read, or the seal in it is malformed.
 pub async fn last_seal(store: &dyn Store) -> Result<Option<Seal>, ServerError> {
-    let seals = store.seals().await?;
-    let Some(last) = seals.last() else { return Ok(None) };
+    let Some(last) = store.last_seal().await? else { return Ok(None) };
     let damaged = |error| StoreError::Damaged(format!("the seal of epoch {}: {error}", last.epoch));
     Ok(Some(Seal::parse(last.text.as_bytes()).map_err(damaged)?))
 }
@@ -72,7 +71,7 @@ impl Epochs {
     /// Takes the chain up: picks the present epoch's key and destroys the other, whatever step a crash left undone.
     ///
     /// # Errors
-    /// No key is the one that the last seal names; or a file can't be read or written.
+    /// No key is the one that the last seal names, that seal is of another writer, or a file can't be read or written.
     pub async fn resume(
         keys: Arc<KeyDir>,
         store: &dyn Store,
@@ -80,6 +79,11 @@ impl Epochs {
         first: &EpochPublic,
     ) -> Result<Self, ServerError> {
         let last = last_seal(store).await?;
+        if let Some(seal) = last.as_ref().filter(|seal| seal.body().writer != writer) {
+            // The fact decides what the next seals say, so it must be right before the first of them is signed.
+            let text = format!("the fact writer is {writer}, the last seal is of writer {}", seal.body().writer);
+            return Err(StoreError::Damaged(text).into());
+        }
         let (epoch, public) = last.as_ref().map_or((0, *first), |seal| (seal.body().epoch + 1, seal.body().next));
         let chosen = {
             let keys = keys.clone();

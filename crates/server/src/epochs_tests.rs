@@ -11,9 +11,10 @@ const BODY: bytes::Bytes = bytes::Bytes::from_static(b"{\"a\":1}");
 async fn resolves(failure: Option<Failure>) {
     let fixture = Fixture::new().await;
     let (log, store) = fixture.failing().await;
+    // Before there is anything to publish: the publisher works on its own and must not be first.
+    store.fail(failure.unwrap_or(Failure::None));
     log.ingest(BODY, &IngestRequest::default()).await.unwrap();
     if let Some(failure) = failure {
-        store.fail(failure);
         log.publisher().publish().await.ok();
         assert!(log.publisher().close_epoch().await.is_err(), "{failure:?}");
         assert_eq!(log.ingest(BODY, &IngestRequest::default()).await.unwrap_err().code(), "store_failed");
@@ -109,4 +110,21 @@ fn epochs_end_when_they_are_due() {
     assert!(!timer.is_due(true, first));
     assert!(!timer.is_due(true, first + WITH_ENTRIES - Duration::from_millis(1)));
     assert!(timer.is_due(true, first + WITH_ENTRIES));
+}
+
+#[tokio::test]
+async fn nothing_is_sealed_for_another_writer() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    log.ingest(BODY, &IngestRequest::default()).await.unwrap();
+    log.close().await.unwrap();
+    drop(log);
+    let reader = crate::Reader::open(&fixture.config).await.unwrap();
+    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
+    let slots = keys.epoch_slots().unwrap();
+    let seals = reader.store().seals().await.unwrap();
+    let first = fixture.report.first_epoch_key.parse().unwrap();
+    let refused = Epochs::resume(keys.clone(), &**reader.store(), WriterId([9; 16]), &first).await.err().unwrap();
+    assert!(refused.to_string().contains("the fact writer is 0909"), "{refused}");
+    assert_eq!((keys.epoch_slots().unwrap(), reader.store().seals().await.unwrap()), (slots, seals));
 }

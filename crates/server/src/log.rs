@@ -1,7 +1,8 @@
 //! An open log: store, keys, sequencer and publisher together.
 //!
 //! Invariant: before anything is accepted, the store is known to be where the key directory says it was left, the tree
-//! is restored and leads to the stored root, and the epoch that was open before is closed.
+//! is restored and leads to the stored root, what lies behind the noted head has this log's MACs, and the epoch that
+//! was open before is closed.
 
 use std::sync::Arc;
 
@@ -11,14 +12,17 @@ use sceau_ledger::{BundleMac, EpochPublic, Head, Index, Tree, WriterId};
 use sceau_store::{
     Batch, BatchBuilder, Expect, StateWrite, Store, StoreError,
     embedded::{Embedded, Options},
+    traits::BundleTag,
 };
 use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
 use tokio::{
     sync::{Mutex, Semaphore, watch},
     task::JoinHandle,
 };
 
 use crate::{
+    auth::{self, NewToken, Tokens},
     clock::Clock,
     config::{Config, Limits},
     epochs::Epochs,
@@ -28,9 +32,9 @@ use crate::{
     keydir::KeyDir,
     metrics::Metrics,
     prover,
-    publisher::Publisher,
+    publisher::{self, Publisher},
     reader::{Reader, load_deriver},
-    sequencer::{AppendOptions, Appended, Health, Idempotency, Parts, Payload, Sequencer},
+    sequencer::{AppendOptions, Appended, Health, Idempotency, Parts, Payload, Sequencer, supervise},
 };
 
 /// Bodies up to this size are made into entries where they are: handing them to another thread costs more.
@@ -77,24 +81,24 @@ impl Log {
     ) -> Result<Self, ServerError> {
         let keys = Arc::new(keys);
         let limits = config.limits.clone();
-        let (tree, epochs, clock) = take_up(config, &store, &deriver, &keys).await?;
+        let (tree, bundle, epochs, clock) = take_up(config, &store, &deriver, &keys).await?;
         let head = tree.head();
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         let gate = Arc::new(Mutex::new(()));
-        let publisher = Publisher::new(
-            store.clone(),
-            keys.clone(),
-            clock.clone(),
-            health.clone(),
-            metrics.clone(),
-            gate.clone(),
-            epochs,
-        );
-        let publisher = Arc::new(publisher.await?);
+        let (head_sender, committed) = watch::channel(head);
+        let signing = publisher::Parts {
+            store: store.clone(),
+            keys: keys.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+            gate: gate.clone(),
+            head: committed,
+        };
+        let publisher = Arc::new(Publisher::new(signing, epochs).await?);
         publisher.publish().await?;
         // What was received before a stop must not share an epoch with what comes after it: the time between is unknown.
         publisher.close_epoch().await?;
-        let bundle = restore_bundle(&*store, &keys, head).await?;
         let parts = Parts {
             store: store.clone(),
             deriver: deriver.clone(),
@@ -106,9 +110,10 @@ impl Log {
             gate: gate.clone(),
             publisher: publisher.clone(),
         };
-        let sequencer = Sequencer::start(parts, tree, bundle);
+        let sequencer = Sequencer::start(parts, tree, bundle, head_sender);
         let (stop, stopped) = watch::channel(false);
-        let publishing = Mutex::new(Some(tokio::spawn(publisher.clone().run(stopped))));
+        let publishing = supervise("publisher", health.clone(), publisher.clone().run(stopped));
+        let publishing = Mutex::new(Some(tokio::spawn(publishing)));
         let reader = Reader::new(store, deriver, clock.clone(), limits.query_time);
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let workers = Arc::new(Semaphore::new(processors));
@@ -269,6 +274,18 @@ impl Log {
         self.append(batch, AppendOptions { writes: vec![write], wait: true, ..AppendOptions::default() }).await
     }
 
+    /// Makes a further administrator's token: durable, and sealed as an entry of `sceau.audit`, before it is given. Its
+    /// secret is kept nowhere.
+    ///
+    /// # Errors
+    /// No token was made; or, after [`ServerError::Poisoned`], nobody knows whether one was that nobody has.
+    pub async fn new_admin_token(&self, actor: &str) -> Result<NewToken, ServerError> {
+        let token = NewToken::random(self.now())?;
+        Tokens::load(&**self.reader().store()).await?.check_room()?;
+        self.record_state_change(auth::COLLECTION, &token.id, Some(token.value.clone()), actor).await?;
+        Ok(token)
+    }
+
     /// Finishes and answers what was taken, signs it, closes the epoch and the store. Nothing is accepted any more.
     ///
     /// # Errors
@@ -278,9 +295,8 @@ impl Log {
         inner.sequencer.close().await;
         inner.stop.send_replace(true);
         let Some(publishing) = inner.publishing.lock().await.take() else { return Ok(()) };
-        if let Err(error) = publishing.await {
-            inner.health.poison(format!("the publisher ended unexpectedly: {error}"));
-        }
+        // It only waits for the publisher, whose own end is looked at there.
+        drop(publishing.await);
         let signed = self.sign_off().await;
         inner.reader.store().close().await?;
         signed
@@ -298,16 +314,17 @@ async fn take_up(
     store: &Arc<dyn Store>,
     deriver: &Arc<Deriver>,
     keys: &Arc<KeyDir>,
-) -> Result<(Tree, Epochs, Arc<Clock>), ServerError> {
+) -> Result<(Tree, BundleMac, Epochs, Arc<Clock>), ServerError> {
     let unclocked = Arc::new(Clock::new(Micros(0)));
     let reader = Reader::new(store.clone(), deriver.clone(), unclocked, config.limits.query_time);
     init::check_belongs(keys, &reader.fact("verifier_key").await?)?;
     let writer: WriterId = reader.fact("writer").await?.parse()?;
     let first: EpochPublic = reader.fact("first_epoch_key").await?.parse()?;
     let tree = check_head(config, &**store, keys).await?;
+    let bundle = restore_bundle(&**store, keys, tree.head()).await?;
     let epochs = Epochs::resume(keys.clone(), &**store, writer, &first).await?;
     let floor = last_received(&**store, deriver, tree.head()).await?.max(epochs.last_time()).unwrap_or_default();
-    Ok((tree, epochs, Arc::new(Clock::new(floor))))
+    Ok((tree, bundle, epochs, Arc::new(Clock::new(floor))))
 }
 
 /// Makes sure that the store is where it was left, and restores the tree.
@@ -334,15 +351,43 @@ async fn last_received(store: &dyn Store, deriver: &Deriver, head: Head) -> Resu
     Ok(Some(deriver.derive(entry).map_err(|error| damaged(error.to_string()))?.received))
 }
 
-/// The MAC of the last, growing bundle.
+/// The MAC of the last, growing bundle. Everything behind the noted head is checked against its stored MACs on the way:
+/// what whoever has the database but no key added while the log was closed must not be taken for ours, or it would be
+/// signed and get a right MAC with the next entry.
 async fn restore_bundle(store: &dyn Store, keys: &KeyDir, head: Head) -> Result<BundleMac, ServerError> {
-    let (bundle, width) = (head.size.0 / 256, head.size.0 % 256);
-    let mut mac = BundleMac::start(&keys.mac_key, bundle);
-    if width > 0 {
-        for leaf in store.tile(0, bundle, u16::try_from(width).unwrap_or(u16::MAX)).await? {
-            mac.push(sceau_ledger::LeafHash(leaf));
+    let noted = keys.noted_head().map_or(0, |noted| noted.size.0);
+    let mut bundle = noted.min(head.size.0) / 256;
+    loop {
+        let first = bundle.saturating_mul(256);
+        let width = head.size.0.saturating_sub(first).min(256);
+        let mut mac = BundleMac::start(&keys.mac_key, bundle);
+        if width == 0 {
+            return Ok(mac);
         }
+        let leaves = store.tile(0, bundle, u16::try_from(width).unwrap_or(u16::MAX)).await?;
+        leaves.into_iter().for_each(|leaf| mac.push(sceau_ledger::LeafHash(leaf)));
+        if u64::from(mac.count()) != width {
+            let text = format!("{} leaves of bundle {bundle} can be read, {width} are committed", mac.count());
+            return Err(StoreError::Damaged(text).into());
+        }
+        let stored = store.audit_macs(bundle, 1).await?.into_iter().next();
+        let fits =
+            |tag: &BundleTag| (tag.bundle, tag.count) == (bundle, mac.count()) && tag.tag.ct_eq(&mac.tag()).into();
+        if !stored.as_ref().is_some_and(fits) {
+            let text = format!(
+                "the entries {first} to {} don't have the MAC that this log's key gives them: somebody else wrote or \
+                 changed them. Nothing is signed; look at the data with `sceau verify`",
+                first.saturating_add(width - 1)
+            );
+            return Err(StoreError::Damaged(text).into());
+        }
+        if width < 256 {
+            return Ok(mac);
+        }
+        bundle += 1;
     }
-    debug_assert_eq!(u64::from(mac.count()), width);
-    Ok(mac)
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -70,7 +70,7 @@ impl From<&ServerError> for Problem {
                 503,
                 "store_failed",
                 "The log stopped accepting",
-                "A write to the store failed, so nothing more is accepted until the server is restarted.",
+                "A write to the store failed, or it is not as it was left; nothing more is accepted until the server is restarted.",
             ),
             E::Closing | E::Overloaded | E::Full | E::TooOld | E::Busy => load(error),
             E::Unauthorized => {

@@ -1,7 +1,8 @@
 //! Signs what is committed: checkpoints once a second, seals at the end of each epoch.
 //!
 //! Invariant: only heads read back from the store are signed, so two checkpoints of one size never differ, whatever
-//! crashed in between.
+//! crashed in between; and only if they are the sequencer's own, so that whoever writes the database without a key gets
+//! nothing signed.
 
 use std::{
     sync::{
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sceau_event::Micros;
 use sceau_ledger::{EpochPublic, Head, TreeSize, VerifierKey, open_checkpoint, sign_checkpoint};
 use sceau_store::{SealText, Store, StoreError};
 use tokio::sync::{Mutex, watch};
@@ -46,12 +48,27 @@ pub struct Publisher {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     gate: Arc<Mutex<()>>,
+    /// The head that the sequencer committed last.
+    head: watch::Receiver<Head>,
     /// One signs at a time.
     epochs: Mutex<Epochs>,
     signing: Mutex<()>,
     /// The time of the last seal.
     sealed: AtomicI64,
     published: watch::Sender<Option<Published>>,
+}
+
+/// What a publisher works with.
+pub(crate) struct Parts {
+    pub store: Arc<dyn Store>,
+    pub keys: Arc<KeyDir>,
+    pub clock: Arc<Clock>,
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    /// Held by the sequencer from before a commit until it has told its head.
+    pub gate: Arc<Mutex<()>>,
+    /// The head that the sequencer committed last.
+    pub head: watch::Receiver<Head>,
 }
 
 /// The seal chain at one moment.
@@ -78,20 +95,13 @@ impl Publisher {
     ///
     /// # Errors
     /// The newest checkpoint can't be read.
-    pub(crate) async fn new(
-        store: Arc<dyn Store>,
-        keys: Arc<KeyDir>,
-        clock: Arc<Clock>,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        gate: Arc<Mutex<()>>,
-        epochs: Epochs,
-    ) -> Result<Self, ServerError> {
+    pub(crate) async fn new(parts: Parts, epochs: Epochs) -> Result<Self, ServerError> {
+        let Parts { store, keys, clock, health, metrics, gate, head } = parts;
         let published = newest(&*store, &keys.log_key.verifier()).await?;
         let published = watch::channel(published).0;
         let sealed = AtomicI64::new(epochs.last_time().map_or(i64::MIN, |time| time.0));
         let (epochs, signing) = (Mutex::new(epochs), Mutex::new(()));
-        Ok(Self { store, keys, clock, health, metrics, gate, epochs, signing, sealed, published })
+        Ok(Self { store, keys, clock, health, metrics, gate, head, epochs, signing, sealed, published })
     }
 
     /// The newest checkpoint.
@@ -107,11 +117,12 @@ impl Publisher {
     /// Signs the committed head if it is newer than the newest checkpoint, and gives the newest checkpoint.
     ///
     /// # Errors
-    /// The head can't be read, or the checkpoint can't be stored; the latter stops the log.
+    /// The head can't be read, is not the one that was committed, or the checkpoint can't be stored; the latter two stop
+    /// the log.
     pub async fn publish(&self) -> Result<Option<Published>, ServerError> {
         self.health.check()?;
         let _one = self.signing.lock().await;
-        let head = self.store.head().await?;
+        let (head, _) = self.committed().await?;
         let newest = self.published();
         if newest.as_ref().map_or(0, |newest| newest.head.size.0) >= head.size.0 {
             return Ok(newest);
@@ -145,17 +156,31 @@ impl Publisher {
         if is_old() { self.close_if(|_| is_old()).await } else { Ok(()) }
     }
 
+    /// The committed head, read back from the store and compared with the sequencer's, and the time of that.
+    async fn committed(&self) -> Result<(Head, Micros), ServerError> {
+        // With the gate held, no commit is in flight, so the two can only be equal; and no group is between the check of
+        // its entries' age and its commit.
+        let _gate = self.gate.lock().await;
+        // After a commit that failed while this waited, nobody knows where the store is.
+        self.health.check()?;
+        let (found, known) = (self.store.head().await?, *self.head.borrow());
+        if found != known {
+            self.health.poison(format!(
+                "somebody else changed the store: it says that its head is {found}, this server committed {known}; nothing \
+                 is signed. Stop the server and look at the data with `sceau verify`"
+            ));
+            self.health.check()?;
+        }
+        Ok((found, self.clock.now()))
+    }
+
     async fn close_if(&self, due: impl FnOnce(&mut Epochs) -> bool) -> Result<(), ServerError> {
         self.health.check()?;
         let mut epochs = self.epochs.lock().await;
         if !due(&mut epochs) {
             return Ok(());
         }
-        // With the gate held, no group is between the check of its entries' age and its commit.
-        let (head, time) = {
-            let _gate = self.gate.lock().await;
-            (self.store.head().await?, self.clock.now())
-        };
+        let (head, time) = self.committed().await?;
         let closed = epochs.close(&*self.store, head, time).await;
         if let Err(error) = &closed {
             self.health.poison(format!("an epoch could not be closed: {error}"));
@@ -204,3 +229,7 @@ impl Publisher {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "publisher_tests.rs"]
+mod tests;

@@ -1,10 +1,11 @@
 //! What tests share: logs in temporary directories, and a store that fails on demand.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -26,6 +27,9 @@ use crate::{
     init::{InitReport, init},
     keydir::KeyDir,
 };
+
+/// The body of an event of which the making panics.
+pub const PANICS: &[u8] = b"{\"panic\":\"now\"}";
 
 /// A new log in a temporary directory.
 pub struct Fixture {
@@ -52,7 +56,7 @@ impl Fixture {
     pub async fn failing(&self) -> (Log, Arc<Failing>) {
         let deriver = Arc::new(Deriver::builtin());
         let store = Embedded::open(&self.config.data_dir, deriver.clone(), Options::default()).await.unwrap();
-        let store = Arc::new(Failing { inner: Box::new(store), next: AtomicU8::new(Failure::None as u8) });
+        let store = Arc::new(Failing::over(store));
         let keys = KeyDir::open(&self.config.key_dir, &self.config.data_dir).unwrap();
         (Log::assemble(&self.config, store.clone(), deriver, keys).await.unwrap(), store)
     }
@@ -77,15 +81,50 @@ pub enum Failure {
     Seal,
     SealPersisted,
     Checkpoint,
+    CommitPanic,
+    CheckpointPanic,
+    Audit,
+    AuditPanic,
+    Macs,
+    /// A tile comes back without its last hash.
+    ShortTile,
 }
 
 /// A store that fails on demand.
 pub struct Failing {
     inner: Box<dyn Store>,
     next: AtomicU8,
+    head: Mutex<Option<Head>>,
+    facts: Mutex<BTreeMap<String, String>>,
+    misnumbered: AtomicBool,
 }
 
 impl Failing {
+    fn over(store: Embedded) -> Self {
+        Self {
+            inner: Box::new(store),
+            next: AtomicU8::new(Failure::None as u8),
+            head: Mutex::default(),
+            facts: Mutex::default(),
+            misnumbered: AtomicBool::new(false),
+        }
+    }
+
+    /// Says from now on that this is its head, as if somebody had written it into the database.
+    pub fn claim(&self, head: Option<Head>) {
+        *self.head.lock().unwrap() = head;
+    }
+
+    /// Says from now on that a fact is another one.
+    pub fn lie(&self, name: &str, value: &str) {
+        self.facts.lock().unwrap().insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Gives seals and checkpoints under numbers that are not theirs.
+    pub fn misnumber(&self) {
+        self.misnumbered.store(true, Ordering::SeqCst);
+    }
+
     pub fn fail(&self, failure: Failure) {
         self.next.store(failure as u8, Ordering::SeqCst);
     }
@@ -103,10 +142,12 @@ fn broken() -> StoreError {
 #[async_trait]
 impl Ledger for Failing {
     async fn head(&self) -> Result<Head, StoreError> {
-        self.inner.head().await
+        let claimed = *self.head.lock().unwrap();
+        if let Some(head) = claimed { Ok(head) } else { self.inner.head().await }
     }
 
     async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError> {
+        assert!(!self.is(Failure::CommitPanic), "as the test wants it");
         if self.is(Failure::Commit) {
             return Err(broken().into());
         }
@@ -133,10 +174,15 @@ impl Ledger for Failing {
     }
 
     async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Vec<[u8; 32]>, StoreError> {
-        self.inner.tile(level, n, width).await
+        let mut hashes = self.inner.tile(level, n, width).await?;
+        if self.is(Failure::ShortTile) {
+            hashes.pop();
+        }
+        Ok(hashes)
     }
 
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError> {
+        assert!(!self.is(Failure::CheckpointPanic), "as the test wants it");
         if self.is(Failure::Checkpoint) {
             return Err(broken());
         }
@@ -148,7 +194,11 @@ impl Ledger for Failing {
     }
 
     async fn checkpoints(&self, from: TreeSize, limit: usize) -> Result<Vec<(TreeSize, String)>, StoreError> {
-        self.inner.checkpoints(from, limit).await
+        let mut found = self.inner.checkpoints(from, limit).await?;
+        if self.misnumbered.load(Ordering::SeqCst) {
+            found.iter_mut().for_each(|(size, _)| size.0 -= 1);
+        }
+        Ok(found)
     }
 
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
@@ -163,10 +213,22 @@ impl Ledger for Failing {
     }
 
     async fn seals(&self) -> Result<Vec<SealText>, StoreError> {
-        self.inner.seals().await
+        let mut seals = self.inner.seals().await?;
+        if self.misnumbered.load(Ordering::SeqCst) {
+            seals.iter_mut().for_each(|seal| seal.epoch += 7);
+        }
+        Ok(seals)
+    }
+
+    async fn last_seal(&self) -> Result<Option<SealText>, StoreError> {
+        self.inner.last_seal().await
     }
 
     async fn audit(&self, first: Index) -> Result<AuditChunk, StoreError> {
+        assert!(!self.is(Failure::AuditPanic), "as the test wants it");
+        if self.is(Failure::Audit) {
+            return Err(broken());
+        }
         self.inner.audit(first).await
     }
 
@@ -175,11 +237,15 @@ impl Ledger for Failing {
     }
 
     async fn audit_macs(&self, from: u64, limit: usize) -> Result<Vec<BundleTag>, StoreError> {
+        if limit > 1 && self.is(Failure::Macs) {
+            return Err(broken());
+        }
         self.inner.audit_macs(from, limit).await
     }
 
     async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.inner.fact(name).await
+        let lie = self.facts.lock().unwrap().get(name).cloned();
+        if lie.is_some() { Ok(lie) } else { self.inner.fact(name).await }
     }
 
     async fn fix_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {

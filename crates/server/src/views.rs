@@ -12,7 +12,8 @@ use crate::error::ServerError;
 pub struct EventView {
     /// Its place in the log.
     pub index: u64,
-    /// The record: ECS names, flat; times in RFC 3339; a list where a name has several values.
+    /// The record: ECS names, flat; times in RFC 3339; a list where a name has several values. The event's own fields
+    /// `@timestamp`, `received` and `source` are `data.@timestamp` and so on.
     pub record: Map<String, Value>,
     /// The entry, exactly as sealed.
     pub entry: String,
@@ -34,6 +35,9 @@ impl EventView {
     }
 }
 
+/// The names in a record that speak of the envelope and of the record's time, not of the event.
+const OURS: [&str; 3] = ["@timestamp", "received", "source"];
+
 fn record(record: &Record<'_>) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("@timestamp".to_owned(), record.time.to_string().into());
@@ -51,8 +55,10 @@ fn record(record: &Record<'_>) -> Map<String, Value> {
     }
     for (name, value) in &record.fields {
         let value = Value::from(value.as_ref());
-        match map.get_mut(name.as_ref()) {
-            None => drop(map.insert(name.to_string(), value)),
+        // What the client says must not be taken for what the server says.
+        let shown = if OURS.contains(&name.as_ref()) { format!("data.{name}") } else { name.to_string() };
+        match map.get_mut(&shown) {
+            None => drop(map.insert(shown, value)),
             Some(Value::Array(values)) => values.push(value),
             Some(first) => *first = Value::Array(vec![first.take(), value]),
         }
@@ -236,5 +242,18 @@ mod tests {
         assert_eq!(view.record["received"], "2026-11-22T08:00:00.000000Z");
         assert_eq!(view.entry.as_bytes(), entry);
         assert!(EventView::new(&deriver, 7, b"{}".to_vec()).is_err());
+    }
+
+    #[test]
+    fn what_a_client_says_is_not_taken_for_what_the_server_says() {
+        let deriver = Deriver::builtin();
+        let framer = Framer::new(Micros(1_795_334_400_000_000), &SourceId::parse("vpn").unwrap(), &Meta::default());
+        let mut entry = Vec::new();
+        let event = br#"{"received":"yesterday","source":["a","b"],"x":1}"#;
+        deriver.push_json(&framer, event, &mut entry).unwrap();
+        let record = EventView::new(&deriver, 0, entry).unwrap().record;
+        assert_eq!((&record["received"], &record["source"]), (&"2026-11-22T08:00:00.000000Z".into(), &"vpn".into()));
+        assert_eq!(record["data.received"], "yesterday");
+        assert_eq!(record["data.source"], serde_json::json!(["a", "b"]));
     }
 }

@@ -203,9 +203,10 @@ impl Columns {
         self.time.push(record.time.0);
         self.received.push(record.received.0);
         let received = record.received.0;
-        self.received_span = Some(self.received_span.map_or((received, received), |(earliest, latest)| {
-            (earliest.min(received), latest.max(received))
-        }));
+        self.received_span = Some(
+            self.received_span
+                .map_or((received, received), |(earliest, latest)| (earliest.min(received), latest.max(received))),
+        );
         self.source.append_value(&record.source);
         for (builder, value) in self.keywords.iter_mut().zip(&record.keywords) {
             builder.append_option(value.as_deref());
@@ -225,9 +226,8 @@ impl Columns {
     }
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        let times = |values: Vec<i64>| -> ArrayRef {
-            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
-        };
+        let times =
+            |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
         let mut arrays = vec![times(self.time), times(self.received), Arc::new(self.source.finish()) as ArrayRef];
         arrays.extend(self.keywords.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
         arrays.extend(self.numbers.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));

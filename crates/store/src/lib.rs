@@ -13,6 +13,6 @@ pub mod traits;
 pub use batch::{Batch, BatchBuilder};
 pub use error::{CommitError, StoreError};
 pub use traits::{
-    AuditChunk, Commit, Counts, Document, EntryRows, Expect, Hit, Hits, Histogram, HistogramRow, Ledger, Search,
-    SealText, State, StateWrite, Store, TopRow, TopTable,
+    AuditChunk, Commit, Counts, Document, EntryRows, Expect, Histogram, HistogramRow, Hit, Hits, Ledger, SealText,
+    Search, State, StateWrite, Store, TopRow, TopTable,
 };

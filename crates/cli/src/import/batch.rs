@@ -36,6 +36,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A batch without events, to ask whether any would be taken.
+    pub fn empty() -> Self {
+        Self { body: Bytes::new(), first: 1, lines: 0, filled: 0, from: 0, to: ImportPosition::default() }
+    }
+
     /// The text of a line by its number in the body, from 1.
     pub fn line(&self, number: u64) -> &[u8] {
         let at = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -48,6 +53,8 @@ impl Batch {
 pub enum End {
     /// The input is at its end.
     Complete,
+    /// The same, but its last object is not finished yet, so it was held back.
+    Unfinished,
     /// The followed file was rotated.
     Replaced,
 }
@@ -116,7 +123,11 @@ impl Reading {
                 }
             }
             if !self.send(&mut open, sender) || (last && self.events.at_end()) {
-                return Ok(if replaced { End::Replaced } else { End::Complete });
+                return Ok(match (replaced, self.events.held_back()) {
+                    (true, _) => End::Replaced,
+                    (false, true) => End::Unfinished,
+                    (false, false) => End::Complete,
+                });
             }
             if let Some(watch) = self.watch.as_ref().filter(|_| !replaced && self.events.at_end()) {
                 // What was written before the rename is still there to be read.

@@ -14,13 +14,12 @@ use std::{
 use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
-use super::lines::{Events, Shape, Tail, hex};
+use super::lines::{BOM, Events, Shape, Tail, hex, is_json};
 
 /// How much of an input is looked at to find out what it holds.
 const PROBE: usize = 64 << 10;
 /// How much of the first line tells a file from another of the same name.
 const FIRST: usize = 1024;
-const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// What an input holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,17 +47,13 @@ impl Kind {
         let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let cut = line.len() == head.len() && !whole;
         match head.first() {
-            Some(b'{') if cut || is_object(line) => Self::Ndjson,
+            Some(b'{') if cut || is_json(line) => Self::Ndjson,
             Some(b'{') if line.trim_ascii() == b"{" => Self::Json,
             // Apache's error log begins with a bracket too: `[Sun Dec 04 …`.
             Some(b'[') if matches!(head[1..].trim_ascii_start().first(), Some(b'{' | b']')) => Self::Json,
             _ => Self::Text,
         }
     }
-}
-
-fn is_object(line: &[u8]) -> bool {
-    serde_json::from_slice::<&serde_json::value::RawValue>(line.trim_ascii()).is_ok()
 }
 
 /// A file's identity, whatever it is called.
@@ -141,7 +136,8 @@ impl Source {
 
     /// What it holds.
     pub fn kind(&self) -> Kind {
-        Kind::of(&self.head, self.head.len() < PROBE)
+        // A plain file may grow: its first line can be the beginning of an object.
+        Kind::of(&self.head, self.packed && self.head.len() < PROBE)
     }
 
     /// Whether its first line, which tells it from other files, is there as a whole.
@@ -154,15 +150,20 @@ impl Source {
         self.head.is_empty()
     }
 
-    /// The import's name for positions in this file.
-    pub fn id(&self, source: &str) -> String {
-        let first = self.head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let mut hash = Sha256::new();
-        for part in [self.path.as_os_str().as_encoded_bytes(), source.as_bytes(), &first[..first.len().min(FIRST)]] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        hex(&hash.finalize()[..16])
+    /// The import's names for positions in this file: by its first line, and the one that it had, or has, without. A
+    /// first line without a line feed may be half of one, so it is no mark.
+    pub fn ids(&self, source: &str) -> Vec<String> {
+        let start = &self.head[..self.head.len().min(FIRST)];
+        let first = memchr::memchr(b'\n', start).map(|end| &start[..end]).filter(|first| !first.is_empty());
+        let id = |first: &[u8]| {
+            let mut hash = Sha256::new();
+            for part in [self.path.as_os_str().as_encoded_bytes(), source.as_bytes(), first] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            hex(&hash.finalize()[..16])
+        };
+        first.into_iter().chain([&[][..]]).map(id).collect()
     }
 
     /// Notices a rotation.
@@ -335,8 +336,26 @@ mod tests {
             assert_eq!(events.event(), b"line 1500");
             assert!(source.read_from(offset + 1, Some(&tail), Shape::Lines).unwrap().is_none());
             assert!(source.read_from(1 << 20, None, Shape::Lines).unwrap().is_none());
-            assert_eq!(source.id("a").len(), 32);
-            assert_ne!(source.id("a"), source.id("b"));
+            assert_eq!(source.ids("a")[0].len(), 32);
+            assert_ne!(source.ids("a"), source.ids("b"));
         }
+    }
+
+    #[test]
+    fn a_first_line_without_an_end_is_no_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let ids = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Source::new(&path, File::open(&path).unwrap()).unwrap().ids("s")
+        };
+        let nameless = ids("on");
+        assert_eq!(nameless.len(), 1);
+        assert_eq!(ids("one"), nameless);
+        let named = ids("one\n");
+        assert_eq!((named.len(), &named[1..]), (2, &nameless[..]));
+        assert_eq!(ids("one\ntwo"), named);
+        assert_eq!(ids(&("x".repeat(FIRST) + "\n")), nameless);
+        assert_eq!(ids(&("x".repeat(FIRST - 1) + "\n")).len(), 2);
     }
 }

@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 pub const MAX_EVENT: usize = 4 << 20;
 /// How much of the input before a position identifies it.
 pub const TAIL: usize = 4096;
+/// What some editors begin a file with.
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The last bytes that went by.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +53,11 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether it is one JSON value.
+pub fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<&serde_json::value::RawValue>(text.trim_ascii()).is_ok()
+}
+
 /// How events lie in the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -77,6 +84,8 @@ pub struct Events {
     event: Vec<u8>,
     done: bool,
     at_end: bool,
+    growing: bool,
+    held_back: bool,
     /// Bytes since the last event's end.
     length: u64,
     pending: Tail,
@@ -102,11 +111,24 @@ impl Events {
             event: Vec::new(),
             done: true,
             at_end: false,
+            growing: false,
+            held_back: false,
             length: 0,
             pending: Tail::default(),
             offset,
             tail,
         }
+    }
+
+    /// The input is JSON that may be written to: an object that is not whole at its end is held back.
+    pub fn growing(mut self) -> Self {
+        self.growing = true;
+        self
+    }
+
+    /// Whether there was such an object.
+    pub fn held_back(&self) -> bool {
+        self.held_back
     }
 
     /// The event, without its line feed.
@@ -148,7 +170,8 @@ impl Events {
             self.at_end = chunk.is_empty();
             if self.at_end {
                 let begun = self.length > 0 && (self.shape == Shape::Lines || self.scan != Scan::Between);
-                if last && begun {
+                self.held_back = begun && self.growing && self.unfinished();
+                if last && begun && !self.held_back {
                     self.complete();
                     return Ok(Next::Event);
                 }
@@ -165,6 +188,15 @@ impl Events {
                 self.complete();
                 return Ok(Next::Event);
             }
+        }
+    }
+
+    /// Whether what was read of the event can't be all of it.
+    fn unfinished(&self) -> bool {
+        let text = self.event.strip_prefix(BOM).unwrap_or(&self.event).trim_ascii();
+        match self.shape {
+            Shape::Lines => !text.is_empty() && !(text.starts_with(b"{") && is_json(text)),
+            Shape::Values => matches!(self.scan, Scan::Inside { .. }),
         }
     }
 
@@ -293,6 +325,24 @@ mod tests {
         assert_eq!(events.offset(), 4);
         assert_eq!(events.next(true).unwrap(), Next::Event);
         assert_eq!((events.event(), events.offset()), (&b"tw"[..], 6));
+    }
+
+    #[test]
+    fn an_object_that_is_still_being_written_is_held_back() {
+        for (text, shape, held, offset) in [
+            ("{\"a\":1}\n{\"a\":", Shape::Lines, true, 8),
+            ("{\"a\":1}\nx", Shape::Lines, true, 8),
+            ("{\"a\":1}\n{\"a\":2}", Shape::Lines, false, 15),
+            ("{\"a\":1}\n  ", Shape::Lines, false, 10),
+            ("\u{feff}{\"a\":1} ", Shape::Lines, false, 11),
+            ("[{\"a\":1},\n{\"a\":", Shape::Values, true, 8),
+            ("[{\"a\":1},\n7", Shape::Values, false, 11),
+        ] {
+            let input = Box::new(io::Cursor::new(text.to_owned()));
+            let mut events = Events::new(input, shape, 0, Tail::default()).growing();
+            while events.next(true).unwrap() == Next::Event {}
+            assert_eq!((events.held_back(), events.offset()), (held, offset), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 mod batch;
 mod input;
 mod lines;
+mod patience;
+mod plan;
 pub mod progress;
 mod report;
 mod sink;
@@ -19,12 +21,14 @@ use std::{
 };
 
 use clap::Args;
-use sceau_server::ImportPosition;
 use tokio::{sync::watch, task::JoinSet};
 
+pub use self::lines::hex;
 use self::{
-    batch::{End, MAX_LINES, Piece, Reading},
-    input::{Kind, Source},
+    batch::{Batch, End, MAX_LINES, Piece, Reading},
+    input::Kind,
+    patience::Patience,
+    plan::Plan,
     progress::Steps,
     report::{Rejects, Report},
     sink::{About, Sent, Sink},
@@ -36,8 +40,6 @@ use crate::{
     target::{Target, TargetArgs, open_log},
 };
 
-/// How many files of one name and first line are told apart.
-const GENERATIONS: u32 = 1_000;
 /// The server tells so many refused lines of a request one by one.
 const TOLD_LINES: u64 = 1_000;
 /// How often a missing or empty file that is followed is looked at.
@@ -89,14 +91,6 @@ struct Job {
     sink: Sink,
     rejects: Rejects,
     stop: watch::Receiver<bool>,
-}
-
-/// A file as it is about to be read.
-struct Plan {
-    about: About,
-    source: Source,
-    reading: Reading,
-    generation: u32,
 }
 
 /// Runs `sceau import`.
@@ -170,6 +164,9 @@ impl Job {
     }
 
     async fn import_into(&self, path: &Path, source: String, report: &mut Report) -> Result<(), CliError> {
+        if !self.would_be_taken(&source).await? {
+            return Ok(());
+        }
         if path.as_os_str() == "-" {
             return self.stream(Box::new(io::stdin()), source, report).await;
         }
@@ -194,11 +191,30 @@ impl Job {
             steps.finish();
             match result.map_err(resumable)? {
                 Pumped::Ended(End::Complete) => return Ok(()),
+                Pumped::Ended(End::Unfinished) => {
+                    let name = path.display();
+                    steps.print(&format!("the last line of {name} is not finished yet; run the import again later"));
+                    return Ok(());
+                }
                 Pumped::Ended(End::Replaced) | Pumped::Elsewhere => {}
                 Pumped::Stopped if self.args.follow => return Ok(()),
                 Pumped::Stopped => return Err(resumable(CliError::Failed("interrupted".into()))),
             }
         }
+    }
+
+    /// Makes sure that source, parser and zone can be used, even if nothing is left to send; false if interrupted.
+    async fn would_be_taken(&self, source: &str) -> Result<bool, CliError> {
+        let about = self.about(source, Kind::Text, None);
+        let sent = self.sink.send(&Batch::empty(), &about, self.patience(&|text| eprintln!("{text}"))).await?;
+        match sent {
+            Sent::Stopped if !self.args.follow => Err(CliError::Failed("interrupted".into())),
+            sent => Ok(!matches!(sent, Sent::Stopped)),
+        }
+    }
+
+    fn patience<'a>(&self, say: &'a (dyn Fn(&str) + Sync)) -> Patience<'a> {
+        Patience::new(self.args.follow, self.stop.clone(), say)
     }
 
     fn steps(&self) -> Steps {
@@ -224,43 +240,6 @@ impl Job {
     async fn stopped_within(&self, time: Duration) -> bool {
         let mut stop = self.stop.clone();
         tokio::time::timeout(time, stop.wait_for(|stop| *stop)).await.is_ok()
-    }
-
-    /// Finds out where to go on. `None` if there is nothing to import, or the wait for it was interrupted.
-    async fn plan(&self, path: &Path, file: File, source: &str) -> Result<Option<Plan>, CliError> {
-        let failed = || CliError::file("reading", path);
-        let mut opened = Source::new(path, file.try_clone().map_err(failed())?).map_err(failed())?;
-        if self.args.follow && opened.packed() {
-            return Err(CliError::Usage(format!("{} is packed, so it can't be followed", path.display())));
-        }
-        while self.args.follow && !opened.has_first_line() {
-            if self.stopped_within(POLL).await {
-                return Ok(None);
-            }
-            let Some(file) = self.open(path).await? else { return Ok(None) };
-            opened = Source::new(path, file).map_err(failed())?;
-        }
-        if opened.is_empty() {
-            return Ok(None);
-        }
-        let kind = self.args.format.unwrap_or_else(|| opened.kind());
-        if self.args.follow && kind == Kind::Json {
-            return Err(CliError::Usage(format!("{} is a JSON array, so it can't be followed", path.display())));
-        }
-        let base = opened.id(source);
-        for generation in 0..GENERATIONS {
-            let id = if generation == 0 { base.clone() } else { format!("{base}.{generation}") };
-            let stored = self.sink.position(&id).await?;
-            let tail = stored.as_ref().map(|stored| stored.tail.as_str());
-            let start = stored.as_ref().map_or(0, |stored| stored.offset);
-            let Some(events) = opened.read_from(start, tail, kind.shape()).map_err(failed())? else { continue };
-            let lines = stored.map_or(0, |ImportPosition { lines, .. }| lines);
-            let watch = self.args.follow.then(|| opened.watch());
-            let reading = Reading { events, lines, max_lines: self.max_lines(), watch, eager: false };
-            let about = self.about(source, kind, Some(id));
-            return Ok(Some(Plan { about, source: opened, reading, generation }));
-        }
-        Err(CliError::Failed(format!("{GENERATIONS} different files were imported as {}", path.display())))
     }
 
     fn about(&self, source: &str, kind: Kind, id: Option<String>) -> About {
@@ -315,8 +294,9 @@ impl Job {
                 Some(Piece::End(end)) => return Ok(Pumped::Ended(end.map_err(CliError::io("reading"))?)),
                 None => return Err(CliError::Failed("the reading thread ended unexpectedly".into())),
             };
-            match self.sink.send(&batch, about, &|text| steps.print(text)).await? {
+            match self.sink.send(&batch, about, self.patience(&|text| steps.print(text))).await? {
                 Sent::Kept(answer) => report.add(&batch, &answer, &self.rejects)?,
+                Sent::Stopped => return Ok(Pumped::Stopped),
                 Sent::Elsewhere(stored) if stored.offset > batch.from => return Ok(Pumped::Elsewhere),
                 Sent::Elsewhere(stored) => {
                     return Err(CliError::Failed(format!(

@@ -5,16 +5,11 @@ use std::time::Duration;
 use sceau_server::{Format, ImportMove, ImportPosition, IngestRequest, LineError, Log, Refusals, ServerError};
 use serde::Deserialize;
 
-use super::{batch::Batch, input::Kind};
+use super::{batch::Batch, input::Kind, patience::Patience};
 use crate::{
     client::{Client, Problem},
     error::CliError,
 };
-
-/// How often a batch is tried before the import gives up.
-const TRIES: u32 = 12;
-/// The longest wait between two tries.
-const LONGEST: Duration = Duration::from_secs(30);
 
 /// A log that takes events.
 pub enum Sink {
@@ -63,6 +58,8 @@ pub enum Sent {
     Kept(Answer),
     /// The import is elsewhere: an earlier try arrived after all, or somebody else imports the same file.
     Elsewhere(ImportPosition),
+    /// It was not taken, and the wait for that was interrupted.
+    Stopped,
 }
 
 /// What came of one try.
@@ -72,8 +69,25 @@ enum Tried {
 }
 
 impl Sink {
-    /// How far an import has come.
-    pub async fn position(&self, id: &str) -> Result<Option<ImportPosition>, CliError> {
+    /// How far an import has come, with the same patience; `None` if the wait for the answer was interrupted.
+    pub async fn position(
+        &self,
+        id: &str,
+        mut patience: Patience<'_>,
+    ) -> Result<Option<Option<ImportPosition>>, CliError> {
+        loop {
+            match self.try_position(id).await {
+                Err(error) if patience.endless() && passes(&error) => {
+                    if !patience.pause(None, &error.to_string()).await? {
+                        return Ok(None);
+                    }
+                }
+                known => return known.map(Some),
+            }
+        }
+    }
+
+    async fn try_position(&self, id: &str) -> Result<Option<ImportPosition>, CliError> {
         match self {
             Self::Local(log) => Ok(log.reader().import_position(id).await?),
             Self::Remote(client) => match client.get_text(&format!("api/v1/imports/{id}"), &[]).await {
@@ -84,23 +98,19 @@ impl Sink {
         }
     }
 
-    /// Sends a batch, with patience while the log is busy. `say` is told what is waited for.
-    pub async fn send(&self, batch: &Batch, about: &About, say: &(dyn Fn(&str) + Sync)) -> Result<Sent, CliError> {
-        let mut wait = Duration::from_millis(500);
-        for tried in 1.. {
-            let (after, why) = match self.try_send(batch, about).await? {
-                Tried::Sent(sent) => return Ok(sent),
-                Tried::Later { after, why } => (after, why),
+    /// Sends a batch, with patience while the log is busy or, if that is endless, away.
+    pub async fn send(&self, batch: &Batch, about: &About, mut patience: Patience<'_>) -> Result<Sent, CliError> {
+        loop {
+            let (after, why) = match self.try_send(batch, about).await {
+                Ok(Tried::Sent(sent)) => return Ok(sent),
+                Ok(Tried::Later { after, why }) => (after, why),
+                Err(error) if patience.endless() && repeatable(&error, about) => (None, error.to_string()),
+                Err(error) => return Err(error),
             };
-            if tried == TRIES {
-                return Err(CliError::Failed(format!("gave up after {TRIES} tries: {why}")));
+            if !patience.pause(after, &why).await? {
+                return Ok(Sent::Stopped);
             }
-            let pause = after.unwrap_or_default().max(wait).min(LONGEST);
-            say(&format!("{why}; trying again in {:.1} s", pause.as_secs_f64()));
-            tokio::time::sleep(pause).await;
-            wait = (wait * 2).min(LONGEST);
         }
-        Err(CliError::Failed("gave up".into()))
     }
 
     async fn try_send(&self, batch: &Batch, about: &About) -> Result<Tried, CliError> {
@@ -117,6 +127,24 @@ impl Sink {
             Self::Local(log) => Ok(log.close().await?),
             Self::Remote(_) => Ok(()),
         }
+    }
+}
+
+/// Whether an error passes once the server is there again.
+fn passes(error: &CliError) -> bool {
+    match error {
+        CliError::Connection { .. } => true,
+        CliError::Refused(problem) => matches!(problem.status, 429 | 503),
+        _ => false,
+    }
+}
+
+/// Whether a batch of which nobody knows whether it arrived may be sent again: if its import has a position, or it
+/// never left.
+fn repeatable(error: &CliError, about: &About) -> bool {
+    match error {
+        CliError::Connection { source, .. } => about.id.is_some() || source.is_connect(),
+        _ => false,
     }
 }
 

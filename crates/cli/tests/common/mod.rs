@@ -117,10 +117,15 @@ impl Place {
 
     /// Starts a server on the directory.
     pub fn serve(&self) -> Server {
+        self.serve_at("127.0.0.1:0")
+    }
+
+    /// The same, listening there.
+    pub fn serve_at(&self, address: &str) -> Server {
         let errors = self.dir.path().join("server.log");
         let errors = File::options().append(true).create(true).open(errors).unwrap();
         let mut serve = sceau();
-        serve.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(self.data());
+        serve.args(["serve", "--listen", address, "--data-dir"]).arg(self.data());
         serve.arg("--key-dir").arg(self.keys()).env("SCEAU_BOOTSTRAP_TOKEN", TOKEN);
         let mut child = serve.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());

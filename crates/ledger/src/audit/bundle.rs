@@ -39,7 +39,7 @@ impl Auditor {
         let (entries, tiles) = match opinion {
             Opinion::Right => {
                 if let Some(misfit) = misfit.filter(|_| !self.lost) {
-                    self.report_root(self.verified, misfit.size, &misfit.names);
+                    self.report_root(self.verified, misfit.size, &misfit.names, misfit.root);
                 }
                 (computed, computed)
             }
@@ -181,7 +181,7 @@ impl Auditor {
             }
         }
         if let Some(misfit) = misfit.filter(|_| !self.lost) {
-            self.report_root(self.verified, misfit.size, &misfit.names);
+            self.report_root(self.verified, misfit.size, &misfit.names, misfit.root);
         }
         false
     }
@@ -193,7 +193,7 @@ impl Auditor {
             let detail = "the stored head is not that of the entries, which the signed heads confirm";
             self.faults.push(Fault::whole(FaultKind::Root, detail));
         } else {
-            self.report_root(self.verified, size, "the stored head");
+            self.report_root(self.verified, size, "the stored head", FaultKind::Root);
         }
     }
 }

@@ -10,8 +10,13 @@ use std::fmt;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Checkpoint,
-    Seal { epoch: u64, unbroken: bool },
+    Seal {
+        epoch: u64,
+        unbroken: bool,
+    },
     Outside(usize),
+    /// The key directory's note of what was committed.
+    Noted,
 }
 
 impl Source {
@@ -20,6 +25,7 @@ impl Source {
             Source::Checkpoint => FaultKind::Checkpoint,
             Source::Seal { .. } => FaultKind::Seal,
             Source::Outside(_) => FaultKind::OutsideHead,
+            Source::Noted => FaultKind::Rollback,
         }
     }
 }
@@ -30,6 +36,7 @@ impl fmt::Display for Source {
             Source::Checkpoint => f.write_str("the stored checkpoint"),
             Source::Seal { epoch, .. } => write!(f, "the seal of epoch {epoch}"),
             Source::Outside(number) => write!(f, "outside checkpoint {number}"),
+            Source::Noted => f.write_str("the head that the key directory noted as committed"),
         }
     }
 }
@@ -51,7 +58,10 @@ pub(super) struct Fork {
 pub(super) struct Misfit {
     pub(super) size: u64,
     pub(super) names: String,
+    /// The kind of fault that it is by itself.
     kind: FaultKind,
+    /// The kind of fault if entries and later heads don't explain it.
+    pub(super) root: FaultKind,
 }
 
 /// A doubt about entries that the next signed head resolves: the entries are right, or they were changed.
@@ -84,7 +94,7 @@ impl Auditor {
     pub(super) fn claim(&mut self, head: Head, source: Source) {
         let (size, limit) = (head.size.0, self.input.head.size.0);
         if size > limit {
-            let detail = format!("{source} signs {size} entries, the store has only {limit}");
+            let detail = format!("{source} covers {size} entries, the store has only {limit}");
             self.faults.push(Fault::range(FaultKind::Rollback, limit, size - 1, detail));
         } else if size < self.next {
             let detail = format!("{source} of size {size} comes after {} entries have passed", self.next);
@@ -153,6 +163,7 @@ impl Auditor {
                 }
             }
             Source::Outside(_) => self.anchored = Some(head),
+            Source::Noted => {}
         }
     }
 
@@ -163,24 +174,29 @@ impl Auditor {
         }
         let names: Vec<String> = claims.iter().map(|claim| claim.source.to_string()).collect();
         let names = names.join(" and ");
+        // A note alone says that another log was here, not which of the entries was changed.
+        let noted = claims.iter().all(|claim| matches!(claim.source, Source::Noted));
+        let kind = if noted { FaultKind::Rollback } else { FaultKind::Root };
         if !self.pending.is_empty() {
             self.resolve(Fit::Nothing, size);
             self.lost = true;
         } else if self.leaves.is_empty() {
-            self.report_root(self.verified, size, &names);
+            self.report_root(self.verified, size, &names, kind);
         } else if self.misfit.is_none() {
-            let kind = claims.first().map_or(FaultKind::Root, |claim| claim.source.kind());
-            self.misfit = Some(Misfit { size, names, kind });
+            let root = kind;
+            let mut kinds = claims.iter().map(|claim| claim.source.kind());
+            let kind = kinds.find(|kind| *kind != FaultKind::Rollback).unwrap_or(FaultKind::Rollback);
+            self.misfit = Some(Misfit { size, names, kind, root });
         }
     }
 
     /// Reports that the entries `from..size` don't lead to the heads of that size.
-    pub(super) fn report_root(&mut self, from: u64, size: u64, names: &str) {
+    pub(super) fn report_root(&mut self, from: u64, size: u64, names: &str, kind: FaultKind) {
         let detail =
             format!("{names} of size {size} does not fit the entries; the last signed head that does has size {from}");
         let fault = match size.checked_sub(1) {
-            Some(last) if from <= last => Fault::range(FaultKind::Root, from, last, detail),
-            _ => Fault::whole(FaultKind::Root, detail),
+            Some(last) if from <= last => Fault::range(kind, from, last, detail),
+            _ => Fault::whole(kind, detail),
         };
         self.faults.push(fault);
         self.lost = true;

@@ -82,6 +82,8 @@ pub struct Auditor {
     lost: bool,
     /// Whether the tree can't be known from here on.
     blind: bool,
+    /// Whether the rest of the entries is reported as unreadable.
+    cut: bool,
     /// Bundles with a fault of their entries.
     faulty: BTreeSet<u64>,
     /// Size of the largest signed head that fitted.
@@ -116,6 +118,7 @@ impl Auditor {
             misfit: None,
             lost: false,
             blind: false,
+            cut: false,
             faulty: BTreeSet::new(),
             verified: 0,
             last_checkpoint: None,
@@ -147,6 +150,22 @@ impl Auditor {
                 }
             }
         }
+    }
+
+    /// Takes in a head that was noted as committed where the store's owner can't write; before the first entry. One
+    /// that the entries don't lead to is a fault of kind [`FaultKind::Rollback`].
+    pub fn noted_head(&mut self, head: Head) {
+        self.claim(head, Source::Noted);
+    }
+
+    /// Says that nothing can be read from the next entry on, and why: the audit ends with what it has.
+    pub fn cut_off(&mut self, why: &str) {
+        let fault = match self.input.head.size.0.checked_sub(1) {
+            Some(last) if self.next <= last => Fault::range(FaultKind::EntryUnreadable, self.next, last, why),
+            _ => Fault::whole(FaultKind::EntryUnreadable, why),
+        };
+        self.faults.push(fault);
+        self.cut = true;
     }
 
     /// Takes in the next stored seal's text, in stored order.
@@ -286,7 +305,9 @@ impl Auditor {
         let size = self.input.head.size.0;
         self.check_claims(self.next);
         if self.next < size {
-            self.faults.run(FaultKind::EntryMissing, self.next, size - 1, || "not stored".to_owned());
+            if !self.cut {
+                self.faults.run(FaultKind::EntryMissing, self.next, size - 1, || "not stored".to_owned());
+            }
             self.blind = true;
             // What is stored about the torn bundle covers entries that are gone: its leaves prove nothing by it.
             self.leaves.push(None);

@@ -4,6 +4,7 @@
 //! whether it happened, nothing more is accepted.
 
 mod plan;
+mod supervise;
 mod task;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,6 +19,7 @@ use tokio::{
 };
 
 pub(crate) use plan::hex;
+pub(crate) use supervise::supervise;
 
 use crate::{
     clock::Clock,
@@ -175,20 +177,32 @@ pub(crate) struct Sequencer {
     size: usize,
     health: Arc<Health>,
     head: watch::Receiver<Head>,
+    /// Closed once the task has ended and the reason, if it is a bad one, is known.
+    ended: watch::Receiver<()>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Sequencer {
-    /// Starts the task that owns the tree.
-    pub(crate) fn start(parts: Parts, tree: Tree, bundle: sceau_ledger::BundleMac) -> Self {
+    /// Starts the task that owns the tree and tells `head` what it has committed.
+    pub(crate) fn start(
+        parts: Parts,
+        tree: Tree,
+        bundle: sceau_ledger::BundleMac,
+        head_sender: watch::Sender<Head>,
+    ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let (head_sender, head) = watch::channel(tree.head());
+        let head = head_sender.subscribe();
         let size = parts.limits.queue.clamp(REQUEST_COST, u32::MAX as usize);
         let room = Arc::new(Semaphore::new(size));
         let health = parts.health.clone();
+        let (ending, ended) = watch::channel(());
         let task = task::Task::new(parts, tree, bundle, head_sender).run(receiver);
-        let task = Mutex::new(Some(tokio::spawn(task)));
-        Self { queue: Mutex::new(Some(sender)), room, size, health, head, task }
+        let watched = supervise("sequencer", health.clone(), task);
+        let task = tokio::spawn(async move {
+            watched.await;
+            drop(ending);
+        });
+        Self { queue: Mutex::new(Some(sender)), room, size, health, head, ended, task: Mutex::new(Some(task)) }
     }
 
     /// Adds entries and waits until they are durable.
@@ -204,8 +218,13 @@ impl Sequencer {
         let (reply, answer) = oneshot::channel();
         let request = Request { payload, options, reply, room };
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        queue.ok_or(ServerError::Closing)?.send(request).map_err(|_| self.gone())?;
-        answer.await.map_err(|_| self.gone())?
+        if queue.ok_or(ServerError::Closing)?.send(request).is_err() {
+            return Err(self.gone().await);
+        }
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.gone().await),
+        }
     }
 
     /// Bytes that wait.
@@ -227,14 +246,16 @@ impl Sequencer {
     pub(crate) async fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            self.health.poison(format!("the sequencer ended unexpectedly: {error}"));
+        if let Some(task) = task {
+            // It only waits for the sequencer, whose own end is looked at there.
+            drop(task.await);
         }
     }
 
-    fn gone(&self) -> ServerError {
+    /// Why there is no answer: every request that is taken gets one, unless the task has ended.
+    async fn gone(&self) -> ServerError {
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
         self.health.check().err().unwrap_or(ServerError::Closing)
     }
 }

@@ -1,16 +1,22 @@
 //! What a group of requests will write, request by request, before anything is written.
 
-use std::{collections::HashMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use sceau_event::Deriver;
 use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request};
+use super::{AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, supervise::message};
 use crate::{
     error::{Refusals, ServerError},
     imports,
+    ingest::Single,
 };
 
 /// Room for single events of a group that is made at first.
@@ -51,6 +57,14 @@ impl Taken {
     }
 }
 
+/// Why an event is no entry.
+enum Unmade {
+    /// It can't be one.
+    Refused(Refusals),
+    /// Making it panicked.
+    Panicked,
+}
+
 /// A group that is complete.
 pub(super) struct Planned {
     /// Its entries in order.
@@ -70,6 +84,8 @@ pub(super) struct Plan<'a> {
     batches: Vec<Arc<Batch>>,
     /// Where single events are collected until a whole batch follows them.
     singles: Option<BatchBuilder>,
+    /// The events in there.
+    collected: Vec<Arc<Single>>,
     /// Whether entries that have an index could not be made, so that nothing of the group can be kept.
     broken: bool,
     pub taken: Vec<Taken>,
@@ -89,6 +105,7 @@ impl<'a> Plan<'a> {
             size,
             batches: Vec::new(),
             singles: None,
+            collected: Vec::new(),
             broken: false,
             taken: Vec::new(),
             keys: HashMap::new(),
@@ -129,33 +146,62 @@ impl<'a> Plan<'a> {
         }
         match self.add(&payload) {
             Ok(()) => self.take(payload, options, reply, room),
-            Err(refusals) => {
+            Err(Unmade::Refused(refusals)) => {
                 let error = if options.atomic { ServerError::AtomicRefused } else { ServerError::AllRejected };
                 let _ = reply.send(Err(error(refusals)));
+            }
+            Err(Unmade::Panicked) => {
+                let _ = reply.send(Err(ServerError::Internal("an event could not be made into an entry".to_owned())));
             }
         }
         Ok(())
     }
 
     /// Puts the entries behind those of the group so far.
-    fn add(&mut self, payload: &Payload) -> Result<(), Refusals> {
+    fn add(&mut self, payload: &Payload) -> Result<(), Unmade> {
         match payload {
             Payload::Batch(batch) if batch.is_empty() => {}
             Payload::Batch(batch) => {
                 self.flush();
                 self.batches.push(batch.clone());
             }
-            Payload::Single(single) => {
-                let deriver = self.deriver;
-                let new = || BatchBuilder::with_capacity(deriver.clone(), SINGLES, SINGLES * single.bytes());
-                single.push(self.singles.get_or_insert_with(new))?;
-            }
+            Payload::Single(single) => return self.add_single(single),
         }
         Ok(())
     }
 
+    fn add_single(&mut self, single: &Arc<Single>) -> Result<(), Unmade> {
+        let new = || BatchBuilder::with_capacity(self.deriver.clone(), SINGLES, SINGLES * single.bytes());
+        let mut builder = self.singles.take().unwrap_or_else(new);
+        // A builder in which a push panicked is half filled and never looked at again.
+        match catch_unwind(AssertUnwindSafe(|| single.push(&mut builder))) {
+            Ok(pushed) => {
+                self.singles = Some(builder);
+                pushed.map_err(Unmade::Refused)?;
+                self.collected.push(single.clone());
+                Ok(())
+            }
+            Err(panic) => {
+                tracing::error!(panic = message(&*panic), "making an entry panicked");
+                self.collect_again();
+                Err(Unmade::Panicked)
+            }
+        }
+    }
+
+    /// Makes the single events anew that were in a builder that is lost.
+    fn collect_again(&mut self) {
+        let mut builder = BatchBuilder::with_capacity(self.deriver.clone(), SINGLES, 0);
+        let pushed =
+            catch_unwind(AssertUnwindSafe(|| self.collected.iter().all(|single| single.push(&mut builder).is_ok())));
+        // The same went well before.
+        self.broken |= !pushed.unwrap_or(false);
+        self.singles = Some(builder);
+    }
+
     /// Makes a batch of the single events so far.
     fn flush(&mut self) {
+        self.collected.clear();
         let Some(builder) = self.singles.take().filter(|builder| !builder.is_empty()) else { return };
         match builder.finish() {
             Ok(batch) => self.batches.push(Arc::new(batch)),

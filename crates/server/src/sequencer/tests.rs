@@ -312,3 +312,52 @@ async fn a_change_of_state_is_sealed_with_it() {
     let report = verify_dir(&fixture.config, VerifyOptions::default(), &|_, _| (), Cancel::new()).await.unwrap();
     assert!(!report.ok && report.to_string().contains("tokens/evil"), "{report}");
 }
+
+#[tokio::test]
+async fn an_event_that_makes_a_panic_fails_alone() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let gate = log.gate().lock().await;
+    let spawn = |text: &'static [u8]| {
+        let log = log.clone();
+        tokio::spawn(async move { log.ingest(Bytes::from_static(text), &IngestRequest::default()).await })
+    };
+    // The first one is taken out of the queue alone: it only keeps the sequencer busy.
+    let busy = spawn(b"{}");
+    while log.queued() < REQUEST_COST {
+        tokio::task::yield_now().await;
+    }
+    let mut requests = Vec::new();
+    for text in [b"{\"n\":1}".as_slice(), crate::testing::PANICS, b"{\"n\":2}", crate::testing::PANICS] {
+        let before = log.queued();
+        requests.push(spawn(text));
+        while log.queued() == before {
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(gate);
+    busy.await.unwrap().unwrap();
+    let answers: Vec<_> = join_all(requests).await.into_iter().map(Result::unwrap).collect();
+    let first = |at: usize| answers[at].as_ref().map(|answer| answer.first_index.unwrap()).map_err(ServerError::code);
+    assert_eq!([first(0), first(1), first(2), first(3)], [Ok(1), Err("internal"), Ok(2), Err("internal")]);
+    for (index, wanted) in [(1, "1"), (2, "2")] {
+        assert_eq!(log.reader().event(index).await.unwrap().record["n"], wanted);
+    }
+    assert_eq!(log.health().reason(), None);
+    log.close().await.unwrap();
+    drop(log);
+    green(&fixture).await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_sequencer_stops_the_log() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    store.fail(Failure::CommitPanic);
+    for _ in 0..2 {
+        let refused = log.ingest(body("a"), &lines()).await.unwrap_err();
+        assert_eq!((refused.status(), refused.code()), (503, "store_failed"));
+    }
+    assert!(log.health().reason().unwrap().contains("sequencer panicked"), "{:?}", log.health());
+    assert!(log.close().await.is_err());
+}

@@ -1,6 +1,6 @@
 //! What a verification is told: by whoever asks for it, and by the store about itself.
 
-use sceau_ledger::{EpochPublic, Fault, FaultKind, LedgerError, VerifierKey};
+use sceau_ledger::{EpochPublic, Fault, FaultKind, LedgerError, VerifierKey, WriterId};
 use sceau_store::{Store, StoreError};
 
 use super::VerifyOptions;
@@ -34,6 +34,7 @@ pub(super) struct Facts {
     origin: Option<String>,
     verifier_key: Option<String>,
     first_epoch_key: Option<String>,
+    writer: Option<String>,
     pub faults: Vec<Fault>,
 }
 
@@ -43,6 +44,7 @@ impl Facts {
             origin: store.fact("origin").await?,
             verifier_key: store.fact("verifier_key").await?,
             first_epoch_key: store.fact("first_epoch_key").await?,
+            writer: store.fact("writer").await?,
             faults: Vec::new(),
         })
     }
@@ -65,6 +67,17 @@ impl Facts {
                 })
             }
         }
+    }
+
+    /// Whose seals these should be.
+    pub fn writer(&mut self) -> Option<WriterId> {
+        let stored = self.writer.as_deref().map(str::parse);
+        if let Some(Ok(writer)) = stored {
+            return Some(writer);
+        }
+        let detail = format!("the fact writer is {}", stored.map_or("missing", |_| "malformed"));
+        self.faults.push(Fault::whole(FaultKind::State, detail));
+        None
     }
 
     pub fn compare(&mut self, vkey: &VerifierKey) {

@@ -17,7 +17,7 @@ use std::{
 
 use sceau_event::Deriver;
 use sceau_ledger::{
-    AuditInput, Auditor, EpochPublic, Fault, FaultKind, Head, Index, LedgerError, MacKey, Seal, Verdict, VerifierKey,
+    AuditInput, Auditor, EpochPublic, Fault, FaultKind, Head, Index, MacKey, Seal, Verdict, VerifierKey, WriterId,
     choose,
 };
 use sceau_store::{
@@ -27,7 +27,7 @@ use sceau_store::{
 };
 use serde::Serialize;
 
-use crate::{config::Config, error::ServerError, keydir::KeyDir, log::Log, prover, reader::load_deriver};
+use crate::{config::Config, error::ServerError, keydir::KeyDir, log::Log, reader::load_deriver};
 use given::{Facts, Given};
 use side::Sides;
 pub use state::AUDITED;
@@ -104,6 +104,8 @@ pub(crate) struct VerifyInput {
     pub pin: Option<EpochPublic>,
     pub outside: Vec<Vec<u8>>,
     pub head_note: Option<Head>,
+    /// Whose chain it is, by the store's own word.
+    pub writer: Option<WriterId>,
     pub head: Head,
     /// The tag of the bundle that is not full.
     pub last_tag: Option<BundleTag>,
@@ -146,23 +148,51 @@ pub(crate) async fn verify(
     for fault in input.faults {
         auditor.fault(fault);
     }
-    if let Some(fault) = check_note(&**store, input.head_note, head).await? {
-        auditor.fault(fault);
+    if let Some(noted) = input.head_note {
+        auditor.noted_head(noted);
     }
-    for seal in &input.seals {
-        auditor.seal(seal.text.as_bytes());
-    }
+    feed_seals(&mut auditor, &input.seals, input.writer);
     let mut sides = Sides::new(&**store, head.size.0, live, input.last_tag);
     let records = records::Records::new(deriver.clone());
     let mut work = Work { auditor, records, explained: state::Explained::default() };
     work = walk(store, work, &mut sides, (head.size.0, live), progress, cancel).await?;
-    sides.feed(&mut work.auditor, u64::MAX).await?;
+    sides.feed(&mut work.auditor, u64::MAX).await;
     let Work { mut auditor, records, explained } = work;
     explained.compare(&input.documents).into_iter().for_each(|fault| auditor.fault(fault));
+    let (faults, notes) = records.finish();
+    faults.into_iter().for_each(|fault| auditor.fault(fault));
     let mut verdict = auditor.finish();
     verdict.notes.extend(input.notes);
-    verdict.notes.extend(records.notes());
+    verdict.notes.extend(notes);
     Ok(verdict)
+}
+
+/// Feeds the seals, comparing what the store says of them by itself with what they say.
+fn feed_seals(auditor: &mut Auditor, seals: &[SealText], writer: Option<WriterId>) {
+    let mut other = false;
+    for row in seals {
+        auditor.seal(row.text.as_bytes());
+        // What can't be parsed is named by the auditor.
+        let Ok(seal) = Seal::parse(row.text.as_bytes()) else { continue };
+        let body = seal.body();
+        if body.epoch != row.epoch {
+            let detail = format!("the seal of epoch {} is stored as that of epoch {}", body.epoch, row.epoch);
+            auditor.fault(Fault::whole(FaultKind::Seal, detail));
+        }
+        if let Some(writer) = writer.filter(|writer| *writer != body.writer && !other) {
+            let detail = format!("the fact writer is {writer}, the seal of epoch {} says {}", body.epoch, body.writer);
+            auditor.fault(Fault::whole(FaultKind::SealChain, detail));
+            other = true;
+        }
+    }
+}
+
+/// A stretch, or the end of the log if it can't be read: what was found until then must not be lost.
+fn readable(read: Result<AuditChunk, StoreError>, auditor: &mut Auditor) -> AuditChunk {
+    read.unwrap_or_else(|error| {
+        auditor.cut_off(&format!("can't be read from here on: {error}"));
+        AuditChunk::default()
+    })
 }
 
 /// Feeds the auditor with everything that is stored, stretch by stretch.
@@ -175,15 +205,16 @@ async fn walk(
     cancel: &Cancel,
 ) -> Result<Work, ServerError> {
     let mut next = 0;
-    let mut chunk = store.audit(Index(0)).await?;
+    let mut chunk = readable(store.audit(Index(0)).await, &mut work.auditor);
     while !chunk.entries.is_empty() {
         cancel.check()?;
         progress(next.min(size), size);
         let before = std::mem::replace(&mut next, chunk.first.saturating_add(chunk.entries.len() as u64));
         if next <= before {
-            return Err(StoreError::Damaged(format!("what is stored behind entry {before} can't be walked")).into());
+            work.auditor.cut_off(&format!("what is stored behind entry {before} can't be walked"));
+            return Ok(work);
         }
-        sides.feed(&mut work.auditor, next).await?;
+        sides.feed(&mut work.auditor, next).await;
         let end = if live { size } else { u64::MAX };
         let stretch = move || {
             work.chunk(chunk, end);
@@ -194,7 +225,7 @@ async fn walk(
         // The next stretch is read while this one is checked.
         let (read, checked) = tokio::join!(ahead, tokio::task::spawn_blocking(stretch));
         work = checked.map_err(|error| ServerError::Internal(error.to_string()))?;
-        chunk = read?;
+        chunk = readable(read, &mut work.auditor);
     }
     progress(next.min(size), size);
     chunk.faults.into_iter().for_each(|fault| work.auditor.fault(fault));
@@ -219,19 +250,6 @@ impl Work {
             }
         }
     }
-}
-
-async fn check_note(store: &dyn Store, note: Option<Head>, head: Head) -> Result<Option<Fault>, ServerError> {
-    let Some(noted) = note else { return Ok(None) };
-    let fits = noted.size <= head.size
-        && match prover::starts_with(store, &noted).await {
-            Ok(fits) => fits,
-            // Tiles that can't be read are named by the audit itself.
-            Err(ServerError::Store(_) | ServerError::Ledger(LedgerError::Tile { .. })) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-    let detail = format!("the key directory noted {noted} as committed, the store is at {head}");
-    Ok((!fits).then(|| Fault::whole(FaultKind::Rollback, detail)))
 }
 
 /// Verifies a data directory that no server holds, with whatever keys are at hand.
@@ -275,6 +293,7 @@ pub(crate) async fn verify_log(
     let mut facts = Facts::read(&**store).await?;
     let first_epoch = facts.first_epoch(given.pin)?;
     facts.compare(&vkey);
+    let writer = facts.writer();
     let input = VerifyInput {
         vkey,
         first_epoch,
@@ -283,6 +302,7 @@ pub(crate) async fn verify_log(
         pin: given.pin,
         outside: given.outside,
         head_note: None,
+        writer,
         head,
         last_tag,
         seals: links.seals,
@@ -319,6 +339,7 @@ async fn offline_input(
     };
     let first_epoch = facts.first_epoch(given.pin)?;
     facts.compare(&vkey);
+    let writer = facts.writer();
     let seals = store.seals().await?;
     let head = store.head().await?;
     Ok(VerifyInput {
@@ -329,6 +350,7 @@ async fn offline_input(
         pin: given.pin,
         outside: given.outside,
         head_note: keys.and_then(KeyDir::noted_head),
+        writer,
         head,
         last_tag: None,
         seals,

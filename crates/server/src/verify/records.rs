@@ -1,6 +1,6 @@
 //! Every stored record against what its entry says.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt::Display, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Display, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray as _, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray},
@@ -13,11 +13,55 @@ use sceau_store::{AuditChunk, schema};
 /// How much of a value is told.
 const SHOWN: usize = 80;
 
+/// How many other versions are told apart.
+const MAX_VERSIONS: usize = 20;
+/// How many entries are named of those whose records another version made differently.
+const NAMED: usize = 5;
+
 /// Compares stretch by stretch.
 pub(super) struct Records {
     deriver: Arc<Deriver>,
-    /// Versions of other derivers that were met: their records are not compared.
-    other: BTreeSet<String>,
+    /// What came of records that other versions of the deriver are said to have made. The version is the file's own word,
+    /// so a difference is never passed over: nothing but a rebuild can tell a stale record from an altered one.
+    other: BTreeMap<String, Other>,
+}
+
+/// The records of another version.
+#[derive(Default)]
+struct Other {
+    /// First and last entry that differ.
+    span: Option<(u64, u64)>,
+    /// How many do.
+    count: u64,
+    /// The first of them, with how they do.
+    named: Vec<(u64, String)>,
+}
+
+impl Other {
+    fn add(&mut self, first: u64, last: u64, difference: String) {
+        let (from, to) = self.span.unwrap_or((first, last));
+        self.span = Some((from.min(first), to.max(last)));
+        self.count += (last - first).saturating_add(1);
+        if self.named.len() < NAMED {
+            self.named.push((first, difference));
+        }
+    }
+
+    fn fault(&self, version: &str, own: &str) -> Option<Fault> {
+        let (first, last) = self.span?;
+        let mut named =
+            self.named.iter().map(|(index, difference)| format!("entry {index}: {difference}")).collect::<Vec<_>>();
+        let rest = self.count.saturating_sub(self.named.len() as u64);
+        if rest > 0 {
+            named.push(format!("and {rest} more"));
+        }
+        let detail = format!(
+            "made by deriver {version}, differs from what this version {own} derives: stale or altered; run `sceau rebuild` \
+             and verify again ({})",
+            named.join(" | ")
+        );
+        Some(Fault::range(FaultKind::Record, first, last, detail))
+    }
 }
 
 /// What came of a stretch.
@@ -32,18 +76,22 @@ pub(super) struct Checked {
 
 impl Records {
     pub fn new(deriver: Arc<Deriver>) -> Self {
-        Self { deriver, other: BTreeSet::new() }
+        Self { deriver, other: BTreeMap::new() }
     }
 
-    /// What is worth knowing but no fault.
-    pub fn notes(&self) -> Vec<String> {
-        let note = |version: &String| {
-            format!(
-                "records made by deriver {version} were not compared with those of this version ({}): run `sceau rebuild`",
-                self.deriver.version()
-            )
-        };
-        self.other.iter().map(note).collect()
+    /// What is said of the records that other versions made: faults where they differ, notes where they don't.
+    pub fn finish(&self) -> (Vec<Fault>, Vec<String>) {
+        let own = self.deriver.version();
+        let (mut faults, mut notes) = (Vec::new(), Vec::new());
+        for (version, other) in &self.other {
+            match other.fault(version, own) {
+                Some(fault) => faults.push(fault),
+                None => notes.push(format!(
+                    "records made by deriver {version} were compared with what this version {own} derives, and agree"
+                )),
+            }
+        }
+        (faults, notes)
     }
 
     pub fn check(&mut self, chunk: &AuditChunk) -> Checked {
@@ -69,25 +117,37 @@ impl Records {
                 checked.audit.push(row);
             }
             if let Some(difference) = stored.as_ref().and_then(|stored| stored.difference(row, &record)) {
-                checked.faults.push(Fault::at(FaultKind::Record, index, difference));
+                match self.other(chunk) {
+                    Some(other) => other.add(index, index, difference),
+                    None => checked.faults.push(Fault::at(FaultKind::Record, index, difference)),
+                }
             }
         }
         checked
     }
 
-    /// The stored columns, if there are any and this version made them.
+    /// Where to keep what is found about records of another version; `None` for those of this one.
+    fn other(&mut self, chunk: &AuditChunk) -> Option<&mut Other> {
+        let (_, version) = chunk.records.as_ref().filter(|(_, version)| version != self.deriver.version())?;
+        let version = shown(Some(version));
+        // The files themselves say which there are: there is room for more than there will ever be.
+        let full = self.other.len() >= MAX_VERSIONS && !self.other.contains_key(&version);
+        Some(self.other.entry(if full { "of many other versions".to_owned() } else { version }).or_default())
+    }
+
+    /// The stored columns, if there are any of the right shape.
     fn comparable<'c>(&mut self, chunk: &'c AuditChunk, faults: &mut Vec<Fault>) -> Option<Stored<'c>> {
-        let (records, version) = chunk.records.as_ref()?;
-        if version != self.deriver.version() {
-            self.other.insert(version.clone());
-            return None;
-        }
+        let (records, _) = chunk.records.as_ref()?;
         let rows = chunk.entries.len();
         let stored = Stored::of(records).filter(|_| records.num_rows() == rows);
+        let other = self.other(chunk);
         if stored.is_none() {
             let last = chunk.first.saturating_add(rows as u64).saturating_sub(1);
             let detail = format!("the stored columns are not those of {rows} records");
-            faults.push(Fault::range(FaultKind::Record, chunk.first, last, detail));
+            match other {
+                Some(other) => other.add(chunk.first, last, detail),
+                None => faults.push(Fault::range(FaultKind::Record, chunk.first, last, detail)),
+            }
         }
         stored
     }
@@ -282,13 +342,42 @@ mod tests {
     }
 
     #[test]
-    fn another_derivers_records_are_not_called_false() {
+    fn another_derivers_records_are_compared_too() {
+        let mut records = Records::new(Arc::new(Deriver::builtin()));
+        assert!(records.check(&chunk("other-1")).faults.is_empty());
+        let (faults, notes) = records.finish();
+        assert!(faults.is_empty() && notes.len() == 1 && notes[0].contains("other-1"), "{faults:?} {notes:?}");
+        for row in [1, 3] {
+            let mut stretch = chunk("other-1");
+            forge(&mut stretch, "user.name", row, "mallory");
+            assert!(records.check(&stretch).faults.is_empty());
+        }
+        let (faults, notes) = records.finish();
+        assert!(notes.is_empty() && faults.len() == 1, "{faults:?} {notes:?}");
+        assert_eq!((faults[0].kind, faults[0].first, faults[0].last), (FaultKind::Record, Some(101), Some(103)));
+        for words in ["made by deriver \"other-1\"", "stale or altered", "sceau rebuild", "entry 103", "mallory"] {
+            assert!(faults[0].detail.contains(words), "{}", faults[0].detail);
+        }
+        let mut all = chunk("other-1");
+        (0..5).for_each(|row| forge(&mut all, "user.name", row, "mallory"));
+        records.check(&all);
+        assert!(records.finish().0[0].detail.contains("and 2 more"), "{:?}", records.finish());
+    }
+
+    #[test]
+    fn another_derivers_columns_of_another_shape_are_a_fault_too() {
         let mut records = Records::new(Arc::new(Deriver::builtin()));
         let mut stretch = chunk("other-1");
-        forge(&mut stretch, "user.name", 3, "mallory");
+        let (columns, _) = stretch.records.as_mut().unwrap();
+        *columns = columns.slice(0, 4);
         assert!(records.check(&stretch).faults.is_empty());
-        let notes = records.notes();
-        assert!(notes.len() == 1 && notes[0].contains("other-1") && notes[0].contains("rebuild"), "{notes:?}");
+        let (faults, _) = records.finish();
+        assert_eq!((faults.len(), faults[0].first, faults[0].last), (1, Some(100), Some(104)));
+        for n in 0..2 * MAX_VERSIONS {
+            records.check(&chunk(&format!("{n}{}", "x".repeat(500))));
+        }
+        let (_, notes) = records.finish();
+        assert!(notes.len() <= MAX_VERSIONS + 1 && notes.iter().all(|note| note.len() < 300), "{notes:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sceau_ledger::{Auditor, TileHash, TreeSize};
+use sceau_ledger::{Auditor, Fault, FaultKind, TileHash, TreeSize};
 use sceau_store::{Store, StoreError, traits::BundleTag};
 
 /// Rows read at once.
@@ -55,28 +55,42 @@ impl<'a> Sides<'a> {
         Self { store, size, live, last_tag, checkpoints: Stream::default(), macs: Stream::default(), tiles }
     }
 
-    /// Feeds what concerns entries below `end`; everything that is left if that is the greatest number.
-    pub async fn feed(&mut self, auditor: &mut Auditor, end: u64) -> Result<(), StoreError> {
-        self.feed_tiles(auditor, end).await?;
-        self.feed_macs(auditor, end).await?;
+    /// Feeds what concerns entries below `end`; everything that is left if that is the greatest number. What can't be
+    /// read is a fault, and ends its stream.
+    pub async fn feed(&mut self, auditor: &mut Auditor, end: u64) {
+        self.feed_tiles(auditor, end).await;
+        self.feed_macs(auditor, end).await;
+        self.feed_checkpoints(auditor, end).await;
+    }
+
+    async fn feed_checkpoints(&mut self, auditor: &mut Auditor, end: u64) {
         loop {
             if let Some(from) = self.checkpoints.wants() {
-                let rows = self.store.checkpoints(TreeSize(from), PAGE).await?;
+                let rows = self.store.checkpoints(TreeSize(from), PAGE).await;
+                let rows = readable(rows, auditor, FaultKind::Checkpoint, "the stored checkpoints");
                 self.checkpoints.refill(rows, |(size, _)| size.0);
             }
-            let Some((size, note)) = self.checkpoints.take(|(size, _)| size.0 <= end) else { return Ok(()) };
-            if !self.live || size.0 <= self.size {
-                auditor.checkpoint(note.as_bytes());
+            let Some((size, note)) = self.checkpoints.take(|(size, _)| size.0 <= end) else { return };
+            if self.live && size.0 > self.size {
+                continue;
             }
+            // A malformed note is named by the auditor.
+            let signed: Option<u64> = note.lines().nth(1).and_then(|line| line.parse().ok());
+            if let Some(signed) = signed.filter(|signed| *signed != size.0) {
+                let detail = format!("the checkpoint of size {signed} is stored as that of size {size}");
+                auditor.fault(Fault::whole(FaultKind::Checkpoint, detail));
+            }
+            auditor.checkpoint(note.as_bytes());
         }
     }
 
-    async fn feed_tiles(&mut self, auditor: &mut Auditor, end: u64) -> Result<(), StoreError> {
+    async fn feed_tiles(&mut self, auditor: &mut Auditor, end: u64) {
         for (stream, level) in self.tiles.iter_mut().zip(1u8..) {
             let first = |position: u64| position.saturating_mul(256u64.saturating_pow(u32::from(level)));
             loop {
                 if let Some(from) = stream.wants() {
-                    let rows = self.store.audit_tiles(level, from, PAGE).await?;
+                    let rows = self.store.audit_tiles(level, from, PAGE).await;
+                    let rows = readable(rows, auditor, FaultKind::Tile, "the stored tile hashes");
                     stream.refill(rows, |tile| tile.position);
                 }
                 let Some(tile) = stream.take(|tile| first(tile.position) < end) else { break };
@@ -85,14 +99,14 @@ impl<'a> Sides<'a> {
                 }
             }
         }
-        Ok(())
     }
 
-    async fn feed_macs(&mut self, auditor: &mut Auditor, end: u64) -> Result<(), StoreError> {
+    async fn feed_macs(&mut self, auditor: &mut Auditor, end: u64) {
         let growing = self.size / 256;
         loop {
             if let Some(from) = self.macs.wants() {
-                let rows = self.store.audit_macs(from, PAGE).await?;
+                let rows = self.store.audit_macs(from, PAGE).await;
+                let rows = readable(rows, auditor, FaultKind::Mac, "the stored MACs");
                 self.macs.refill(rows, |tag| tag.bundle);
             }
             let Some(tag) = self.macs.take(|tag| tag.bundle.saturating_mul(256) < end) else { break };
@@ -107,6 +121,13 @@ impl<'a> Sides<'a> {
         {
             auditor.bundle_mac(tag.bundle, tag.count, tag.tag);
         }
-        Ok(())
     }
+}
+
+/// Rows that were read; none if they can't be.
+fn readable<T>(rows: Result<Vec<T>, StoreError>, auditor: &mut Auditor, kind: FaultKind, what: &str) -> Vec<T> {
+    rows.unwrap_or_else(|error| {
+        auditor.fault(Fault::whole(kind, format!("{what} can't be read from here on: {error}")));
+        Vec::new()
+    })
 }

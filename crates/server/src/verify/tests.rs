@@ -2,7 +2,10 @@ use bytes::Bytes;
 use sceau_ledger::{LogKey, sign_checkpoint};
 
 use super::*;
-use crate::{Format, IngestRequest, testing::Fixture};
+use crate::{
+    Format, IngestRequest, Log,
+    testing::{Failing, Failure, Fixture},
+};
 
 async fn filled(fixture: &Fixture, entries: usize) {
     let log = fixture.log().await;
@@ -100,4 +103,69 @@ async fn it_can_be_stopped() {
     cancel.cancel();
     let stopped = verify_dir(&fixture.config, VerifyOptions::default(), &|_, _| (), cancel).await;
     assert!(matches!(stopped, Err(ServerError::Cancelled)));
+}
+
+/// A log over a store that can be made to lie, with something in it that is wrong already.
+async fn lying(fixture: &Fixture) -> (Log, Arc<Failing>) {
+    let (log, store) = fixture.failing().await;
+    log.ingest(Bytes::from_static(b"{}\n{}"), &IngestRequest::default()).await.unwrap();
+    log.publisher().publish().await.unwrap();
+    (log, store)
+}
+
+async fn live(log: &Log) -> VerifyReport {
+    verify_log(log, VerifyOptions::default(), &|_, _| (), &Cancel::new()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_read_that_fails_does_not_drop_what_was_found() {
+    for (failure, wanted) in [(Failure::Audit, FaultKind::EntryUnreadable), (Failure::Macs, FaultKind::Mac)] {
+        let fixture = Fixture::new().await;
+        let (log, store) = lying(&fixture).await;
+        let clean = live(&log).await;
+        assert!(clean.ok, "{clean}");
+        store.lie("origin", "example.org/other");
+        store.fail(failure);
+        let report = live(&log).await;
+        let found = kinds(&report);
+        assert!(found.contains(&FaultKind::State) && found.contains(&wanted), "{report}");
+        assert!(report.to_string().contains("the disk is on fire"), "{report}");
+        assert!(!found.contains(&FaultKind::EntryMissing), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_false_writer_and_false_numbers_are_named() {
+    let fixture = Fixture::new().await;
+    let (log, store) = lying(&fixture).await;
+    store.lie("writer", &"0".repeat(32));
+    let report = live(&log).await;
+    assert_eq!(kinds(&report), [FaultKind::SealChain], "{report}");
+    assert!(report.to_string().contains("the fact writer is 0000"), "{report}");
+    store.lie("writer", "nobody");
+    assert_eq!(kinds(&live(&log).await), [FaultKind::State]);
+    let fixture = Fixture::new().await;
+    let (log, store) = lying(&fixture).await;
+    store.misnumber();
+    let report = live(&log).await;
+    let found = kinds(&report);
+    assert!(found.contains(&FaultKind::Seal) && found.contains(&FaultKind::Checkpoint), "{report}");
+    let text = report.to_string();
+    assert!(text.contains("stored as that of epoch 7") && text.contains("stored as that of size 1"), "{text}");
+}
+
+#[tokio::test]
+async fn the_noted_head_is_compared_with_the_entries() {
+    let fixture = Fixture::new().await;
+    filled(&fixture, 10).await;
+    let mut other = sceau_ledger::Tree::new();
+    other.append(&[sceau_ledger::leaf_hash(b"something else")]);
+    let keys = KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap();
+    // As if ten entries had been taken away and ten others put in their place.
+    keys.note_head(&Head { root: other.head().root, size: sceau_ledger::TreeSize(7) }).unwrap();
+    keys.note_head(&Head { root: other.head().root, size: sceau_ledger::TreeSize(7) }).unwrap();
+    drop(keys);
+    let report = report(&fixture, VerifyOptions::default()).await;
+    assert!(kinds(&report).contains(&FaultKind::Rollback), "{report}");
+    assert!(report.to_string().contains("the key directory noted"), "{report}");
 }

@@ -17,9 +17,7 @@ use datafusion::{
     },
     functions_aggregate::expr_fn::{count as count_of, sum},
     logical_expr::{Expr, col, lit},
-    physical_plan::{
-        SendableRecordBatchStream, stream::RecordBatchReceiverStreamBuilder, streaming::PartitionStream,
-    },
+    physical_plan::{SendableRecordBatchStream, stream::RecordBatchReceiverStreamBuilder, streaming::PartitionStream},
     prelude::{SessionConfig, SessionContext},
 };
 use futures::StreamExt;
@@ -335,7 +333,10 @@ pub async fn top(
     let rows = best
         .into_sorted_vec()
         .into_iter()
-        .map(|Reverse((occurrences, Reverse(value), entries))| TopRow { value, counts: Counts { entries, occurrences } })
+        .map(|Reverse((occurrences, Reverse(value), entries))| TopRow {
+            value,
+            counts: Counts { entries, occurrences },
+        })
         .collect();
     Ok(TopTable { rows, distinct })
 }

@@ -175,14 +175,7 @@ fn static_name(name: &str) -> &'static str {
 }
 
 /// Rows by the index that each says it has, so that a missing or added row is named and the others keep their place.
-fn placed(
-    segment: &Segment,
-    group: usize,
-    start: u64,
-    count: usize,
-    rows: &RecordBatch,
-    in_order: bool,
-) -> AuditChunk {
+fn placed(segment: &Segment, group: usize, start: u64, count: usize, rows: &RecordBatch, in_order: bool) -> AuditChunk {
     let mut chunk =
         AuditChunk { first: start, entries: vec![None; count], prefixes: vec![None; count], ..Default::default() };
     let (Ok(indexes), Ok(entries)) = (super::scan::indexes(rows), tail::entries(rows)) else {
@@ -190,7 +183,8 @@ fn placed(
         chunk.faults.push(Fault::range(FaultKind::Segment, start, start + count as u64 - 1, detail));
         return chunk;
     };
-    let leaves = rows.column_by_name(schema::LEAF).and_then(|column| column.as_any().downcast_ref::<FixedSizeBinaryArray>());
+    let leaves =
+        rows.column_by_name(schema::LEAF).and_then(|column| column.as_any().downcast_ref::<FixedSizeBinaryArray>());
     for (row, &index) in indexes.iter().enumerate() {
         let place = index.checked_sub(start).map(usize_of).filter(|&place| place < count);
         if in_order && place.is_some_and(|place| place != row) {
@@ -285,14 +279,7 @@ fn salvaged(segment: &Segment, group: usize, start: u64, count: usize, error: &S
     chunk
 }
 
-fn slice(
-    segment: &Segment,
-    group: usize,
-    count: usize,
-    column: &str,
-    from: usize,
-    to: usize,
-) -> Option<RecordBatch> {
+fn slice(segment: &Segment, group: usize, count: usize, column: &str, from: usize, to: usize) -> Option<RecordBatch> {
     let selection = RowSelection::from_consecutive_ranges(std::iter::once(from..to), count);
     let rows: Vec<RecordBatch> =
         segment.read(group, &[column], None, Some(selection)).ok()?.collect::<Result<_, _>>().ok()?;
@@ -352,13 +339,7 @@ fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
 }
 
 /// Which line belongs to which place, by the stored hashes, where lines were added to or taken out of a batch.
-fn align(
-    lines: &[&[u8]],
-    stored: &[[u8; 4]],
-    first: u64,
-    count: usize,
-    chunk: &mut AuditChunk,
-) -> Vec<Option<usize>> {
+fn align(lines: &[&[u8]], stored: &[[u8; 4]], first: u64, count: usize, chunk: &mut AuditChunk) -> Vec<Option<usize>> {
     let hashes: Vec<[u8; 4]> = lines
         .iter()
         .map(|line| {

@@ -94,7 +94,8 @@ fn move_wal(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
 fn due(inner: &Inner, snapshot: &Snapshot) -> usize {
     let options = &inner.options;
     let (rows, bytes) = snapshot.tail_size();
-    let oldest = snapshot.tail.first().and_then(|chunk| write::times(&chunk.rows, schema::RECEIVED).ok()?.first().copied());
+    let oldest =
+        snapshot.tail.first().and_then(|chunk| write::times(&chunk.rows, schema::RECEIVED).ok()?.first().copied());
     let age = oldest.map_or(0, |received| (now_micros() - received) / 1_000_000);
     let old = age > i64::try_from(options.segment_age).unwrap_or(i64::MAX);
     if rows < options.segment_entries && bytes < options.segment_bytes && !old {
@@ -216,7 +217,8 @@ fn check(inner: &Inner, segment: &Segment) -> Result<(), StoreError> {
                 leaves.push(leaf_hash(entry.unwrap_or_default()));
                 expected += 1;
                 if leaves.len() == BUNDLE {
-                    check_bundle(inner, expected - BUNDLE as u64, &leaves).map_err(|_| wrong(expected - BUNDLE as u64))?;
+                    check_bundle(inner, expected - BUNDLE as u64, &leaves)
+                        .map_err(|_| wrong(expected - BUNDLE as u64))?;
                     leaves.clear();
                 }
             }

@@ -234,9 +234,9 @@ pub fn set_head(transaction: &Transaction<'_>, head: &Head) -> Result<(), StoreE
 
 /// Adds a batch to the tail.
 pub fn insert_tail(transaction: &Transaction<'_>, row: &TailRow) -> Result<(), StoreError> {
-    transaction.prepare_cached("INSERT INTO tail (first, count, prefixes, data) VALUES (?1, ?2, ?3, ?4)")?.execute(
-        params![number(row.first), number(row.count), row.prefixes, row.data],
-    )?;
+    transaction
+        .prepare_cached("INSERT INTO tail (first, count, prefixes, data) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![number(row.first), number(row.count), row.prefixes, row.data])?;
     Ok(())
 }
 
@@ -331,8 +331,8 @@ pub fn put_macs(transaction: &Transaction<'_>, macs: &[BundleTag]) -> Result<(),
 
 /// Bundle tags from `from`, at most `limit`. A tag that is not 32 bytes is read as zeros, so that it fails.
 pub fn macs(connection: &Connection, from: u64, limit: usize) -> Result<Vec<BundleTag>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT bundle, count, tag FROM mac WHERE bundle >= ?1 ORDER BY bundle LIMIT ?2")?;
+    let mut statement =
+        connection.prepare_cached("SELECT bundle, count, tag FROM mac WHERE bundle >= ?1 ORDER BY bundle LIMIT ?2")?;
     let rows = statement.query_map(params![number(from), number(limit as u64)], |row| {
         Ok(BundleTag {
             bundle: odd_integer(row, 0)?,
@@ -345,7 +345,8 @@ pub fn macs(connection: &Connection, from: u64, limit: usize) -> Result<Vec<Bund
 
 /// Keeps a checkpoint; the same again is no error.
 pub fn put_checkpoint(transaction: &Transaction<'_>, size: u64, note: &str) -> Result<(), StoreError> {
-    transaction.execute("INSERT OR IGNORE INTO checkpoint (size, note) VALUES (?1, ?2)", params![number(size), note])?;
+    transaction
+        .execute("INSERT OR IGNORE INTO checkpoint (size, note) VALUES (?1, ?2)", params![number(size), note])?;
     let kept: String =
         transaction.query_row("SELECT note FROM checkpoint WHERE size = ?1", [number(size)], |row| row.get(0))?;
     if kept == note { Ok(()) } else { Err(StoreError::Exists(format!("the checkpoint of size {size}"))) }
@@ -379,8 +380,7 @@ pub fn put_seal(transaction: &Transaction<'_>, seal: &SealText) -> Result<(), St
 /// All seals by epoch.
 pub fn seals(connection: &Connection) -> Result<Vec<SealText>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT epoch, text FROM seal ORDER BY epoch")?;
-    let rows = statement
-        .query_map([], |row| Ok(SealText { epoch: odd_integer(row, 0)?, text: odd_text(row, 1)? }))?;
+    let rows = statement.query_map([], |row| Ok(SealText { epoch: odd_integer(row, 0)?, text: odd_text(row, 1)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sceau_ledger::{Head, Index, TileHash, TreeSize, leaf_hash};
 
-use super::{Embedded, Inner, audit, blocking, db, state::{self, now_micros}, tail};
+use super::{
+    Embedded, Inner, audit, blocking, db,
+    state::{self, now_micros},
+    tail,
+};
 use crate::{
     error::{CommitError, StoreError},
     traits::{AuditChunk, BundleTag, Commit, EntryRows, Ledger, SealText},

@@ -224,7 +224,9 @@ impl Plan {
         }
         if !self.query.internal && rows.column_by_name(schema::SOURCE).is_some() {
             let sources = write::text(rows, schema::SOURCE)?;
-            also(sources.iter().map(|source| Some(source.is_none_or(|source| !source.starts_with("sceau.")))).collect())?;
+            also(
+                sources.iter().map(|source| Some(source.is_none_or(|source| !source.starts_with("sceau.")))).collect(),
+            )?;
         }
         also(eval::evaluate(&self.query.filter, rows)?)?;
         Ok(mask.unwrap_or_else(|| BooleanArray::from(vec![true; rows.num_rows()])))

@@ -315,9 +315,10 @@ impl WordFilter {
             return true;
         };
         let part = |at: usize| {
-            descriptor.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(u64::MAX, |bytes: [u8; 4]| {
-                u64::from(u32::from_le_bytes(bytes))
-            })
+            descriptor
+                .get(at..at + 4)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(u64::MAX, |bytes: [u8; 4]| u64::from(u32::from_le_bytes(bytes)))
         };
         // The crate trusts these numbers to index the fingerprints; a file that somebody altered must not stop us.
         let (segment, mask, counted) = (part(8), part(12), part(16));

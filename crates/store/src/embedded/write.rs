@@ -206,9 +206,10 @@ pub fn hashes(batch: &RecordBatch) -> Result<Vec<u64>, StoreError> {
         .as_list_opt::<i32>()
         .and_then(|list| {
             let (from, to) = (list.value_offsets().first().copied()?, list.value_offsets().last().copied()?);
-            list.values().as_struct_opt()?.column_by_name("v").map(|values| {
-                values.slice(from.unsigned_abs() as usize, (to - from).unsigned_abs() as usize)
-            })
+            list.values()
+                .as_struct_opt()?
+                .column_by_name("v")
+                .map(|values| values.slice(from.unsigned_abs() as usize, (to - from).unsigned_abs() as usize))
         })
         .ok_or_else(|| StoreError::Damaged("the column fields is no list of pairs".into()))?;
     for value in pairs.as_string_opt::<i32>().into_iter().flatten().flatten() {
