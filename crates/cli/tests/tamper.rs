@@ -23,7 +23,6 @@ use sceau_store::{
     },
     schema,
 };
-use serde_json::Value;
 
 /// One segment and something in the tail.
 const EVENTS: u64 = 262_144 + 900;
@@ -75,7 +74,7 @@ impl Victim {
         assert_eq!(said.code, 4, "{what}: {said:#?}");
         let faults = said.json()["faults"].as_array().unwrap().clone();
         let found = faults.iter().any(|fault| {
-            let place = index.is_none_or(|index| fault["first"] == Value::from(index));
+            let place = index.is_none_or(|index| fault["first"] == index);
             kinds.contains(&fault["kind"].as_str().unwrap()) && place
         });
         assert!(found, "{what}: none of {kinds:?} at {index:?} in {faults:#?}");

@@ -195,7 +195,7 @@ impl Events {
     fn unfinished(&self) -> bool {
         let text = self.event.strip_prefix(BOM).unwrap_or(&self.event).trim_ascii();
         match self.shape {
-            Shape::Lines => !text.is_empty() && !(text.starts_with(b"{") && is_json(text)),
+            Shape::Lines => !(text.is_empty() || text.starts_with(b"{") && is_json(text)),
             Shape::Values => matches!(self.scan, Scan::Inside { .. }),
         }
     }

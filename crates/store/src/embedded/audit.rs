@@ -325,7 +325,7 @@ fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
         let detail = "the batch can't be inflated from here on";
         chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, from, last, detail));
     }
-    if stored.len() as u64 != row.count || row.prefixes.len() % 4 != 0 {
+    if stored.len() as u64 != row.count || !row.prefixes.len().is_multiple_of(4) {
         let detail = format!("the batch says {} entries and keeps {} hashes", row.count, stored.len());
         chunk.faults.push(Fault::range(FaultKind::Prefix, row.first, last, detail));
     }

@@ -322,7 +322,7 @@ impl WordFilter {
         };
         // The crate trusts these numbers to index the fingerprints; a file that somebody altered must not stop us.
         let (segment, mask, counted) = (part(8), part(12), part(16));
-        let shaped = segment.is_power_of_two() && counted % segment == 0;
+        let shaped = segment.is_power_of_two() && counted.is_multiple_of(segment);
         if !shaped || mask.wrapping_add(1) != segment || counted + 2 * segment > fingerprints.len() as u64 {
             return true;
         }
