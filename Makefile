@@ -26,7 +26,7 @@ demo: build ## logs sealed, searched, proven, verified - and tampering named; KE
 # One profile for the product, its tests and the bench, so that nothing is built twice.
 test: check ## every check, and every test of the whole workspace
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		echo "== nextest"; $(CARGO) nextest run --release --locked --workspace --all-targets; \
+		echo "== nextest"; $(CARGO) nextest run --release --locked --workspace --all-targets --no-fail-fast; \
 	else \
 		echo "== cargo test (cargo-nextest is not installed)"; $(CARGO) test --release --locked --workspace --all-targets; \
 	fi

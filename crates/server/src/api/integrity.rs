@@ -45,6 +45,16 @@ pub(super) async fn start(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
 }
 
+/// Derives all records of segments again; events go on being taken meanwhile. It ends early, between two segments, if
+/// the client goes away.
+pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Value>> {
+    Params::read(&uri, &[])?;
+    let _running = app.query()?;
+    let reader = app.log.reader();
+    let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await?;
+    Ok(Json(json!({"derived": derived})))
+}
+
 pub(super) async fn last(State(app): Shared, uri: Uri) -> Answer<Json<JobView>> {
     Params::read(&uri, &[])?;
     Ok(Json(app.jobs.view(None).ok_or_else(|| ServerError::NotFound("A verification".to_owned()))?))

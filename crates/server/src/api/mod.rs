@@ -106,6 +106,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/integrity", get(integrity::integrity))
         .route("/api/v1/integrity/verify", post(integrity::start).get(integrity::last))
         .route("/api/v1/integrity/verify/{id}", get(integrity::one))
+        .route("/api/v1/integrity/rebuild", post(integrity::rebuild))
         .route("/log/checkpoint", get(tlog::checkpoint))
         .route("/log/tile/{*path}", get(tlog::tile))
         .fallback(async || Failure(ServerError::NotFound("This path".to_owned())))

@@ -106,7 +106,7 @@ async fn json(response: Response) -> (StatusCode, Value) {
 }
 
 /// Every path of the router, with a method that it knows. The number keeps the list whole.
-const ROUTES: [(&str, &str); 20] = [
+const ROUTES: [(&str, &str); 21] = [
     ("GET", "/metrics"),
     ("GET", "/api/v1/events"),
     ("POST", "/api/v1/events"),
@@ -121,6 +121,7 @@ const ROUTES: [(&str, &str); 20] = [
     ("POST", "/api/v1/integrity/verify"),
     ("GET", "/api/v1/integrity/verify"),
     ("GET", "/api/v1/integrity/verify/x"),
+    ("POST", "/api/v1/integrity/rebuild"),
     ("GET", "/log/checkpoint"),
     ("GET", "/log/tile/0/000"),
     ("GET", "/log/tile/entries/000"),

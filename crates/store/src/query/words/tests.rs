@@ -117,24 +117,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-#[ignore = "prints speed"]
-fn speed() {
-    let line =
-        "Nov 22 08:00:01 host sshd[12345]: Failed password for invalid user admin from 203.0.113.77 port 50122 ssh2 ";
-    let text = line.repeat(100_000);
-    let mb = text.len() as f64 / 1e6;
-    let start = std::time::Instant::now();
-    let mut sum = 0_u64;
-    hashes(&text, |hash| sum ^= hash);
-    println!("hashes: {:.0} MB/s ({sum})", mb / start.elapsed().as_secs_f64());
-    for phrase in ["zebra", "kernel panic", "segfault", "password failed", "accepted"] {
-        let matcher_phrase = Phrase::new(phrase, false).unwrap();
-        let matcher = matcher_phrase.matcher();
-        let start = std::time::Instant::now();
-        let found =
-            text.as_bytes().chunks(line.len()).filter(|l| matcher.matches(std::str::from_utf8(l).unwrap())).count();
-        println!("{phrase}: {:.0} MB/s ({found})", mb / start.elapsed().as_secs_f64());
-    }
-}
