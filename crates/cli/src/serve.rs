@@ -4,11 +4,13 @@ use std::{
     io::Write as _,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
+    str::FromStr,
+    time::Duration,
 };
 
 use clap::Args;
 use sceau_event::Micros;
-use sceau_server::{Config, InitReport, NewToken, Ready, Secret};
+use sceau_server::{Config, InitReport, NewToken, Ready, Schedule, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -46,12 +48,37 @@ pub struct ServeArgs {
     /// Allow plain HTTP on an address that other machines reach: tokens and logs then travel in the clear.
     #[arg(long)]
     insecure_http: bool,
+    /// How often the running log verifies what was added: 30m, 1h … or `never`.
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    verify_every: Every,
+    /// How often it verifies everything again; the first time after a start it does so too.
+    #[arg(long, default_value = "1d", value_name = "TIME", value_parser = duration)]
+    verify_all_every: Duration,
+    /// How much of one processor that may take, in percent.
+    #[arg(long, default_value_t = 20, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    verify_share: u32,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
     /// What is logged: error, warn, info, debug, or a filter as in RUST_LOG, which wins over it.
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: String,
+}
+
+/// How often something is done, if ever.
+#[derive(Clone, Copy, Debug)]
+struct Every(Option<Duration>);
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "never" { Ok(Self(None)) } else { duration(text).map(|time| Self(Some(time))) }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    sceau_server::duration(text).map_err(|error| error.to_string())
 }
 
 /// Runs `sceau serve`.
@@ -62,6 +89,8 @@ pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     config.insecure_http = args.insecure_http;
     config.origin = args.origin;
     config.parsers = args.parsers;
+    let (whole_every, share) = (args.verify_all_every, args.verify_share);
+    config.schedule = args.verify_every.0.map(|every| Schedule { every, whole_every, share });
     config.bootstrap_token = std::env::var("SCEAU_BOOTSTRAP_TOKEN").ok().filter(|t| !t.is_empty()).map(Secret::new);
     check(&config)?;
     let stop = stop()?;

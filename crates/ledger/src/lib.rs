@@ -19,7 +19,7 @@ mod tlog_proof;
 mod tree;
 
 pub use audit::{
-    AuditInput, Auditor, Fault, FaultKind, MAX_EPOCH_MICROS, MAX_FAULTS, Reach, SEAL_SLACK_MICROS, Verdict,
+    AuditInput, Auditor, Checked, Fault, FaultKind, MAX_EPOCH_MICROS, MAX_FAULTS, Reach, SEAL_SLACK_MICROS, Verdict,
 };
 pub use checkpoint::{Checkpoint, LogKey, MAX_NOTE_BYTES, VerifierKey, check_origin, open_checkpoint, sign_checkpoint};
 pub use error::LedgerError;

@@ -43,8 +43,27 @@ pub struct Config {
     pub parsers: Option<PathBuf>,
     /// The first administrator's token (`SCEAU_BOOTSTRAP_TOKEN`); drawn at random if absent.
     pub bootstrap_token: Option<Secret>,
+    /// When the log verifies itself; never if absent.
+    pub schedule: Option<Schedule>,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// When and how fast the running log verifies itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// How often what was added is verified.
+    pub every: Duration,
+    /// How often everything is verified again.
+    pub whole_every: Duration,
+    /// How much of one processor it may take, in percent.
+    pub share: u32,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(3_600), whole_every: Duration::from_secs(24 * 3_600), share: 20 }
+    }
 }
 
 impl Config {
@@ -58,6 +77,7 @@ impl Config {
             origin: None,
             parsers: None,
             bootstrap_token: None,
+            schedule: Some(Schedule::default()),
             limits: Limits::default(),
         }
     }

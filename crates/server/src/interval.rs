@@ -56,6 +56,15 @@ impl Interval {
     }
 }
 
+/// A length of time as on the command line: a whole number and `s`, `m`, `h`, `d` or `w`.
+///
+/// # Errors
+/// [`ServerError::Parameter`].
+pub fn duration(text: &str) -> Result<std::time::Duration, ServerError> {
+    let interval: Interval = text.parse()?;
+    Ok(std::time::Duration::from_micros(interval.0.unsigned_abs()))
+}
+
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = UNITS.iter().find(|(_, length)| self.0 % length == 0);

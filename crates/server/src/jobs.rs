@@ -1,20 +1,30 @@
-//! Verifications of the running log: one at a time, the last one remembered.
+//! Verifications of the running log: one at a time, the last one remembered, each one's result sealed.
+//!
+//! Invariant: what a later verification takes as verified was hashed by this process; nothing of it is read from the
+//! store.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
+use sceau_event::SourceId;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::{
     error::ServerError,
     hex,
     keydir::random,
     log::Log,
-    verify::{Cancel, VerifyOptions, verify_log},
+    verify::{Cancel, Pace, Resume, VerifyOptions, VerifyReport, Way, verify_log},
 };
+
+/// Faults that are told in the sealed result; the verdict has them all.
+const TOLD: usize = 20;
+/// The rule id of the finding that a failed verification is.
+const RULE: &str = "sceau-integrity";
 
 /// How far a verification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,10 +40,31 @@ pub(crate) enum JobState {
     Cancelled,
 }
 
+/// How much of the log a verification reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Scope {
+    /// Everything.
+    Whole,
+    /// What was added since the last verification that found no fault.
+    Added,
+}
+
+/// What is wanted of a verification.
+pub(crate) struct Wanted {
+    pub options: VerifyOptions,
+    pub scope: Scope,
+    pub pace: Pace,
+    /// Who asked for it.
+    pub actor: String,
+}
+
 /// A verification as clients see it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct JobView {
     id: String,
+    scope: Scope,
+    actor: String,
     state: JobState,
     done: u64,
     total: u64,
@@ -45,6 +76,8 @@ pub(crate) struct JobView {
 
 struct Job {
     id: String,
+    scope: Scope,
+    actor: String,
     started: String,
     done: AtomicU64,
     total: AtomicU64,
@@ -64,6 +97,8 @@ impl Job {
         let end = lock(&self.end);
         JobView {
             id: self.id.clone(),
+            scope: self.scope,
+            actor: self.actor.clone(),
             state: end.as_ref().map_or(JobState::Running, |end| end.state),
             done: self.done.load(Ordering::Relaxed),
             total: self.total.load(Ordering::Relaxed),
@@ -75,19 +110,38 @@ impl Job {
     }
 }
 
+/// What the last verification that ended found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// Faults, or one for a verification that could not be brought to an end.
+    pub faults: u64,
+    /// The log's size that it was about.
+    pub entries: u64,
+}
+
 /// The last verification.
+#[derive(Clone, Default)]
+pub(crate) struct Jobs(Arc<Shared>);
+
 #[derive(Default)]
-pub(crate) struct Jobs(Mutex<Option<Arc<Job>>>);
+struct Shared {
+    last: Mutex<Option<Arc<Job>>>,
+    /// Where the next one may go on.
+    resume: Mutex<Option<Resume>>,
+    found: Mutex<Option<Found>>,
+}
 
 impl Jobs {
-    /// Starts a verification and gives its id.
-    pub fn start(&self, log: &Log, options: VerifyOptions) -> Result<String, ServerError> {
-        let mut last = lock(&self.0);
+    /// Starts a verification; gives its id and the task that runs it.
+    pub fn start(&self, log: &Log, wanted: Wanted) -> Result<(String, JoinHandle<()>), ServerError> {
+        let mut last = lock(&self.0.last);
         if let Some(job) = last.as_ref().filter(|job| lock(&job.end).is_none()) {
             return Err(ServerError::VerifyRunning(job.id.clone()));
         }
         let job = Arc::new(Job {
             id: hex(random::<8>()?.as_slice()),
+            scope: wanted.scope,
+            actor: wanted.actor.clone(),
             started: log.now().to_string(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(log.head().borrow().size.0),
@@ -95,45 +149,78 @@ impl Jobs {
             end: Mutex::new(None),
         });
         *last = Some(job.clone());
-        tokio::spawn(watch(log.clone(), job.clone(), options));
-        Ok(job.id.clone())
+        let id = job.id.clone();
+        Ok((id, tokio::spawn(watch(self.clone(), log.clone(), job, wanted))))
     }
 
     /// The last verification, or the one with this id.
     pub fn view(&self, id: Option<&str>) -> Option<JobView> {
-        let last = lock(&self.0).clone();
+        let last = lock(&self.0.last).clone();
         last.filter(|job| id.is_none_or(|id| id == job.id)).map(|job| job.view())
+    }
+
+    /// What the last verification that ended found.
+    pub fn found(&self) -> Option<Found> {
+        *lock(&self.0.found)
+    }
+
+    /// How many entries a verification of what was added need not read again; `None` if there is nothing to go on from.
+    pub fn verified(&self) -> Option<u64> {
+        lock(&self.0.resume).as_ref().map(Resume::size)
     }
 
     /// Stops the one that runs.
     pub fn cancel(&self) {
-        if let Some(job) = lock(&self.0).as_ref() {
+        if let Some(job) = lock(&self.0.last).as_ref() {
             job.cancel.cancel();
         }
+    }
+
+    /// Remembers a result, seals it and ends the job.
+    async fn end(&self, log: &Log, job: &Job, end: End, report: Option<&VerifyReport>) {
+        if end.state != JobState::Cancelled {
+            let good = report.is_some_and(|report| report.ok);
+            log.metrics().verified(good);
+            let faults = report.map_or(1, |report| report.verdict.faults.len() as u64 + report.verdict.more_faults);
+            let entries = report.map_or(0, |report| report.verdict.head.size.0);
+            *lock(&self.0.found) = Some(Found { faults, entries });
+            if let Err(error) = seal(log, job, &end, report).await {
+                tracing::error!(%error, "the result of a verification could not be sealed");
+            }
+        }
+        *lock(&job.end) = Some(end);
     }
 }
 
 /// Runs a verification and brings it to an end even if it panics.
-async fn watch(log: Log, job: Arc<Job>, options: VerifyOptions) {
-    let Err(error) = tokio::spawn(run(log.clone(), job.clone(), options)).await else { return };
+async fn watch(jobs: Jobs, log: Log, job: Arc<Job>, wanted: Wanted) {
+    let Err(error) = tokio::spawn(run(jobs.clone(), log.clone(), job.clone(), wanted)).await else { return };
     tracing::error!(%error, "verification ended unexpectedly");
-    log.metrics().verified(false);
+    *lock(&jobs.0.resume) = None;
     let error = Some("it ended unexpectedly; the server's own log says more".to_owned());
-    *lock(&job.end) = Some(End { state: JobState::Failed, finished: log.now().to_string(), verdict: None, error });
+    let end = End { state: JobState::Failed, finished: log.now().to_string(), verdict: None, error };
+    jobs.end(&log, &job, end, None).await;
 }
 
-async fn run(log: Log, job: Arc<Job>, options: VerifyOptions) {
+async fn run(jobs: Jobs, log: Log, job: Arc<Job>, wanted: Wanted) {
     let progress = |done, total| {
         job.done.store(done, Ordering::Relaxed);
         job.total.store(total, Ordering::Relaxed);
     };
-    let result = verify_log(&log, options, &progress, &job.cancel).await;
-    let (state, verdict, error) = match result {
-        Ok(report) => {
+    let from = match wanted.scope {
+        Scope::Whole => None,
+        Scope::Added => lock(&jobs.0.resume).clone(),
+    };
+    let way = Way { from, pace: wanted.pace, progress: &progress, cancel: &job.cancel };
+    let result = verify_log(&log, wanted.options, way).await;
+    let (state, report, error) = match result {
+        Ok((report, resume)) => {
+            // After a fault the next verification reads everything again.
+            *lock(&jobs.0.resume) = resume;
             if !report.ok {
                 tracing::error!(faults = report.verdict.faults.len(), "verification found faults:\n{report}");
             }
-            (JobState::Done, serde_json::to_value(&report).ok(), None)
+            (JobState::Done, Some(report), None)
         }
         Err(ServerError::Cancelled) => (JobState::Cancelled, None, None),
         Err(error) => {
@@ -141,8 +228,50 @@ async fn run(log: Log, job: Arc<Job>, options: VerifyOptions) {
             (JobState::Failed, None, Some(error.public_detail()))
         }
     };
-    log.metrics().verified(state == JobState::Done && verdict.as_ref().is_some_and(|verdict| verdict["ok"] == true));
-    *lock(&job.end) = Some(End { state, finished: log.now().to_string(), verdict, error });
+    let verdict = report.as_ref().and_then(|report| serde_json::to_value(report).ok());
+    let end = End { state, finished: log.now().to_string(), verdict, error };
+    jobs.end(&log, &job, end, report.as_ref()).await;
+}
+
+/// Seals the result as an entry of `sceau.audit`, and one that is not good as a finding too.
+async fn seal(log: &Log, job: &Job, end: &End, report: Option<&VerifyReport>) -> Result<(), ServerError> {
+    let good = report.is_some_and(|report| report.ok);
+    let verdict = report.map(|report| &report.verdict);
+    let faults = verdict.map(|verdict| verdict.faults.iter().take(TOLD).collect::<Vec<_>>());
+    let result = json!({
+        "timestamp": end.finished,
+        "action": "verification",
+        "status": if good { "success" } else { "failed" },
+        "user": job.actor,
+        "verification": {
+            "id": job.id,
+            "scope": job.scope,
+            "state": end.state,
+            "started": job.started,
+            "tree_size": verdict.map(|verdict| verdict.head.size.0),
+            "root_hash": verdict.and_then(|verdict| verdict.root).map(|root| hex(&root.0)),
+            "faults": verdict.map(|verdict| verdict.faults.len() as u64 + verdict.more_faults),
+        },
+    });
+    log.note(SourceId::audit(), &result).await?;
+    if good {
+        return Ok(());
+    }
+    let first = verdict.and_then(|verdict| verdict.faults.first());
+    let message = match (first, &end.error) {
+        (Some(fault), _) => format!("the log does not verify: {fault}"),
+        (None, error) => format!("the log could not be verified: {}", error.as_deref().unwrap_or("no reason given")),
+    };
+    let finding = json!({
+        "timestamp": end.finished,
+        "action": "finding",
+        "rule": {"id": RULE, "name": "The log does not verify"},
+        "severity": "critical",
+        "message": message,
+        "verification": job.id,
+        "faults": faults,
+    });
+    log.note(SourceId::finding(), &finding).await.map(|_| ())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -160,14 +289,20 @@ mod tests {
         let (log, store) = fixture.failing().await;
         let jobs = Jobs::default();
         store.fail(Failure::AuditPanic);
-        let id = jobs.start(&log, VerifyOptions::default()).unwrap();
+        let wanted = || Wanted {
+            options: VerifyOptions::default(),
+            scope: Scope::Whole,
+            pace: Pace::FULL,
+            actor: "test".into(),
+        };
+        let (id, _) = jobs.start(&log, wanted()).unwrap();
         let state = || jobs.view(Some(&id)).unwrap().state;
         while state() == JobState::Running {
             tokio::task::yield_now().await;
         }
         assert_eq!(state(), JobState::Failed);
         assert!(jobs.view(None).unwrap().error.is_some());
-        let again = jobs.start(&log, VerifyOptions::default()).unwrap();
+        let (again, _) = jobs.start(&log, wanted()).unwrap();
         while jobs.view(Some(&again)).unwrap().state == JobState::Running {
             tokio::task::yield_now().await;
         }

@@ -255,23 +255,39 @@ impl Log {
         value: Option<Value>,
         actor: &str,
     ) -> Result<Appended, ServerError> {
-        let now = self.now();
         let event = json!({
-            "timestamp": now.to_string(),
+            "timestamp": self.now().to_string(),
             "action": "state_change",
             "collection": collection,
             "key": key,
             "value": value,
             "user": actor,
         });
-        let framer = Framer::new(now, &SourceId::audit(), &Meta::default());
+        let (collection, key) = (collection.to_owned(), key.to_owned());
+        let write = StateWrite { collection, key, value, expect: Expect::Any, expires: None };
+        self.note_with(SourceId::audit(), &event, vec![write]).await
+    }
+
+    /// Seals an event of the product's own.
+    ///
+    /// # Errors
+    /// Nothing was sealed; or, after [`ServerError::Poisoned`], nobody knows.
+    pub(crate) async fn note(&self, source: SourceId, event: &Value) -> Result<Appended, ServerError> {
+        self.note_with(source, event, Vec::new()).await
+    }
+
+    async fn note_with(
+        &self,
+        source: SourceId,
+        event: &Value,
+        writes: Vec<StateWrite>,
+    ) -> Result<Appended, ServerError> {
+        let framer = Framer::new(self.now(), &source, &Meta::default());
         let mut builder = BatchBuilder::new(self.reader().deriver().clone());
         let internal = |error: String| ServerError::Internal(error);
         builder.push_json(&framer, event.to_string().as_bytes()).map_err(|error| internal(error.to_string()))?;
         let batch = builder.finish().map_err(|error| internal(error.to_string()))?;
-        let (collection, key) = (collection.to_owned(), key.to_owned());
-        let write = StateWrite { collection, key, value, expect: Expect::Any, expires: None };
-        self.append(batch, AppendOptions { writes: vec![write], wait: true, ..AppendOptions::default() }).await
+        self.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await
     }
 
     /// Makes a further administrator's token: durable, and sealed as an entry of `sceau.audit`, before it is given. Its

@@ -22,6 +22,7 @@ use crate::{
     error::ServerError,
     init::{InitReport, init},
     log::Log,
+    schedule,
 };
 
 /// How long to wait when the system has no file descriptors left.
@@ -79,7 +80,9 @@ async fn serve_log(
     tracing::info!(%addr, origin = report.origin, "serving");
     let origin = report.origin.clone();
     on_ready(Ready { addr, origin, bootstrap_token, init: report.created.then_some(report) });
+    let schedule = config.schedule.clone().map(|wanted| tokio::spawn(schedule::run(app.clone(), wanted)));
     accept(listener, api::router(app.clone()), config, shutdown).await;
+    schedule.inspect(|task| task.abort());
     app.jobs.cancel();
     Ok(())
 }

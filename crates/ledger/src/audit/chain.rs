@@ -12,6 +12,7 @@ pub const SEAL_SLACK_MICROS: i64 = 60_000_000;
 pub const MAX_EPOCH_MICROS: i64 = 3_600_000_000;
 
 /// What is kept of a seal until its entries have passed.
+#[derive(Clone)]
 struct Mark {
     size: u64,
     time: i64,
@@ -25,6 +26,7 @@ pub(super) struct Signed {
     pub(super) unbroken: bool,
 }
 
+#[derive(Clone)]
 pub(super) struct Chain {
     origin: String,
     writer: Option<WriterId>,
@@ -54,6 +56,11 @@ impl Chain {
             opened: None,
             notes: Vec::new(),
         }
+    }
+
+    /// The epoch whose seal comes next.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Takes in the next stored seal. Gives its head if its signature could be checked and holds.

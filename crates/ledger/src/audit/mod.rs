@@ -50,6 +50,35 @@ pub struct AuditInput {
     pub outside: Vec<Vec<u8>>,
 }
 
+/// Where an audit ended without a fault. It lives in the memory of whoever audited: nothing of it is ever read from the
+/// store, so what it says rests on entries that were hashed. Memory: some kilobytes.
+#[derive(Clone)]
+pub struct Checked {
+    next: u64,
+    leaves: Vec<Option<Hash>>,
+    edge: Edge,
+    chain: Chain,
+    verified: u64,
+    last_checkpoint: Option<Head>,
+    checkpoints: u64,
+    seals: u64,
+    sealed: u64,
+}
+
+impl Checked {
+    /// How many entries were checked.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.next
+    }
+
+    /// How many epochs were: the next seal to feed is that of the epoch with this number.
+    #[must_use]
+    pub fn epochs(&self) -> u64 {
+        self.chain.epoch()
+    }
+}
+
 /// An audit in progress. Feed everything the store holds, then call [`Auditor::finish`].
 ///
 /// Order: seals in stored order, each before the first entry it covers (all of them first is simplest); checkpoints by
@@ -156,6 +185,18 @@ impl Auditor {
     /// that the entries don't lead to is a fault of kind [`FaultKind::Rollback`].
     pub fn noted_head(&mut self, head: Head) {
         self.claim(head, Source::Noted);
+    }
+
+    /// Goes on where an earlier audit of the same log ended: only what was added since is fed, seals from
+    /// [`Checked::epochs`] on, checkpoints, MACs and tile hashes from [`Checked::size`] on. Heads of smaller sizes, outside
+    /// ones too, are not judged again.
+    #[must_use]
+    pub fn resume(input: AuditInput, from: Checked) -> Self {
+        let mut auditor = Auditor::new(input);
+        let Checked { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed } = from;
+        auditor.claims = auditor.claims.split_off(&next);
+        auditor.next_claim = auditor.claims.first_key_value().map_or(u64::MAX, |(size, _)| *size);
+        Auditor { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, ..auditor }
     }
 
     /// Says that nothing can be read from the next entry on, and why: the audit ends with what it has.
@@ -301,9 +342,26 @@ impl Auditor {
 
     /// Ends the audit.
     #[must_use]
-    pub fn finish(mut self) -> Verdict {
+    pub fn finish(self) -> Verdict {
+        self.finish_checked().0
+    }
+
+    /// Ends the audit, and tells where the next one can go on if no fault was found.
+    #[must_use]
+    pub fn finish_checked(mut self) -> (Verdict, Option<Checked>) {
         let size = self.input.head.size.0;
         self.check_claims(self.next);
+        let checked = Checked {
+            next: self.next,
+            leaves: self.leaves.clone(),
+            edge: self.edge.clone(),
+            chain: self.chain.clone(),
+            verified: self.verified,
+            last_checkpoint: self.last_checkpoint,
+            checkpoints: self.checkpoints,
+            seals: self.seals,
+            sealed: self.sealed,
+        };
         if self.next < size {
             if !self.cut {
                 self.faults.run(FaultKind::EntryMissing, self.next, size - 1, || "not stored".to_owned());
@@ -316,7 +374,9 @@ impl Auditor {
         let covered = self.macs.finish(size, &mut self.faults);
         self.tiles.finish(size, &mut self.faults);
         self.chain.check_end(self.input.current_epoch.as_ref(), &mut self.faults);
-        self.verdict(root, covered)
+        let verdict = self.verdict(root, covered);
+        let checked = Some(checked).filter(|_| verdict.ok());
+        (verdict, checked)
     }
 
     fn verdict(self, root: Option<Hash>, macs: u64) -> Verdict {

@@ -1,7 +1,7 @@
 //! How well the log is sealed, and checking it.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::{Path, State},
     http::{StatusCode, Uri},
@@ -9,8 +9,13 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Shared, params::Params};
-use crate::{error::ServerError, jobs::JobView, verify::VerifyOptions, views::IntegrityView};
+use super::{Actor, Answer, Shared, WithActor, params::Params};
+use crate::{
+    error::ServerError,
+    jobs::{JobView, Scope, Wanted},
+    verify::{Pace, VerifyOptions},
+    views::IntegrityView,
+};
 
 pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<IntegrityView>> {
     Params::read(&uri, &[])?;
@@ -23,15 +28,20 @@ pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<Integ
 /// The body of a request to verify.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct Body {
     pin: Option<String>,
     since_checkpoint: Option<String>,
 }
 
-pub(super) async fn start(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
+pub(super) async fn start(
+    State(app): Shared,
+    Extension(Actor(actor)): WithActor,
+    uri: Uri,
+    body: Bytes,
+) -> Answer<(StatusCode, Json<Value>)> {
     Params::read(&uri, &[])?;
     let wanted = if body.iter().all(u8::is_ascii_whitespace) {
-        Wanted::default()
+        Body::default()
     } else {
         serde_json::from_slice(&body).map_err(|error| ServerError::Body(error.to_string()))?
     };
@@ -41,7 +51,8 @@ pub(super) async fn start(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(
         verifier_key: None,
     };
     options.check()?;
-    let id = app.jobs.start(&app.log, options)?;
+    let wanted = Wanted { options, scope: Scope::Whole, pace: Pace::FULL, actor };
+    let (id, _) = app.jobs.start(&app.log, wanted)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
 }
 

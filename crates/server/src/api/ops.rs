@@ -30,6 +30,10 @@ pub(super) async fn metrics(State(app): Shared, uri: Uri) -> Answer<Response> {
         ("queries_running", (app.limits.queries - app.queries.available_permits()) as f64),
         ("accepting", f64::from(u8::from(app.log.health().reason().is_none()))),
     ]);
+    if let Some(found) = app.jobs.found() {
+        gauges.push(("verification_faults", found.faults as f64));
+        gauges.push(("verification_tree_size", found.entries as f64));
+    }
     let text = app.log.metrics().render(&gauges);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -13,12 +13,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use sceau_event::Deriver;
 use sceau_ledger::{
-    AuditInput, Auditor, EpochPublic, Fault, FaultKind, Head, Index, MacKey, Seal, Verdict, VerifierKey, WriterId,
-    choose,
+    AuditInput, Auditor, Checked, EpochPublic, Fault, FaultKind, Head, Index, MacKey, Seal, Verdict, VerifierKey,
+    WriterId, choose,
 };
 use sceau_store::{
     AuditChunk, Document, SealText, Store, StoreError,
@@ -95,6 +96,56 @@ impl fmt::Display for VerifyReport {
     }
 }
 
+/// How much of one processor a verification may take, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace(u32);
+
+impl Pace {
+    /// As fast as it can.
+    pub const FULL: Self = Self(100);
+
+    /// At most this share, 1 to 100 percent.
+    pub fn share(percent: u32) -> Self {
+        Self(percent.clamp(1, 100))
+    }
+
+    /// How long to pause after so much work.
+    fn pause(self, worked: Duration) -> Duration {
+        worked * (100 - self.0) / self.0
+    }
+}
+
+/// Where a verification that found no fault ended. The next one goes on there; see [`Checked`].
+#[derive(Clone)]
+pub(crate) struct Resume {
+    checked: Checked,
+    explained: state::Explained,
+}
+
+impl Resume {
+    /// How many entries were verified.
+    pub fn size(&self) -> u64 {
+        self.checked.size()
+    }
+}
+
+/// How to go about a verification.
+pub(crate) struct Way<'a> {
+    /// Where to go on; from the first entry if left out.
+    pub from: Option<Resume>,
+    pub pace: Pace,
+    /// Is told how many entries of how many are done.
+    pub progress: &'a (dyn Fn(u64, u64) + Send + Sync),
+    pub cancel: &'a Cancel,
+}
+
+impl<'a> Way<'a> {
+    /// The whole log, as fast as it can.
+    pub fn whole(progress: &'a (dyn Fn(u64, u64) + Send + Sync), cancel: &'a Cancel) -> Self {
+        Self { from: None, pace: Pace::FULL, progress, cancel }
+    }
+}
+
 /// What a verification starts from: everything that must be of the same moment.
 pub(crate) struct VerifyInput {
     pub vkey: VerifierKey,
@@ -131,11 +182,10 @@ pub(crate) async fn verify(
     store: &Arc<dyn Store>,
     deriver: &Arc<Deriver>,
     input: VerifyInput,
-    progress: &(dyn Fn(u64, u64) + Send + Sync),
-    cancel: &Cancel,
-) -> Result<Verdict, ServerError> {
+    way: Way<'_>,
+) -> Result<(Verdict, Option<Resume>), ServerError> {
     let VerifyInput { head, live, .. } = input;
-    let mut auditor = Auditor::new(AuditInput {
+    let audit = AuditInput {
         origin: input.vkey.origin().to_owned(),
         head,
         vkey: input.vkey,
@@ -144,31 +194,41 @@ pub(crate) async fn verify(
         current_epoch: input.current_epoch,
         pin: input.pin,
         outside: input.outside,
-    });
+    };
+    let (first, epochs) = way.from.as_ref().map_or((0, 0), |from| (from.size(), from.checked.epochs()));
+    let (mut auditor, explained) = match way.from {
+        Some(from) => (Auditor::resume(audit, from.checked), from.explained),
+        None => (Auditor::new(audit), state::Explained::default()),
+    };
     for fault in input.faults {
         auditor.fault(fault);
     }
     if let Some(noted) = input.head_note {
         auditor.noted_head(noted);
     }
-    feed_seals(&mut auditor, &input.seals, input.writer);
-    let mut sides = Sides::new(&**store, head.size.0, live, input.last_tag);
+    let seals = input.seals.iter().filter(|seal| seal.epoch >= epochs);
+    feed_seals(&mut auditor, seals, input.writer);
+    let mut sides = Sides::new(&**store, first, head.size.0, live, input.last_tag);
     let records = records::Records::new(deriver.clone());
-    let mut work = Work { auditor, records, explained: state::Explained::default() };
-    work = walk(store, work, &mut sides, (head.size.0, live), progress, cancel).await?;
+    let mut work = Work { auditor, records, explained };
+    let span = Span { first, size: head.size.0, live };
+    work = walk(store, work, &mut sides, span, (way.pace, way.progress, way.cancel)).await?;
     sides.feed(&mut work.auditor, u64::MAX).await;
     let Work { mut auditor, records, explained } = work;
     explained.compare(&input.documents).into_iter().for_each(|fault| auditor.fault(fault));
     let (faults, notes) = records.finish();
     faults.into_iter().for_each(|fault| auditor.fault(fault));
-    let mut verdict = auditor.finish();
+    let (mut verdict, checked) = auditor.finish_checked();
     verdict.notes.extend(input.notes);
     verdict.notes.extend(notes);
-    Ok(verdict)
+    if first > 0 {
+        verdict.notes.push(format!("the entries before {first} were verified earlier and not read again"));
+    }
+    Ok((verdict, checked.map(|checked| Resume { checked, explained })))
 }
 
 /// Feeds the seals, comparing what the store says of them by itself with what they say.
-fn feed_seals(auditor: &mut Auditor, seals: &[SealText], writer: Option<WriterId>) {
+fn feed_seals<'s>(auditor: &mut Auditor, seals: impl Iterator<Item = &'s SealText>, writer: Option<WriterId>) {
     let mut other = false;
     for row in seals {
         auditor.seal(row.text.as_bytes());
@@ -195,19 +255,30 @@ fn readable(read: Result<AuditChunk, StoreError>, auditor: &mut Auditor) -> Audi
     })
 }
 
+/// Which entries are walked.
+#[derive(Clone, Copy)]
+struct Span {
+    first: u64,
+    size: u64,
+    live: bool,
+}
+
 /// Feeds the auditor with everything that is stored, stretch by stretch.
 async fn walk(
     store: &Arc<dyn Store>,
     mut work: Work,
     sides: &mut Sides<'_>,
-    (size, live): (u64, bool),
-    progress: &(dyn Fn(u64, u64) + Send + Sync),
-    cancel: &Cancel,
+    Span { first, size, live }: Span,
+    (pace, progress, cancel): (Pace, &(dyn Fn(u64, u64) + Send + Sync), &Cancel),
 ) -> Result<Work, ServerError> {
-    let mut next = 0;
-    let mut chunk = readable(store.audit(Index(0)).await, &mut work.auditor);
+    let mut next = first;
+    if first > 0 && live && next >= size {
+        return Ok(work);
+    }
+    let mut chunk = readable(store.audit(Index(next)).await, &mut work.auditor);
     while !chunk.entries.is_empty() {
         cancel.check()?;
+        let begun = Instant::now();
         progress(next.min(size), size);
         let before = std::mem::replace(&mut next, chunk.first.saturating_add(chunk.entries.len() as u64));
         if next <= before {
@@ -226,6 +297,7 @@ async fn walk(
         let (read, checked) = tokio::join!(ahead, tokio::task::spawn_blocking(stretch));
         work = checked.map_err(|error| ServerError::Internal(error.to_string()))?;
         chunk = readable(read, &mut work.auditor);
+        tokio::time::sleep(pace.pause(begun.elapsed())).await;
     }
     progress(next.min(size), size);
     chunk.faults.into_iter().for_each(|fault| work.auditor.fault(fault));
@@ -267,7 +339,7 @@ pub async fn verify_dir(
     let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir, deriver.clone(), inspect).await?);
     let keys = open_keys(&config.key_dir, &config.data_dir)?;
     let input = offline_input(&*store, keys.as_ref(), options).await?;
-    let verdict = verify(&store, &deriver, input, progress, &cancel).await?;
+    let (verdict, _) = verify(&store, &deriver, input, Way::whole(progress, &cancel)).await?;
     Ok(verdict.into())
 }
 
@@ -275,9 +347,8 @@ pub async fn verify_dir(
 pub(crate) async fn verify_log(
     log: &Log,
     options: VerifyOptions,
-    progress: &(dyn Fn(u64, u64) + Send + Sync),
-    cancel: &Cancel,
-) -> Result<VerifyReport, ServerError> {
+    way: Way<'_>,
+) -> Result<(VerifyReport, Option<Resume>), ServerError> {
     let (store, deriver) = (log.reader().store(), log.reader().deriver());
     let links = log.publisher().links().await?;
     let moment = {
@@ -311,7 +382,8 @@ pub(crate) async fn verify_log(
         faults: facts.faults,
         notes: Vec::new(),
     };
-    Ok(verify(store, deriver, input, progress, cancel).await?.into())
+    let (verdict, resume) = verify(store, deriver, input, way).await?;
+    Ok((verdict.into(), resume))
 }
 
 fn open_keys(path: &Path, data: &Path) -> Result<Option<KeyDir>, ServerError> {

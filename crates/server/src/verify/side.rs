@@ -27,13 +27,11 @@ struct Stream<T> {
     next: Option<u64>,
 }
 
-impl<T> Default for Stream<T> {
-    fn default() -> Self {
-        Self { rows: VecDeque::new(), next: Some(0) }
-    }
-}
-
 impl<T> Stream<T> {
+    fn at(place: u64) -> Self {
+        Self { rows: VecDeque::new(), next: Some(place) }
+    }
+
     fn refill(&mut self, rows: Vec<T>, place: impl Fn(&T) -> u64) {
         self.next = rows.last().filter(|_| rows.len() == PAGE).and_then(|last| place(last).checked_add(1));
         self.rows.extend(rows);
@@ -50,9 +48,11 @@ impl<T> Stream<T> {
 }
 
 impl<'a> Sides<'a> {
-    pub fn new(store: &'a dyn Store, size: u64, live: bool, last_tag: Option<BundleTag>) -> Self {
-        let tiles = (0..LEVELS).map(|_| Stream::default()).collect();
-        Self { store, size, live, last_tag, checkpoints: Stream::default(), macs: Stream::default(), tiles }
+    /// What concerns a log of `size` entries, without what concerns the entries before `first` alone.
+    pub fn new(store: &'a dyn Store, first: u64, size: u64, live: bool, last_tag: Option<BundleTag>) -> Self {
+        let tiles = (1..=u32::from(LEVELS)).map(|level| Stream::at(first / 256u64.saturating_pow(level))).collect();
+        let checkpoints = Stream::at(if first == 0 { 0 } else { first.saturating_add(1) });
+        Self { store, size, live, last_tag, checkpoints, macs: Stream::at(first / 256), tiles }
     }
 
     /// Feeds what concerns entries below `end`; everything that is left if that is the greatest number. What can't be

@@ -42,7 +42,7 @@ struct Change {
 }
 
 /// What the audit entries so far say.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Explained(BTreeMap<(String, String), (u64, Option<Value>)>);
 
 impl Explained {

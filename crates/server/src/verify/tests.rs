@@ -114,7 +114,8 @@ async fn lying(fixture: &Fixture) -> (Log, Arc<Failing>) {
 }
 
 async fn live(log: &Log) -> VerifyReport {
-    verify_log(log, VerifyOptions::default(), &|_, _| (), &Cancel::new()).await.unwrap()
+    let cancel = Cancel::new();
+    verify_log(log, VerifyOptions::default(), Way::whole(&|_, _| (), &cancel)).await.unwrap().0
 }
 
 #[tokio::test]
@@ -168,4 +169,46 @@ async fn the_noted_head_is_compared_with_the_entries() {
     let report = report(&fixture, VerifyOptions::default()).await;
     assert!(kinds(&report).contains(&FaultKind::Rollback), "{report}");
     assert!(report.to_string().contains("the key directory noted"), "{report}");
+}
+
+async fn send(log: &Log, entries: usize) {
+    let body: String = (0..entries).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let request = IngestRequest { format: Format::Ndjson, wait: true, ..IngestRequest::default() };
+    log.ingest(Bytes::from(body), &request).await.unwrap();
+    log.publisher().publish().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_later_verification_goes_on_where_the_last_one_ended() {
+    let fixture = Fixture::new().await;
+    let (log, store) = lying(&fixture).await;
+    let cancel = Cancel::new();
+    let quiet = |_: u64, _: u64| ();
+    let mut from = None;
+    // Ends within a bundle, at the end of one, and with nothing added.
+    for added in [300, 210, 1, 0, 700] {
+        if added > 0 {
+            send(&log, added).await;
+            log.publisher().close_epoch().await.unwrap();
+        }
+        let before = from.as_ref().map(Resume::size);
+        let way = Way { from, pace: Pace::share(50), progress: &quiet, cancel: &cancel };
+        let (report, resume) = verify_log(&log, VerifyOptions::default(), way).await.unwrap();
+        assert!(report.ok && report.verdict.consistent, "{report}");
+        let size = report.verdict.head.size.0;
+        assert_eq!(
+            (report.verdict.macs.up_to, report.verdict.sealed.up_to),
+            (Some(size - 1), Some(size - 1)),
+            "{report}"
+        );
+        assert_eq!(report.to_string().contains("verified earlier"), before.is_some(), "{report}");
+        from = resume;
+        assert_eq!(from.as_ref().map(Resume::size), Some(size));
+    }
+    // Somebody changes the store: what is new does not lead to what it says any more.
+    send(&log, 5).await;
+    store.misnumber();
+    let way = Way { from, pace: Pace::FULL, progress: &quiet, cancel: &cancel };
+    let (report, resume) = verify_log(&log, VerifyOptions::default(), way).await.unwrap();
+    assert!(!report.ok && resume.is_none(), "{report}");
 }

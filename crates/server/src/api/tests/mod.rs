@@ -4,6 +4,7 @@ mod ingest;
 mod limits;
 mod proofs;
 mod questions;
+mod verification;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
