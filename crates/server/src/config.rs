@@ -2,7 +2,10 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use sceau_store::embedded::Options;
 use zeroize::Zeroizing;
+
+use crate::epochs::WITH_ENTRIES;
 
 /// A text that must not be shown; wiped when dropped.
 #[derive(Clone)]
@@ -43,6 +46,10 @@ pub struct Config {
     pub parsers: Option<PathBuf>,
     /// The first administrator's token (`SCEAU_BOOTSTRAP_TOKEN`); drawn at random if absent.
     pub bootstrap_token: Option<Secret>,
+    /// How many entries make a segment, a multiple of 256. Twice as many may wait in the tail.
+    pub segment_entries: usize,
+    /// How long after its first entry an epoch is sealed, at most an hour.
+    pub seal_after: Duration,
     /// How much of everything.
     pub limits: Limits,
 }
@@ -58,7 +65,18 @@ impl Config {
             origin: None,
             parsers: None,
             bootstrap_token: None,
+            segment_entries: Options::default().segment_entries,
+            seal_after: WITH_ENTRIES,
             limits: Limits::default(),
+        }
+    }
+
+    /// The sizes of the embedded store.
+    pub(crate) fn store_options(&self) -> Options {
+        Options {
+            segment_entries: self.segment_entries,
+            tail_entries: 2 * self.segment_entries,
+            ..Options::default()
         }
     }
 }
