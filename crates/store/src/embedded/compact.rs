@@ -45,6 +45,8 @@ pub fn start(inner: &Arc<Inner>) -> Result<Workers, StoreError> {
     let connection = inner.db.connection()?;
     spawn("sceau-wal", Box::new(move |woken| move_wal(&shared, &connection, &woken)))?;
     workers.threads = std::sync::Mutex::new(threads);
+    // A tail that is full from the start takes no commit that would wake them.
+    workers.committed();
     Ok(workers)
 }
 
