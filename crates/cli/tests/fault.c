@@ -1,8 +1,9 @@
 /* Makes chosen file operations of a process fail, for crates/cli/tests/faults.rs. Loaded with LD_PRELOAD.
  *
- * SCEAU_FAULT = call|path ending|nth|times|errno|mode
+ * SCEAU_FAULT = call|path ending|thread|nth|times|errno|mode
  *   call   fsync (fdatasync too), write (pwrite too), rename, ftruncate, open (only those that make a file)
  *   path   the operation counts if the file's path ends so
+ *   thread and if the thread has this name; *: any
  *   nth    from 1: the first operation that fails, counted from when the file SCEAU_FAULT_ARM exists
  *   times  how many fail from there on; 0: all
  *   mode   failed: nothing is done; persisted: it is done, and yet it fails; short: half of it is written first
@@ -16,10 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-static char call[16], ending[256], mode[16], arm[4096], fired[4104];
+static char call[16], ending[256], thread[32], mode[16], arm[4096], fired[4104];
 static long nth, times;
 static int error_number, ready;
 static atomic_long seen;
@@ -30,7 +32,8 @@ __attribute__((constructor)) static void begin(void)
     const char *fault = getenv("SCEAU_FAULT"), *file = getenv("SCEAU_FAULT_ARM");
     if (!fault || !file)
         return;
-    if (sscanf(fault, "%15[^|]|%255[^|]|%ld|%ld|%d|%15s", call, ending, &nth, &times, &error_number, mode) != 6) {
+    if (sscanf(fault, "%15[^|]|%255[^|]|%31[^|]|%ld|%ld|%d|%15s", call, ending, thread, &nth, &times, &error_number,
+               mode) != 7) {
         fprintf(stderr, "SCEAU_FAULT can't be understood: %s\n", fault);
         abort();
     }
@@ -50,6 +53,10 @@ static int ends(const char *path)
 /* Whether this operation, which is of the right kind and file, is one that fails. */
 static int due(const char *path)
 {
+    char name[16] = "";
+    prctl(PR_GET_NAME, name);
+    if (strcmp(thread, "*") != 0 && strcmp(thread, name) != 0)
+        return 0;
     if (!atomic_load(&armed)) {
         if (access(arm, F_OK) != 0)
             return 0;

@@ -128,9 +128,10 @@ impl Publisher {
             return Ok(newest);
         }
         let note = sign_checkpoint(&self.keys.log_key, &head);
-        if let Err(error) = self.store.put_checkpoint(TreeSize(head.size.0), &note).await {
-            self.health.poison(Cause::Checkpoint, format!("a checkpoint could not be stored: {error}"));
-            return Err(error.into());
+        if let Err(error) = self.store.put_checkpoint(TreeSize(head.size.0), &note).await.map_err(ServerError::from) {
+            let cause = Cause::Checkpoint.unless_stopped(&error);
+            self.health.poison(cause, format!("a checkpoint could not be stored: {error}"));
+            return Err(error);
         }
         let published = Published { head, note: Arc::from(note) };
         self.published.send_replace(Some(published.clone()));
@@ -189,7 +190,7 @@ impl Publisher {
         let (head, time) = self.committed().await?;
         let closed = epochs.close(&*self.store, head, time).await;
         if let Err(error) = &closed {
-            self.health.poison(Cause::Epoch, format!("an epoch could not be closed: {error}"));
+            self.health.poison(Cause::Epoch.unless_stopped(error), format!("an epoch could not be closed: {error}"));
         }
         self.sealed.store(epochs.last_time().map_or(i64::MIN, |time| time.0), Ordering::Release);
         closed

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sceau_event::Deriver;
 use sceau_ledger::{Head, Tree};
-use sceau_store::{Batch, StateWrite, Store};
+use sceau_store::{Batch, StateWrite, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
@@ -105,6 +105,11 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// This cause, unless the store had stopped before: then it is the store's own.
+    pub(crate) fn unless_stopped(self, error: &ServerError) -> Self {
+        if matches!(error, ServerError::Store(StoreError::Stopped(_))) { Self::Store } else { self }
+    }
+
     /// A stable word for programs.
     pub fn word(self) -> &'static str {
         match self {

@@ -170,6 +170,7 @@ impl Task {
             Err(error @ (CommitError::HeadMoved { .. } | CommitError::Failed(_))) => {
                 let cause = match error {
                     CommitError::HeadMoved { .. } => Cause::Changed,
+                    CommitError::Failed(StoreError::Stopped(_)) => Cause::Store,
                     _ => Cause::Commit,
                 };
                 let reason = error.to_string();

@@ -261,7 +261,13 @@ fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
     if access != Access::Read {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // To its end: an error of the change itself comes only behind the row that tells the new mode.
+        let mut change = connection.prepare("PRAGMA journal_mode = WAL")?;
+        let modes: Vec<String> = change.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        if modes != ["wal"] {
+            return Err(StoreError::Internal(format!("{} can't have a write-ahead log: {modes:?}", path.display())));
+        }
+        drop(change);
         connection.pragma_update(None, "synchronous", "FULL")?;
         // A thread of its own moves the log, so that no commit pays for it.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
