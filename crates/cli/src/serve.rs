@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, value_parser};
 use sceau_event::Micros;
 use sceau_server::{Config, InitReport, NewToken, Ready, Schedule, Secret};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,6 +45,12 @@ pub struct ServeArgs {
     /// A directory of further parsers (*.yml).
     #[arg(long, value_name = "DIR")]
     parsers: Option<PathBuf>,
+    /// How many entries make a segment, a multiple of 256; twice as many may wait in memory.
+    #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = entries)]
+    segment_entries: usize,
+    /// How many seconds after its first entry an epoch is sealed, 1 to 3600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..=3600))]
+    seal_after: u64,
     /// Allow plain HTTP on an address that other machines reach: tokens and logs then travel in the clear.
     #[arg(long)]
     insecure_http: bool,
@@ -81,6 +87,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     sceau_server::duration(text).map_err(|error| error.to_string())
 }
 
+/// The value of `--segment-entries`.
+fn entries(text: &str) -> Result<usize, String> {
+    let wanted = || "must be a multiple of 256, from 256 to 1048576".to_owned();
+    let entries: usize = text.parse().map_err(|_| wanted())?;
+    if (256..=1 << 20).contains(&entries) && entries.is_multiple_of(256) { Ok(entries) } else { Err(wanted()) }
+}
+
 /// Runs `sceau serve`.
 pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     logging::for_server(args.log_format, &args.log_level)?;
@@ -92,6 +105,8 @@ pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     let (whole_every, share) = (args.verify_all_every, args.verify_share);
     config.schedule = args.verify_every.0.map(|every| Schedule { every, whole_every, share });
     config.bootstrap_token = std::env::var("SCEAU_BOOTSTRAP_TOKEN").ok().filter(|t| !t.is_empty()).map(Secret::new);
+    config.segment_entries = args.segment_entries;
+    config.seal_after = Duration::from_secs(args.seal_after);
     check(&config)?;
     let stop = stop()?;
     // Told before the server begins: what a first start made is not told a second time if it fails on its way.

@@ -2,7 +2,10 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use sceau_store::embedded::Options;
 use zeroize::Zeroizing;
+
+use crate::epochs::WITH_ENTRIES;
 
 /// A text that must not be shown; wiped when dropped.
 #[derive(Clone)]
@@ -45,6 +48,10 @@ pub struct Config {
     pub bootstrap_token: Option<Secret>,
     /// When the log verifies itself; never if absent.
     pub schedule: Option<Schedule>,
+    /// How many entries make a segment, a multiple of 256. Twice as many may wait in the tail.
+    pub segment_entries: usize,
+    /// How long after its first entry an epoch is sealed, at most an hour.
+    pub seal_after: Duration,
     /// How much of everything.
     pub limits: Limits,
 }
@@ -78,8 +85,15 @@ impl Config {
             parsers: None,
             bootstrap_token: None,
             schedule: Some(Schedule::default()),
+            segment_entries: Options::default().segment_entries,
+            seal_after: WITH_ENTRIES,
             limits: Limits::default(),
         }
+    }
+
+    /// The sizes of the embedded store.
+    pub(crate) fn store_options(&self) -> Options {
+        Options { segment_entries: self.segment_entries, tail_entries: 2 * self.segment_entries, ..Options::default() }
     }
 }
 

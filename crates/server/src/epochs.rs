@@ -34,6 +34,8 @@ pub struct Epochs {
     /// The last seal as stored.
     text: Option<Arc<str>>,
     timer: Timer,
+    /// How long after its first entry an epoch is due.
+    seal_after: Duration,
 }
 
 /// When an epoch is due, on the monotonic clock.
@@ -48,10 +50,10 @@ impl Timer {
         Self { opened: now, first_entry: None }
     }
 
-    fn is_due(&mut self, has_entries: bool, now: Instant) -> bool {
+    fn is_due(&mut self, has_entries: bool, seal_after: Duration, now: Instant) -> bool {
         if has_entries {
             let first = *self.first_entry.get_or_insert(now);
-            return now.saturating_duration_since(first) >= WITH_ENTRIES;
+            return now.saturating_duration_since(first) >= seal_after;
         }
         now.saturating_duration_since(self.opened) >= WITHOUT_ENTRIES
     }
@@ -107,12 +109,18 @@ impl Epochs {
             last: last.as_ref().map_or((0, i64::MIN), |seal| (seal.body().head.size.0, seal.body().time_micros)),
             text: last.map(|seal| Arc::from(seal.text())),
             timer: Timer::new(Instant::now()),
+            seal_after: WITH_ENTRIES,
         })
+    }
+
+    /// The same, with epochs that are due so long after their first entry.
+    pub fn sealing_after(self, seal_after: Duration) -> Self {
+        Self { seal_after: seal_after.min(WITHOUT_ENTRIES), ..self }
     }
 
     /// Whether the epoch has lasted long enough, for a log of `size` entries.
     pub fn is_due(&mut self, size: u64, now: Instant) -> bool {
-        self.timer.is_due(size > self.last.0, now)
+        self.timer.is_due(size > self.last.0, self.seal_after, now)
     }
 
     /// The public key of the present epoch.

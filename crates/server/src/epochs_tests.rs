@@ -104,12 +104,12 @@ async fn seals_never_go_back_in_time() {
 fn epochs_end_when_they_are_due() {
     let start = Instant::now();
     let mut timer = Timer::new(start);
-    assert!(!timer.is_due(false, start + WITHOUT_ENTRIES - Duration::from_secs(1)));
-    assert!(timer.is_due(false, start + WITHOUT_ENTRIES));
+    assert!(!timer.is_due(false, WITH_ENTRIES, start + WITHOUT_ENTRIES - Duration::from_secs(1)));
+    assert!(timer.is_due(false, WITH_ENTRIES, start + WITHOUT_ENTRIES));
     let first = start + Duration::from_secs(1_000);
-    assert!(!timer.is_due(true, first));
-    assert!(!timer.is_due(true, first + WITH_ENTRIES - Duration::from_millis(1)));
-    assert!(timer.is_due(true, first + WITH_ENTRIES));
+    assert!(!timer.is_due(true, WITH_ENTRIES, first));
+    assert!(!timer.is_due(true, WITH_ENTRIES, first + WITH_ENTRIES - Duration::from_millis(1)));
+    assert!(timer.is_due(true, WITH_ENTRIES, first + WITH_ENTRIES));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use sceau_ledger::{Head, LedgerError};
 use sceau_store::StoreError;
 use serde::Serialize;
 
-use crate::imports::ImportPosition;
+use crate::{imports::ImportPosition, sequencer::Cause};
 
 /// One refused event of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -79,8 +79,8 @@ pub enum ServerError {
         found: Head,
     },
     /// The log stopped accepting after a failed write.
-    #[error("the log accepts nothing more until the server is restarted: {0}")]
-    Poisoned(String),
+    #[error("the log accepts nothing more until the server is restarted: {1}")]
+    Poisoned(Cause, String),
     /// The log is being closed.
     #[error("the log is being closed")]
     Closing,

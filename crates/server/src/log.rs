@@ -9,11 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 use sceau_ledger::{BundleMac, EpochPublic, Head, Index, Tree, WriterId};
-use sceau_store::{
-    Batch, BatchBuilder, Expect, StateWrite, Store, StoreError,
-    embedded::{Embedded, Options},
-    traits::BundleTag,
-};
+use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError, embedded::Embedded, traits::BundleTag};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::{
@@ -68,7 +64,7 @@ impl Log {
     pub async fn open(config: &Config) -> Result<Self, ServerError> {
         let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
         let deriver = load_deriver(config)?;
-        let store = Embedded::open(&config.data_dir, deriver.clone(), Options::default()).await?;
+        let store = Embedded::open(&config.data_dir, deriver.clone(), config.store_options()).await?;
         Self::assemble(config, Arc::new(store), deriver, keys).await
     }
 
@@ -338,7 +334,7 @@ async fn take_up(
     let first: EpochPublic = reader.fact("first_epoch_key").await?.parse()?;
     let tree = check_head(config, &**store, keys).await?;
     let bundle = restore_bundle(&**store, keys, tree.head()).await?;
-    let epochs = Epochs::resume(keys.clone(), &**store, writer, &first).await?;
+    let epochs = Epochs::resume(keys.clone(), &**store, writer, &first).await?.sealing_after(config.seal_after);
     let floor = last_received(&**store, deriver, tree.head()).await?.max(epochs.last_time()).unwrap_or_default();
     Ok((tree, bundle, epochs, Arc::new(Clock::new(floor))))
 }

@@ -66,12 +66,17 @@ impl From<&ServerError> for Problem {
             E::Config(_) | E::KeyDir { .. } | E::Io { .. } | E::Ledger(_) | E::Rollback { .. } | E::Internal(_) => {
                 Self::internal()
             }
-            E::Poisoned(_) => Self::hidden(
+            E::Poisoned(cause, _) => Self::hidden(
                 503,
                 "store_failed",
                 "The log stopped accepting",
-                "A write to the store failed, or it is not as it was left; nothing more is accepted until the server is restarted.",
-            ),
+                &format!(
+                    "{} Nothing more is accepted until the server is restarted; reading goes on. The server's own log \
+                     says more.",
+                    cause.sentence()
+                ),
+            )
+            .with("cause", cause.word()),
             E::Closing | E::Overloaded | E::Full | E::TooOld | E::Busy => load(error),
             E::Unauthorized => {
                 Self::new(401, "unauthorized", "No valid token", "Send `Authorization: Bearer <token>`.")
@@ -208,7 +213,7 @@ mod tests {
         for error in [
             ServerError::Internal(secret.into()),
             ServerError::Config(secret.into()),
-            ServerError::Poisoned(secret.into()),
+            ServerError::Poisoned(crate::sequencer::Cause::Commit, secret.into()),
             ServerError::KeyDir { path: secret.into(), reason: secret.into() },
             ServerError::Io { context: secret.into(), source: std::io::Error::other(secret) },
             ServerError::Store(StoreError::Internal(secret.into())),

@@ -23,7 +23,7 @@ use crate::{
     error::ServerError,
     keydir::KeyDir,
     metrics::Metrics,
-    sequencer::Health,
+    sequencer::{Cause, Health},
 };
 
 /// How often it looks for a newer head.
@@ -128,9 +128,10 @@ impl Publisher {
             return Ok(newest);
         }
         let note = sign_checkpoint(&self.keys.log_key, &head);
-        if let Err(error) = self.store.put_checkpoint(TreeSize(head.size.0), &note).await {
-            self.health.poison(format!("a checkpoint could not be stored: {error}"));
-            return Err(error.into());
+        if let Err(error) = self.store.put_checkpoint(TreeSize(head.size.0), &note).await.map_err(ServerError::from) {
+            let cause = Cause::Checkpoint.unless_stopped(&error);
+            self.health.poison(cause, format!("a checkpoint could not be stored: {error}"));
+            return Err(error);
         }
         let published = Published { head, note: Arc::from(note) };
         self.published.send_replace(Some(published.clone()));
@@ -163,12 +164,18 @@ impl Publisher {
         let _gate = self.gate.lock().await;
         // After a commit that failed while this waited, nobody knows where the store is.
         self.health.check()?;
+        if let Some(reason) = self.store.stopped() {
+            // A write that no request waited for.
+            self.health.poison(Cause::Store, reason);
+            self.health.check()?;
+        }
         let (found, known) = (self.store.head().await?, *self.head.borrow());
         if found != known {
-            self.health.poison(format!(
+            let reason = format!(
                 "somebody else changed the store: it says that its head is {found}, this server committed {known}; nothing \
                  is signed. Stop the server and look at the data with `sceau verify`"
-            ));
+            );
+            self.health.poison(Cause::Changed, reason);
             self.health.check()?;
         }
         Ok((found, self.clock.now()))
@@ -183,7 +190,7 @@ impl Publisher {
         let (head, time) = self.committed().await?;
         let closed = epochs.close(&*self.store, head, time).await;
         if let Err(error) = &closed {
-            self.health.poison(format!("an epoch could not be closed: {error}"));
+            self.health.poison(Cause::Epoch.unless_stopped(error), format!("an epoch could not be closed: {error}"));
         }
         self.sealed.store(epochs.last_time().map_or(i64::MIN, |time| time.0), Ordering::Release);
         closed
@@ -224,7 +231,10 @@ impl Publisher {
         self.close_if(|epochs| epochs.is_due(size, Instant::now())).await?;
         self.metrics.upkeep();
         if round.is_multiple_of(PURGE_ROUNDS) {
-            self.store.purge(self.clock.now().0).await?;
+            if let Err(error) = self.store.purge(self.clock.now().0).await {
+                self.health.poison(Cause::Store, format!("expired state could not be removed: {error}"));
+                return Err(error.into());
+            }
         }
         Ok(())
     }

@@ -51,7 +51,10 @@ async fn a_head_that_somebody_else_wrote_is_never_signed() {
             let publisher = log.publisher();
             let refused = if by_seal { publisher.close_epoch().await } else { publisher.publish().await.map(|_| ()) }
                 .unwrap_err();
-            assert!(matches!(&refused, ServerError::Poisoned(reason) if reason.contains("somebody else")), "{refused}");
+            assert!(
+                matches!(&refused, ServerError::Poisoned(Cause::Changed, reason) if reason.contains("somebody else")),
+                "{refused}"
+            );
             assert_eq!(readyz(&log).await, 503);
             assert_eq!(log.ingest(BODY, &IngestRequest::default()).await.unwrap_err().code(), "store_failed");
             assert!(log.close().await.is_err());

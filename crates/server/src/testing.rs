@@ -311,6 +311,10 @@ impl Store for Failing {
         self.inner.gauges().await
     }
 
+    fn stopped(&self) -> Option<String> {
+        self.inner.stopped()
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.inner.close().await
     }

@@ -47,6 +47,9 @@ pub enum StoreError {
     /// The query asks for something that can't be done; the text is for the client.
     #[error("{0}")]
     Query(String),
+    /// A write failed earlier, so that nothing more is written before the store is opened anew.
+    #[error("nothing more is written before the store is opened anew: {0}")]
+    Stopped(String),
     /// The operating system refused.
     #[error("{context}: {source}")]
     Io {

@@ -279,6 +279,10 @@ pub trait Store: Ledger + Search + State {
     /// What an operator wants to see of it: (name, value) pairs for `/metrics`, e.g. `segments`, `tail_entries`.
     async fn gauges(&self) -> Result<Vec<(&'static str, f64)>, StoreError>;
 
+    /// Why nothing more is written before the store is opened anew, once that is so: a write failed, maybe one that
+    /// nobody waited for. Reading goes on.
+    fn stopped(&self) -> Option<String>;
+
     /// Finishes background work (a segment being written) and releases the store.
     async fn close(&self) -> Result<(), StoreError>;
 }

@@ -1,9 +1,12 @@
 //! What the tests share: the real binary, run as people run it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod http;
+pub mod load;
+
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
@@ -122,32 +125,43 @@ impl Place {
 
     /// The same, listening there.
     pub fn serve_at(&self, address: &str) -> Server {
+        self.serve_as(&mut self.serving(address))
+    }
+
+    /// The command that starts a server on the directory; what it logs is added to `server.log`.
+    pub fn serving(&self, address: &str) -> Command {
         let errors = self.dir.path().join("server.log");
         let errors = File::options().append(true).create(true).open(errors).unwrap();
         let mut serve = sceau();
         serve.args(["serve", "--listen", address, "--data-dir"]).arg(self.data());
         serve.arg("--key-dir").arg(self.keys()).env("SCEAU_BOOTSTRAP_TOKEN", TOKEN);
-        let mut child = serve.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
+        serve.stdout(Stdio::piped()).stderr(errors);
+        serve
+    }
+
+    /// What servers on the directory have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+    }
+
+    /// Starts a server with a command that [`Self::serving`] made, and waits until it takes requests.
+    pub fn serve_as(&self, serve: &mut Command) -> Server {
+        let mut server = Server { child: serve.spawn().unwrap(), url: String::new(), said: Vec::new() };
+        let out = BufReader::new(server.child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut said = Vec::new();
-        let url = loop {
+        loop {
             match lines.recv_timeout(LIMIT) {
                 Ok(line) => {
-                    said.push(line);
-                    if let Some(url) = said.last().and_then(|line| line.strip_prefix("listening on ")) {
-                        break url.to_owned();
+                    server.said.push(line);
+                    if let Some(url) = server.said.last().and_then(|line| line.strip_prefix("listening on ")) {
+                        server.url = url.to_owned();
+                        return server;
                     }
                 }
-                Err(error) => {
-                    let mut log = String::new();
-                    File::open(self.dir.path().join("server.log")).unwrap().read_to_string(&mut log).unwrap();
-                    panic!("the server is not ready ({error}): {said:?} {log}");
-                }
+                Err(error) => panic!("the server is not ready ({error}): {:?} {}", server.said, self.log()),
             }
-        };
-        Server { child, url, said }
+        }
     }
 }
 
@@ -172,20 +186,30 @@ impl Server {
         run(&mut self.command(args))
     }
 
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
-    /// Stops it in good order.
-    pub fn stop(mut self) {
+    /// Asks it to stop; what it ended with.
+    pub fn end(mut self) -> std::process::ExitStatus {
         terminate(&self.child);
         let mut status = None;
         until("the server's end", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        assert!(status.unwrap().success(), "{status:?}");
+        status.unwrap()
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Stops it in good order.
+    pub fn stop(self) {
+        let status = self.end();
+        assert!(status.success(), "{status:?}");
     }
 }
 

@@ -21,8 +21,11 @@ pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<Integ
     Params::read(&uri, &[])?;
     let view = app.log.reader().integrity().await?;
     let last = app.jobs.view(None).and_then(|job| serde_json::to_value(job).ok());
-    let writing = if app.log.health().reason().is_some() { "store_failed: restart the server" } else { "ok" };
-    Ok(Json(IntegrityView { last_verification: last, writing: writing.to_owned(), ..view }))
+    let writing = match app.log.health().cause() {
+        Some(cause) => format!("store_failed: {} Restart the server.", cause.sentence()),
+        None => "ok".to_owned(),
+    };
+    Ok(Json(IntegrityView { last_verification: last, writing, ..view }))
 }
 
 /// The body of a request to verify.

@@ -62,6 +62,8 @@ impl KeyDir {
                 create_file(path, name, &fresh(name, origin)?)?;
             }
         }
+        // An earlier attempt may have ended between a file's renaming and this.
+        sync_directory(path)?;
         Self::open(path, data_dir)
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sceau_event::Deriver;
 use sceau_ledger::{Head, Tree};
-use sceau_store::{Batch, StateWrite, Store};
+use sceau_store::{Batch, StateWrite, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
@@ -85,23 +85,80 @@ pub struct AppendOptions {
     pub wait: bool,
 }
 
+/// What kind of failure stopped the log: all that is told of it to those who ask the server. Its own log says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A commit, of which nobody knows whether it is durable.
+    Commit,
+    /// A checkpoint could not be stored.
+    Checkpoint,
+    /// An epoch could not be closed: its seal or its keys could not be written.
+    Epoch,
+    /// The committed head could not be noted in the key directory.
+    Note,
+    /// A write of the store's own: its log could not be moved, a segment not named, old state not removed.
+    Store,
+    /// Somebody else wrote to the store.
+    Changed,
+    /// A bug.
+    Bug,
+}
+
+impl Cause {
+    /// This cause, unless the store had stopped before: then it is the store's own.
+    pub(crate) fn unless_stopped(self, error: &ServerError) -> Self {
+        if matches!(error, ServerError::Store(StoreError::Stopped(_))) { Self::Store } else { self }
+    }
+
+    /// A stable word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Checkpoint => "checkpoint",
+            Self::Epoch => "epoch",
+            Self::Note => "note",
+            Self::Store => "store",
+            Self::Changed => "changed",
+            Self::Bug => "bug",
+        }
+    }
+
+    /// The same in a sentence.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Commit => "A commit failed, and it is not known whether it is durable.",
+            Self::Checkpoint => "A checkpoint could not be stored.",
+            Self::Epoch => "An epoch could not be closed: its seal or its key could not be written.",
+            Self::Note => "The committed head could not be noted in the key directory.",
+            Self::Store => "The store could not write to its own files.",
+            Self::Changed => "Somebody else changed the store.",
+            Self::Bug => "A part of the server ended in a way that it must not.",
+        }
+    }
+}
+
 /// Why nothing more is accepted, once that is so.
 #[derive(Debug, Default)]
 pub struct Health {
-    poisoned: OnceLock<String>,
+    poisoned: OnceLock<(Cause, String)>,
 }
 
 impl Health {
-    /// Stops everything for good.
-    pub fn poison(&self, reason: impl std::fmt::Display) {
+    /// Stops everything for good. The first reason counts.
+    pub fn poison(&self, cause: Cause, reason: impl std::fmt::Display) {
         let reason = reason.to_string();
-        tracing::error!(%reason, "the log stops accepting; restart the server once the cause is mended");
-        let _ = self.poisoned.set(reason);
+        tracing::error!(cause = cause.word(), %reason, "the log stops accepting; restart the server once the cause is mended");
+        let _ = self.poisoned.set((cause, reason));
     }
 
-    /// Why it stopped.
+    /// Why it stopped, for the operator.
     pub fn reason(&self) -> Option<&str> {
-        self.poisoned.get().map(String::as_str)
+        self.poisoned.get().map(|(_, reason)| reason.as_str())
+    }
+
+    /// Why it stopped, for those who ask.
+    pub fn cause(&self) -> Option<Cause> {
+        self.poisoned.get().map(|(cause, _)| *cause)
     }
 
     /// Refuses if it stopped.
@@ -109,7 +166,8 @@ impl Health {
     /// # Errors
     /// [`ServerError::Poisoned`].
     pub fn check(&self) -> Result<(), ServerError> {
-        self.reason().map_or(Ok(()), |reason| Err(ServerError::Poisoned(reason.to_owned())))
+        let refused = |(cause, reason): &(Cause, String)| ServerError::Poisoned(*cause, reason.clone());
+        self.poisoned.get().map_or(Ok(()), |stopped| Err(refused(stopped)))
     }
 }
 

@@ -4,14 +4,14 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
 
-use super::Health;
+use super::{Cause, Health};
 
 /// Runs a task to its end. If that is a panic, the log stops accepting: what the task was responsible for is not done
 /// any more, and nobody knows in what state it left it.
 pub(crate) async fn supervise(name: &'static str, health: Arc<Health>, task: impl Future<Output = ()>) {
     // What the panic left behind is never looked at again: the future is dropped, the log poisoned.
     if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
-        health.poison(format!("the {name} panicked: {}", message(&*panic)));
+        health.poison(Cause::Bug, format!("the {name} panicked: {}", message(&*panic)));
     }
 }
 

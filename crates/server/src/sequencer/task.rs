@@ -7,7 +7,7 @@ use sceau_store::{Batch, Commit, CommitError, StateWrite, StoreError, traits::Bu
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Appended, Parts, Request,
+    Appended, Cause, Parts, Request,
     plan::{Plan, Planned, Taken},
 };
 use crate::error::ServerError;
@@ -86,8 +86,8 @@ impl Task {
 
     /// Commits a group and answers it. Gives back the requests to try again if others of the group stood in the way.
     async fn commit(&mut self, group: Vec<Request>) -> Option<Vec<Request>> {
-        if let Some(reason) = self.parts.health.reason() {
-            refuse(group, || ServerError::Poisoned(reason.to_owned()));
+        if let (Some(cause), Some(reason)) = (self.parts.health.cause(), self.parts.health.reason()) {
+            refuse(group, || ServerError::Poisoned(cause, reason.to_owned()));
             return None;
         }
         let store = self.parts.store.clone();
@@ -144,7 +144,7 @@ impl Task {
         self.edge = edge;
         if let Err(error) = self.parts.keys.note_head(&head) {
             // The commit itself is durable and is acknowledged; what can't be noted any more is the next one.
-            self.parts.health.poison(error);
+            self.parts.health.poison(Cause::Note, error);
         }
         self.head.send_replace(head);
         Ok(())
@@ -168,9 +168,15 @@ impl Task {
                 return (!others.is_empty()).then(|| others.into_iter().map(Taken::back).collect());
             }
             Err(error @ (CommitError::HeadMoved { .. } | CommitError::Failed(_))) => {
+                let cause = match error {
+                    CommitError::HeadMoved { .. } => Cause::Changed,
+                    CommitError::Failed(StoreError::Stopped(_)) => Cause::Store,
+                    _ => Cause::Commit,
+                };
                 let reason = error.to_string();
-                self.parts.health.poison(&reason);
-                taken.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::Poisoned(reason.clone()))));
+                self.parts.health.poison(cause, &reason);
+                let stopped = || ServerError::Poisoned(cause, reason.clone());
+                taken.into_iter().for_each(|taken| taken.answer(|_| Err(stopped())));
             }
         }
         None

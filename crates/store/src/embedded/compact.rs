@@ -8,6 +8,7 @@ use std::{
 };
 
 use datafusion::arrow::array::RecordBatch;
+use rusqlite::Connection;
 use sceau_event::Deriver;
 use sceau_ledger::{Tree, leaf_hash};
 
@@ -41,8 +42,11 @@ pub fn start(inner: &Arc<Inner>) -> Result<Workers, StoreError> {
     let shared = inner.clone();
     spawn("sceau-segments", Box::new(move |woken| write_segments(&shared, &woken)))?;
     let shared = inner.clone();
-    spawn("sceau-wal", Box::new(move |woken| move_wal(&shared, &woken)))?;
+    let connection = inner.db.connection()?;
+    spawn("sceau-wal", Box::new(move |woken| move_wal(&shared, &connection, &woken)))?;
     workers.threads = std::sync::Mutex::new(threads);
+    // A tail that is full from the start takes no commit that would wake them.
+    workers.committed();
     Ok(workers)
 }
 
@@ -75,17 +79,23 @@ fn write_segments(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
     }
 }
 
-fn move_wal(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
-    let connection = match inner.db.connection() {
-        Ok(connection) => connection,
-        Err(error) => return tracing::error!(%error, "the write-ahead log will grow: no connection to move it"),
-    };
+fn move_wal(inner: &Inner, connection: &Connection, woken: &mpsc::Receiver<Wake>) {
     let wal = inner.dir.join(format!("{}-wal", db::FILE));
     while let Ok(Wake::Committed) = woken.recv() {
-        if std::fs::metadata(&wal).is_ok_and(|file| file.len() > 2 * u64::from(db::WAL_KEPT))
-            && let Err(error) = inner.db.checkpoint(&connection)
-        {
-            tracing::warn!(%error, "moving the write-ahead log failed; it is tried again at the next commit");
+        let long = std::fs::metadata(&wal).is_ok_and(|file| file.len() > 2 * u64::from(db::WAL_KEPT));
+        if !long || inner.db.stopped().is_some() {
+            continue;
+        }
+        match inner.db.checkpoint(connection) {
+            Ok(()) => (),
+            // What was committed is in the log and stays there, so the next start moves it again. To go on would be to
+            // write to a disk that doesn't keep what it is given, while the log grows without end.
+            Err(error) if db::disk_failed(&error) => {
+                inner.db.stop(format_args!("the write-ahead log can't be moved into the database: {error}"));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "moving the write-ahead log failed; it is tried again at the next commit");
+            }
         }
     }
 }
@@ -115,6 +125,9 @@ fn due(inner: &Inner, snapshot: &Snapshot) -> usize {
 /// Writes one segment from the tail if it is due; says whether it did.
 fn compact(inner: &Inner) -> Result<bool, StoreError> {
     let _one = inner.segments.lock().unwrap_or_else(PoisonError::into_inner);
+    if inner.db.stopped().is_some() {
+        return Ok(false);
+    }
     let snapshot = inner.snapshot();
     let count = due(inner, &snapshot);
     if count == 0 {
@@ -133,17 +146,7 @@ fn compact(inner: &Inner) -> Result<bool, StoreError> {
     }
     let segment = Arc::new(write_checked(inner, first, count as u64, &inner.deriver, &rows)?);
     let end = segment.end();
-    let named = inner.db.write(
-        |transaction| {
-            db::put_segment(transaction, &segment.row)?;
-            cut_tail(transaction, end)
-        },
-        |()| (),
-    );
-    if named.is_err() {
-        segment.retire();
-    }
-    named?;
+    name(inner, &segment, |transaction| cut_tail(transaction, end))?;
     inner.replace(|snapshot| {
         let mut tail = Vec::with_capacity(snapshot.tail.len());
         for chunk in snapshot.tail.iter().filter(|chunk| chunk.end() > end) {
@@ -156,6 +159,25 @@ fn compact(inner: &Inner) -> Result<bool, StoreError> {
     *inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     tracing::info!(first, count, bytes = segment.bytes(), "segment written");
     Ok(true)
+}
+
+/// Names a segment in the catalogue, with what else belongs to that.
+fn name(
+    inner: &Inner,
+    segment: &Segment,
+    besides: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let work = |transaction: &rusqlite::Transaction<'_>| {
+        db::put_segment(transaction, &segment.row)?;
+        besides(transaction)
+    };
+    inner.db.write(work, |()| ()).inspect_err(|_| {
+        // A commit that failed may be found by the next start, with this name in it: then the file must be there. If it
+        // isn't found, that start removes the file.
+        if inner.db.stopped().is_none() {
+            segment.retire();
+        }
+    })
 }
 
 /// Drops the tail before `end`; a batch that straddles it is written anew with what lies behind.
@@ -240,6 +262,7 @@ fn check_bundle(inner: &Inner, first: u64, leaves: &[sceau_ledger::LeafHash]) ->
 /// Derives a segment's records again and puts a new file in its place.
 pub fn rewrite(inner: &Inner, segment: &Arc<Segment>, deriver: &Arc<Deriver>) -> Result<(), StoreError> {
     let _one = inner.segments.lock().unwrap_or_else(PoisonError::into_inner);
+    inner.db.check()?;
     let mut rows = Vec::new();
     let mut first = segment.row.first;
     for group in 0..segment.groups.len() {
@@ -256,7 +279,7 @@ pub fn rewrite(inner: &Inner, segment: &Arc<Segment>, deriver: &Arc<Deriver>) ->
         first += count;
     }
     let new = Arc::new(write_checked(inner, segment.row.first, segment.row.count, deriver, &rows)?);
-    inner.db.write(|transaction| db::put_segment(transaction, &new.row), |()| ())?;
+    name(inner, &new, |_| Ok(()))?;
     inner.replace(|snapshot| {
         for place in &mut snapshot.segments {
             if place.row.first == new.row.first {

@@ -1,8 +1,12 @@
 //! The SQLite file: heads, tiles, codes, checkpoints, seals, facts, state and the tail.
 
-use std::{path::Path, sync::Mutex};
+use std::{
+    error::Error,
+    path::Path,
+    sync::{Mutex, OnceLock},
+};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params, types::ValueRef};
 use sceau_ledger::{Head, RootHash, TileHash, TreeSize};
 
 use crate::{
@@ -69,12 +73,16 @@ pub enum Access {
 }
 
 /// The connections: one that writes, and some that read.
+///
+/// Invariant: once a write has failed of which nobody knows how much of it is on the disk, nothing more is written. A
+/// transaction after it could be committed on top of one that start-up would have found, or instead of it.
 #[derive(Debug)]
 pub struct Db {
     path: std::path::PathBuf,
     access: Access,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    stopped: OnceLock<String>,
 }
 
 pub(super) fn number(value: u64) -> i64 {
@@ -107,6 +115,26 @@ pub(super) fn odd_text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Resu
     Ok(String::from_utf8_lossy(&odd_bytes(row, column)?).into_owned())
 }
 
+/// Whether the disk, and not the request, is what made this fail.
+pub(super) fn disk_failed(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(code) = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code) {
+            return matches!(
+                code,
+                ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::DatabaseCorrupt
+                    | ErrorCode::NotADatabase
+            );
+        }
+        next = error.source();
+    }
+    false
+}
+
 fn poisoned<T>(_: T) -> StoreError {
     StoreError::Internal("a thread died while it used the database".into())
 }
@@ -121,7 +149,11 @@ impl Db {
         let head = Head::empty();
         transaction.execute("INSERT INTO head VALUES (1, 0, ?1)", params![head.root.0.as_slice()])?;
         transaction.commit()?;
-        // Closing moves the write-ahead log into the file, which is renamed next: a failure must be seen.
+        // The file is renamed next, without its log. Closing would move the log too, but not say when that failed.
+        let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy != 0 {
+            return Err(StoreError::Internal("the new database's log could not be moved into its file".into()));
+        }
         connection.close().map_err(|(_, error)| error.into())
     }
 
@@ -137,7 +169,25 @@ impl Db {
         if found == 0 {
             return Err(StoreError::Damaged(format!("{} has no tables", path.display())));
         }
-        Ok(Self { path, access, writer: Mutex::new(connection), readers: Mutex::new(Vec::new()) })
+        let (writer, readers) = (Mutex::new(connection), Mutex::default());
+        Ok(Self { path, access, writer, readers, stopped: OnceLock::new() })
+    }
+
+    /// Writes nothing more. The first reason counts.
+    pub fn stop(&self, reason: impl std::fmt::Display) {
+        let reason = reason.to_string();
+        tracing::error!(%reason, "nothing more is written to the store before it is opened anew");
+        let _ = self.stopped.set(reason);
+    }
+
+    /// Why nothing more is written, once that is so.
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
+    }
+
+    /// Refuses once nothing more is written.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.stopped().map_or(Ok(()), |reason| Err(StoreError::Stopped(reason.to_owned())))
     }
 
     /// Runs `work` on a connection that only reads.
@@ -155,16 +205,25 @@ impl Db {
         result
     }
 
-    /// Runs `work` in one transaction, durable when this returns `Ok`. `then` runs while no other writer can.
-    pub fn write<T, E: From<StoreError>>(
+    /// Runs `work` in one transaction, durable when this returns `Ok`. `then` runs while no other writer can. After an
+    /// error, nothing was written, unless [`Self::stopped`] gives a reason: then nobody knows, and nothing more is.
+    pub fn write<T, E: From<StoreError> + Error + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
         then: impl FnOnce(&T),
     ) -> Result<T, E> {
         let mut connection = self.writer.lock().map_err(poisoned)?;
+        self.check()?;
         let transaction = connection.transaction().map_err(StoreError::from)?;
-        let value = work(&transaction)?;
-        transaction.commit().map_err(StoreError::from)?;
+        let value = work(&transaction).inspect_err(|error| {
+            if disk_failed(error) {
+                self.stop(format_args!("a write failed: {error}"));
+            }
+        })?;
+        transaction.commit().map_err(|error| {
+            self.stop(format_args!("a commit failed, and nobody knows whether it is durable: {error}"));
+            StoreError::from(error)
+        })?;
         then(&value);
         Ok(value)
     }
@@ -202,7 +261,13 @@ fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
     if access != Access::Read {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // To its end: an error of the change itself comes only behind the row that tells the new mode.
+        let mut change = connection.prepare("PRAGMA journal_mode = WAL")?;
+        let modes: Vec<String> = change.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        if modes != ["wal"] {
+            return Err(StoreError::Internal(format!("{} can't have a write-ahead log: {modes:?}", path.display())));
+        }
+        drop(change);
         connection.pragma_update(None, "synchronous", "FULL")?;
         // A thread of its own moves the log, so that no commit pays for it.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;

@@ -130,11 +130,14 @@ impl Ledger for Embedded {
 
     async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError> {
         let inner = self.inner.clone();
-        tokio::task::spawn_blocking(move || inner.commit(expected, &commit))
+        let committed = tokio::task::spawn_blocking(move || inner.commit(expected, &commit))
             .await
-            .map_err(|error| StoreError::Internal(error.to_string()))??;
-        self.workers.committed();
-        Ok(())
+            .map_err(|error| StoreError::Internal(error.to_string()))?;
+        if matches!(committed, Ok(()) | Err(CommitError::Full)) {
+            // Of a full tail, too: what stood in the way of a segment may be gone, and no other commit would tell.
+            self.workers.committed();
+        }
+        committed
     }
 
     async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError> {

@@ -68,6 +68,9 @@ impl Default for Options {
     }
 }
 
+/// Where a new database is made before it gets its place.
+const MAKING: &str = "making";
+
 /// What queries see: one moment of segments and tail.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -179,7 +182,7 @@ impl Embedded {
             return Err(StoreError::Exists(format!("the log in {}", dir.display())));
         }
         // Made under another name and renamed, so that a crash never leaves half a log.
-        let making = dir.join("making");
+        let making = dir.join(MAKING);
         let _ = std::fs::remove_dir_all(&making);
         std::fs::create_dir(&making).map_err(io)?;
         db::Db::create(&making)?;
@@ -209,6 +212,11 @@ impl Embedded {
         let lock = if options.inspect { look(&dir)? } else { lock(&dir)? };
         let access = if options.inspect { db::Access::Read } else { db::Access::Write };
         let db = db::Db::open(&dir, access)?;
+        if !options.inspect {
+            // SQLite has made its log by now, but does not mind if the log's name can't be made durable.
+            write::sync_directory(&dir)?;
+            let _ = std::fs::remove_dir_all(dir.join(MAKING));
+        }
         let snapshot = if options.inspect { Snapshot::default() } else { load(&dir, &db, &deriver)? };
         let queries = aggregate::Engine::new(options.query_memory)?;
         let inner = Arc::new(Inner {
@@ -357,10 +365,15 @@ impl Store for Embedded {
         .await
     }
 
+    fn stopped(&self) -> Option<String> {
+        self.inner.db.stopped().map(str::to_owned)
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.workers.stop();
         let inner = self.inner.clone();
-        if inner.options.inspect {
+        // What failed is left as it is for the next start to find out.
+        if inner.options.inspect || inner.db.stopped().is_some() {
             return Ok(());
         }
         blocking(move || inner.db.read(|connection| inner.db.checkpoint(connection))).await

@@ -45,13 +45,16 @@ pub fn write_segment(
     let temporary = directory.join(format!("{file}.tmp"));
     let target = directory.join(file);
     let written = write_file(&temporary, first, deriver, rows, group_rows)
-        .and_then(|()| std::fs::rename(&temporary, &target).map_err(io("renaming to", &target)));
+        .and_then(|()| std::fs::rename(&temporary, &target).map_err(io("renaming to", &target)))
+        .and_then(|()| sync_directory(&directory));
     if written.is_err() {
-        // On a full disk every attempt would leave another file, and make it fuller.
+        // On a full disk every attempt would leave another file, and make it fuller. A rename that failed may have
+        // happened all the same. A file that can't be made durable is never tried again, but written anew: after a
+        // failed fsync the system may have dropped what it could not write, and would call the next one a success.
         let _ = std::fs::remove_file(&temporary);
+        let _ = std::fs::remove_file(&target);
     }
-    written?;
-    sync_directory(&directory)
+    written
 }
 
 fn write_file(
