@@ -7,7 +7,7 @@ use crate::outcome;
 use crate::record::Record;
 use crate::time::{Micros, parse_time};
 use crate::zone::Zone;
-use crate::{MAX_COUNT, MAX_FIELDS};
+use crate::{FIELD_BYTES_BASE, FIELD_BYTES_FACTOR, MAX_COUNT, MAX_FIELDS};
 use std::borrow::Cow;
 
 /// A record being made. The first value given for a column wins; others stay in `fields` under
@@ -19,16 +19,20 @@ pub(crate) struct Builder<'a, 'z> {
     /// The first time that could not be read: its name and text.
     bad_time: Option<(Cow<'a, str>, Cow<'a, str>)>,
     fields_cut: bool,
+    /// Bytes that names and values of further fields may have.
+    room: usize,
 }
 
 impl<'a, 'z> Builder<'a, 'z> {
-    pub fn new(context: &'z Context) -> Self {
+    /// For an event of `size` bytes.
+    pub fn new(context: &'z Context, size: usize) -> Self {
         Self {
             record: Record::new(context.received, Cow::Borrowed("")),
             zone: &context.zone,
             timed: false,
             bad_time: None,
             fields_cut: false,
+            room: FIELD_BYTES_BASE + FIELD_BYTES_FACTOR * size,
         }
     }
 
@@ -56,11 +60,24 @@ impl<'a, 'z> Builder<'a, 'z> {
 
     #[inline]
     pub fn other(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
-        if self.record.fields.len() < MAX_FIELDS {
-            self.record.fields.push((name, value));
-        } else {
+        let size = name.len() + value.len();
+        if self.fields_cut || self.record.fields.len() >= MAX_FIELDS || size > self.room {
             self.fields_cut = true;
+            return;
         }
+        self.room -= size;
+        self.record.fields.push((name, value));
+    }
+
+    /// Whether no further field is kept; columns still are.
+    #[inline]
+    pub fn is_cut(&self) -> bool {
+        self.fields_cut
+    }
+
+    /// Bytes that names and values of further fields may have.
+    pub fn room(&self) -> usize {
+        self.room
     }
 
     pub fn tag(&mut self, tag: &'static str) {

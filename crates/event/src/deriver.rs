@@ -1,7 +1,7 @@
 //! From an event to its entry and record, and from an entry to its record.
 
 use crate::builder::Builder;
-use crate::envelope::{BEFORE_BASE64, BEFORE_DATA, Context, Data, Framer, open, write_line, write_object};
+use crate::envelope::{BEFORE_BASE64, BEFORE_DATA, Context, Data, Framer, line_size, open, write_line, write_object};
 use crate::error::{EntryError, EventError, ParserError};
 use crate::field::Keyword;
 use crate::json::{Token, check_utf8, scan, unescape_mapped};
@@ -105,6 +105,14 @@ impl Deriver {
         let object = text.trim_start_matches(JSON_SPACE);
         let lead = text.len() - object.len();
         let object = object.trim_end_matches(JSON_SPACE);
+        // Before the scan, which needs up to twelve times the memory that a text has.
+        if object.len() > framer.room() {
+            let breaks = memchr::memchr2_iter(b'\n', b'\r', object.as_bytes()).count();
+            let least = MAX_ENTRY - framer.room() + object.len() - breaks;
+            if least > MAX_ENTRY {
+                return Err(EventError::too_large(least));
+            }
+        }
         match object.as_bytes().first() {
             None => return Err(EventError::Empty),
             Some(b'{') => {}
@@ -128,12 +136,12 @@ impl Deriver {
     pub fn push_line<'o>(&self, framer: &Framer, line: &[u8], out: &'o mut Vec<u8>) -> Result<Record<'o>, EventError> {
         let end = line.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).ok_or(EventError::Empty)?;
         let start = out.len();
-        write_line(framer, &line[..=end], out);
-        let size = out.len() - start;
+        // Before writing: a line of control characters grows sixfold.
+        let size = line_size(framer, &line[..=end]);
         if size > MAX_ENTRY {
-            out.truncate(start);
             return Err(EventError::too_large(size));
         }
+        write_line(framer, &line[..=end], out);
         let entry = &out[start..];
         let after = &entry[framer.prefix.len()..entry.len() - 2];
         let record = match after.strip_prefix(BEFORE_BASE64) {
@@ -171,7 +179,7 @@ impl Deriver {
     }
 
     fn object<'e>(&self, text: &'e str, tokens: &[Token], context: &Context) -> Record<'e> {
-        let mut builder = Builder::new(context);
+        let mut builder = Builder::new(context, text.len());
         place_object(text, tokens, &mut builder, |text| text);
         if let Some(parser) = &context.parser {
             match builder.record.keywords[Keyword::Message as usize].clone() {

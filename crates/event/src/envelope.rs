@@ -1,7 +1,7 @@
 //! The entry's envelope: writing it around an event, and finding the event in it again.
 
 use crate::error::{EntryError, EventError};
-use crate::json::{Kind, check_utf8, scan, write_string};
+use crate::json::{Kind, check_utf8, scan, string_size, write_string};
 use crate::meta::Meta;
 use crate::source::{SourceId, is_name};
 use crate::time::Micros;
@@ -258,6 +258,15 @@ pub(crate) fn write_object(framer: &Framer, object: &str, breaks: u32, out: &mut
     }
     out.push(b'}');
     Ok(())
+}
+
+/// The bytes of the entry that [`write_line`] writes.
+pub(crate) fn line_size(framer: &Framer, line: &[u8]) -> usize {
+    let data = match std::str::from_utf8(line) {
+        Ok(text) => BEFORE_DATA.len() + string_size(text),
+        Err(_) => BEFORE_BASE64.len() + line.len().div_ceil(3) * 4 + 1,
+    };
+    framer.prefix.len() + data + 1
 }
 
 /// Appends the envelope around a line; the caller has to check the size.

@@ -67,3 +67,12 @@ pub const MAX_DEPTH: usize = 64;
 /// The most flattened pairs kept in [`Record::fields`]. More are sealed all the same; the record
 /// then has the pair `("tags", "fields_cut")`.
 pub const MAX_FIELDS: usize = 1_000;
+
+/// The most bytes that names and values in [`Record::fields`] have together: this, and
+/// [`FIELD_BYTES_FACTOR`] for each byte of the event. A name holds those of all objects around it,
+/// so without a limit one event of 64 KB could become a record of 30 MB. Beyond it, as beyond
+/// [`MAX_FIELDS`].
+pub const FIELD_BYTES_BASE: usize = 8 << 10;
+
+/// See [`FIELD_BYTES_BASE`].
+pub const FIELD_BYTES_FACTOR: usize = 4;

@@ -17,6 +17,9 @@ where
     walk.members(None);
 }
 
+/// No column's name is longer than this, in bytes.
+const LONGEST: usize = 64;
+
 struct Walk<'t, 'a, 'k, 'b, 'z, F> {
     text: &'t str,
     tokens: std::slice::Iter<'k, Token>,
@@ -42,6 +45,10 @@ impl<'t, 'a, F: Fn(Cow<'t, str>) -> Cow<'a, str>> Walk<'t, 'a, '_, '_, '_, F> {
                     }
                 }
                 Some(prefix) => {
+                    if self.is_idle(prefix.len() + 1 + key.len()) {
+                        self.skip(*value);
+                        continue;
+                    }
                     let path = [prefix, ".", &key].concat();
                     let target = ecs(&path);
                     if !self.container(*value, &path, target) {
@@ -57,9 +64,33 @@ impl<'t, 'a, F: Fn(Cow<'t, str>) -> Cow<'a, str>> Walk<'t, 'a, '_, '_, '_, F> {
             if token.kind == Kind::ArrayEnd {
                 return;
             }
+            if self.is_idle(path.len()) {
+                self.skip(*token);
+                continue;
+            }
             if !self.container(*token, path, target) {
                 self.scalar(*token, target, Cow::Owned(path.to_owned()));
             }
+        }
+    }
+
+    /// Whether what has a name of so many bytes is placed nowhere: it can't be a column's, and no further field is kept.
+    /// Names are made at each level of the event, so going on in vain costs more than the event.
+    fn is_idle(&self, name: usize) -> bool {
+        name > LONGEST && self.builder.is_cut()
+    }
+
+    /// Passes over a value.
+    fn skip(&mut self, value: Token) {
+        let mut next = Some(value);
+        let mut depth = 0_usize;
+        while let Some(token) = next {
+            match token.kind {
+                Kind::ObjectStart | Kind::ArrayStart => depth += 1,
+                Kind::ObjectEnd | Kind::ArrayEnd => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            next = if depth == 0 { None } else { self.tokens.next().copied() };
         }
     }
 
@@ -78,5 +109,17 @@ impl<'t, 'a, F: Fn(Cow<'t, str>) -> Cow<'a, str>> Walk<'t, 'a, '_, '_, '_, F> {
             let value = (self.keep)(token.value(self.text));
             self.builder.place(target, name, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Keyword, Number};
+
+    #[test]
+    fn no_column_has_a_longer_name() {
+        let names = Keyword::ALL.iter().map(|keyword| keyword.name()).chain(Number::ALL.iter().map(|n| n.name()));
+        assert!(names.map(str::len).max().is_some_and(|longest| longest <= LONGEST));
     }
 }

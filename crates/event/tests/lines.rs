@@ -232,7 +232,7 @@ fn user_parsers() {
         "name: own\nprograms: [app]\nrules:\n  - match: '^in (?P<user.name>.+)$'\n    set: {event.action: enter}\n";
     let deriver = Deriver::with_parsers(&file(yaml)).unwrap();
     assert!(deriver.has_parser("own") && deriver.has_parser("sshd"));
-    assert!(deriver.version().starts_with("1+") && deriver.version().len() == 10);
+    assert!(deriver.version().starts_with("2+") && deriver.version().len() == 10);
     let mut out = Vec::new();
     let record =
         deriver.push_line(&framer("2026-11-22T08:00:00Z"), b"Nov 22 07:00:00 gate app: in zoe", &mut out).unwrap();
@@ -276,4 +276,54 @@ proptest! {
         if bytes.iter().all(|b| matches!(b, b'\r' | b'\n')) { return Ok(()) }
         line_bytes(&bytes, "2026-11-22T08:00:00Z", &Meta::default());
     }
+}
+
+#[test]
+fn a_long_id_of_structured_data_is_not_multiplied() {
+    let parameters: String = (0..3_000).map(|n| format!(" p{n}=\"1\"")).collect();
+    let text = format!("<34>1 2026-11-22T08:00:00Z host app 1 - [{}{parameters}] said", "i".repeat(20_000));
+    let record = line(&text);
+    let size: usize = record.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+    assert!(size <= 8 * 1024 + 4 * text.len() + 100, "{size} bytes of {}", text.len());
+    assert!(record.has_tag("fields_cut"));
+    assert_eq!(record.keyword(Keyword::HostName), Some("host"));
+}
+
+#[test]
+fn characters_that_are_no_digits_are_no_time() {
+    for text in ["2026-11-\u{1}2 08:00:00,123", "2026-\u{b}1-22T08:00:00Z", "\u{7f}026-11-22T08:00:00Z"] {
+        assert!(!line(text).has_tag("time_invalid"), "{text:?}");
+        let entry = format!("{{\"v\":1,\"received\":\"{text}\",\"source\":\"app\",\"meta\":{{}},\"data\":{{}}}}");
+        assert!(Deriver::builtin().derive(entry.as_bytes()).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_too_long_is_refused_before_it_is_written() {
+    let deriver = Deriver::builtin();
+    let framer = framer("2026-11-22T08:00:00Z");
+    let mut out = Vec::new();
+    for line in [&b"\x01".repeat(1 << 20)[..], &b"\xff".repeat(1 << 20), &b"x".repeat(1 << 20)] {
+        let error = deriver.push_line(&framer, line, &mut out).unwrap_err();
+        let EventError::TooLarge { size, .. } = error else { panic!("{error}") };
+        assert!(size > 1 << 20, "{size}");
+        assert_eq!(out.capacity(), 0, "nothing was written on the way");
+    }
+    // The size is that of the entry: one byte less than fits, and what fits exactly.
+    for (piece, size) in [("x", 1), ("\"", 2), ("\t", 2), ("\u{1}", 6), ("é", 2)] {
+        let room = framer.room() - 2;
+        let line = piece.repeat(room / size) + &"y".repeat(room % size);
+        assert!(deriver.push_line(&framer, line.as_bytes(), &mut out).is_ok(), "{piece:?}");
+        assert_eq!(out.len(), MAX_ENTRY, "{piece:?}");
+        out.clear();
+        let error = deriver.push_line(&framer, (line + "y").as_bytes(), &mut out).unwrap_err();
+        assert_eq!(error, EventError::TooLarge { size: MAX_ENTRY + 1, limit: MAX_ENTRY }, "{piece:?}");
+        out = Vec::new();
+    }
+    let value = format!("{{\"a\":[{}]}}", "1,".repeat(4 << 20));
+    let error = deriver.push_json(&framer, value.as_bytes(), &mut out).unwrap_err();
+    assert_eq!(error.code(), "too_large");
+    // Line breaks between tokens are no part of an entry, so they don't count.
+    let spread = format!("{{\"a\":{}1}}", "\r\n".repeat(1 << 20));
+    assert!(deriver.push_json(&framer, spread.as_bytes(), &mut out).is_ok());
 }

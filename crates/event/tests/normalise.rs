@@ -218,3 +218,36 @@ fn a_named_parser_reads_the_message() {
     assert_eq!(record.others("data.user.name").next(), Some("root"));
     assert_eq!(get(&json(event), "event.action"), None);
 }
+
+/// An object whose one long name stands before each of many others.
+fn repeated_name(name: usize, members: usize) -> String {
+    let members: Vec<String> = (0..members).map(|n| format!("\"{n:x}\":1")).collect();
+    format!("{{\"before\":1,\"{}\":{{{}}},\"user\":\"alice\"}}", "n".repeat(name), members.join(","))
+}
+
+#[test]
+fn a_record_does_not_outgrow_its_event() {
+    for (name, members) in [(40_000, 2_000), (1_900, 250), (200, 900)] {
+        let event = repeated_name(name, members);
+        let record = json(&event);
+        let size: usize = record.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(size <= 8 * 1024 + 4 * event.len() + 100, "{size} bytes of {}", event.len());
+        assert!(record.has_tag("fields_cut"));
+        assert_eq!(record.others("before").next(), Some("1"));
+        // Columns are filled all the same.
+        assert_eq!(record.keyword(Keyword::UserName), Some("alice"));
+    }
+    let nested = format!("{}1{}", "{\"a\":{\"b\":[1,2,{\"c\":".repeat(15), "}]}}".repeat(15));
+    assert!(!json(&nested).has_tag("fields_cut"));
+}
+
+#[test]
+fn passing_over_what_is_cut_finds_the_columns_behind_it() {
+    let long = "n".repeat(30_000);
+    let values = "[{\"x\":[1,{\"y\":2}]},3,[[]],{}],".repeat(400);
+    let event =
+        format!("{{\"{long}\":{{\"a\":[{values}4],\"source\":{{\"b\":1}}}},\"source\":{{\"ip\":\"192.0.2.1\"}}}}");
+    let record = json(&event);
+    assert!(record.has_tag("fields_cut"));
+    assert_eq!(record.keyword(Keyword::SourceIp), Some("192.0.2.1"));
+}

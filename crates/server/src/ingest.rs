@@ -17,7 +17,7 @@ use crate::{
 
 /// The most events of one request.
 pub const MAX_EVENTS: usize = 65_536;
-/// The most bytes of entries of one request, envelopes included.
+/// The most bytes of entries of one request, envelopes and the records' further fields included.
 pub const MAX_ENTRY_BYTES: usize = 96 << 20;
 /// How much text of an entry is guessed to follow from a body, per event, for the first allocation.
 const ENVELOPE: usize = 120;
@@ -216,7 +216,7 @@ pub fn ingest(
         if builder.len() > MAX_EVENTS || refusals.rejected > MAX_EVENTS as u64 {
             return Err(ServerError::TooManyEvents(MAX_EVENTS));
         }
-        if builder.bytes() > MAX_ENTRY_BYTES {
+        if builder.weight() > MAX_ENTRY_BYTES {
             return Err(ServerError::BodyTooLarge { limit: MAX_ENTRY_BYTES, inflated: true });
         }
         Ok(())

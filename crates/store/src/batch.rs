@@ -23,6 +23,7 @@ pub struct Batch {
     records: RecordBatch,
     received: Option<(i64, i64)>,
     unparsed: usize,
+    field_bytes: usize,
 }
 
 impl Batch {
@@ -39,6 +40,12 @@ impl Batch {
     /// The entries' bytes in all.
     pub fn bytes(&self) -> usize {
         self.entries.values().len()
+    }
+
+    /// The entries' bytes and those of the names and values of all further fields, which can be several times as many:
+    /// what limits of memory count. The columns add at most the entries' bytes again.
+    pub fn weight(&self) -> usize {
+        self.bytes() + self.field_bytes
     }
 
     /// One leaf an entry.
@@ -139,9 +146,9 @@ impl BatchBuilder {
         self.leaves.is_empty()
     }
 
-    /// The entries' bytes so far.
-    pub fn bytes(&self) -> usize {
-        self.arena.len()
+    /// [`Batch::weight`] so far.
+    pub fn weight(&self) -> usize {
+        self.arena.len() + self.columns.field_bytes
     }
 
     /// The finished batch.
@@ -155,7 +162,8 @@ impl BatchBuilder {
             None,
         )?;
         let (received, unparsed) = (self.columns.received_span, self.columns.unparsed);
-        Ok(Batch { entries, leaves: self.leaves, records: self.columns.finish()?, received, unparsed })
+        let field_bytes = self.columns.field_bytes;
+        Ok(Batch { entries, leaves: self.leaves, records: self.columns.finish()?, received, unparsed, field_bytes })
     }
 
     fn seal_last(&mut self) {
@@ -178,6 +186,7 @@ struct Columns {
     values: StringBuilder,
     received_span: Option<(i64, i64)>,
     unparsed: usize,
+    field_bytes: usize,
 }
 
 impl Columns {
@@ -196,6 +205,7 @@ impl Columns {
             values: text(12),
             received_span: None,
             unparsed: 0,
+            field_bytes: 0,
         }
     }
 
@@ -215,6 +225,7 @@ impl Columns {
             builder.append_option(*value);
         }
         for (key, value) in &record.fields {
+            self.field_bytes += key.len() + value.len();
             self.keys.append_value(key);
             self.values.append_value(value);
             if key == "tags" && value == "unparsed" {

@@ -8,7 +8,7 @@ mod scan;
 mod text;
 
 pub(crate) use scan::{Kind, Token, scan};
-pub(crate) use text::{Escapes, unescape_mapped, write_string};
+pub(crate) use text::{Escapes, string_size, unescape_mapped, write_string};
 
 use crate::error::EventError;
 

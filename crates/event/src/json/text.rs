@@ -127,6 +127,21 @@ fn hex4(raw: &[u8], at: usize) -> u32 {
         .unwrap_or(0xfffd)
 }
 
+/// The bytes that [`write_string`] appends.
+pub(crate) fn string_size(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut size = bytes.len() + 2;
+    let mut at = next_special(bytes, 0);
+    while let Some(byte) = bytes.get(at) {
+        size += match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+            _ => 5,
+        };
+        at = next_special(bytes, at + 1);
+    }
+    size
+}
+
 /// Appends a text as a JSON string, quotes included. Only what must be escaped is.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');

@@ -23,7 +23,7 @@ pub(crate) fn derive_line<'e>(
     context: &Context,
     parsers: &Parsers,
 ) -> (Record<'e>, Option<(usize, usize)>) {
-    let mut builder = Builder::new(context);
+    let mut builder = Builder::new(context, text.line.len());
     let name = context.parser.as_deref().unwrap_or("auto");
     let matched = parse(text, name, &mut builder, parsers);
     builder.set(Keyword::Message, text.keep(text.line));
@@ -132,7 +132,7 @@ fn place_header<'e>(text: &Text<'_, 'e>, header: &Header<'_>, builder: &mut Buil
     if let Some(id) = header.message_id {
         builder.other(Cow::Borrowed("log.syslog.msgid"), text.keep(id));
     }
-    for (name, value) in structured::params(header.structured) {
+    for (name, value) in structured::params(header.structured, builder.room()) {
         let value = match value {
             Cow::Borrowed(value) => text.keep(value),
             Cow::Owned(value) => Cow::Owned(value),

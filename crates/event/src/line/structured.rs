@@ -31,8 +31,9 @@ pub(super) fn end(text: &str) -> Option<usize> {
     (at > 0).then_some(at)
 }
 
-/// The parameters as `log.syslog.structured_data.ID.NAME` and value, escapes resolved.
-pub(super) fn params(data: &str) -> Vec<(String, Cow<'_, str>)> {
+/// The parameters as `log.syslog.structured_data.ID.NAME` and value, escapes resolved; no more than up to the first one
+/// by which the names have more than `room` bytes, since a long id is in the names of all its parameters.
+pub(super) fn params(data: &str, mut room: usize) -> Vec<(String, Cow<'_, str>)> {
     let mut found = Vec::new();
     let mut rest = data;
     let mut id = "";
@@ -47,7 +48,13 @@ pub(super) fn params(data: &str) -> Vec<(String, Cow<'_, str>)> {
         let Some(value) = value.trim_start().strip_prefix('"') else { return found };
         let stop = closing_quote(value);
         let (raw, after) = value.split_at(stop);
-        found.push((format!("log.syslog.structured_data.{id}.{}", name.trim()), unescape(raw)));
+        let name = format!("log.syslog.structured_data.{id}.{}", name.trim());
+        let left = room.checked_sub(name.len());
+        found.push((name, unescape(raw)));
+        room = match left {
+            Some(left) => left,
+            None => return found,
+        };
         rest = after.strip_prefix('"').unwrap_or("");
     }
 }
@@ -93,7 +100,7 @@ mod tests {
         let data = r#"[a@1 x="1" y="q\"] \\ \n"][b z="é"] rest"#;
         let stop = end(data).unwrap();
         assert_eq!(&data[stop..], " rest");
-        let found: Vec<_> = params(&data[..stop]).into_iter().map(|(n, v)| (n, v.into_owned())).collect();
+        let found: Vec<_> = params(&data[..stop], usize::MAX).into_iter().map(|(n, v)| (n, v.into_owned())).collect();
         let name = |n: &str| format!("log.syslog.structured_data.{n}");
         assert_eq!(
             found,
@@ -101,6 +108,6 @@ mod tests {
         );
         assert_eq!(end("[a x=\"1\""), None);
         assert_eq!(end("text"), None);
-        assert!(params("[only]").is_empty());
+        assert!(params("[only]", usize::MAX).is_empty());
     }
 }

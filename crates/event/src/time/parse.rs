@@ -93,7 +93,7 @@ pub(crate) fn rfc3339(b: &[u8], zone: &Zone, strict: bool) -> Option<Micros> {
 #[inline]
 fn pair(b: &[u8], at: usize) -> Option<u8> {
     let (h, l) = (b[at].wrapping_sub(b'0'), b[at + 1].wrapping_sub(b'0'));
-    (h < 10 && l < 10).then_some(h * 10 + l)
+    (h < 10 && l < 10).then(|| h * 10 + l)
 }
 
 /// The moment of a date and clock time whose zone is told (seconds east) or not.

@@ -188,9 +188,9 @@ impl Payload {
         }
     }
 
-    fn bytes(&self) -> usize {
+    fn weight(&self) -> usize {
         match self {
-            Self::Batch(batch) => batch.bytes(),
+            Self::Batch(batch) => batch.weight(),
             Self::Single(single) => single.bytes(),
         }
     }
@@ -266,7 +266,7 @@ impl Sequencer {
     /// Adds entries and waits until they are durable.
     pub(crate) async fn append(&self, payload: Payload, options: AppendOptions) -> Result<Appended, ServerError> {
         self.health.check()?;
-        let cost = payload.bytes().saturating_add(REQUEST_COST).min(self.size);
+        let cost = payload.weight().saturating_add(REQUEST_COST).min(self.size);
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);
         let room = if options.wait {
             self.room.clone().acquire_many_owned(cost).await.map_err(|_| ServerError::Closing)?

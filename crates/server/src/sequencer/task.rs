@@ -61,11 +61,11 @@ impl Task {
 
     /// Everything that waits, up to the limits of one commit. What exceeds them comes next.
     fn collect(&self, first: Request, queue: &mut mpsc::UnboundedReceiver<Request>) -> (Vec<Request>, Option<Request>) {
-        let (mut entries, mut bytes) = (first.payload.len(), first.payload.bytes());
+        let (mut entries, mut bytes) = (first.payload.len(), first.payload.weight());
         let mut group = vec![first];
         while let Ok(next) = queue.try_recv() {
             entries += next.payload.len();
-            bytes += next.payload.bytes();
+            bytes += next.payload.weight();
             if group.len() >= MAX_GROUP
                 || entries > self.parts.limits.commit_entries
                 || bytes > self.parts.limits.commit_bytes

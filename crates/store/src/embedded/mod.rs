@@ -37,7 +37,7 @@ use crate::{error::StoreError, traits::Store};
 pub struct Options {
     /// A segment is written when the tail has so many entries (a multiple of 256).
     pub segment_entries: usize,
-    /// … or so many bytes of entries.
+    /// … or so many bytes of entries and of their records' further fields.
     pub segment_bytes: usize,
     /// … or its oldest entry is so many seconds old.
     pub segment_age: u64,
@@ -45,7 +45,7 @@ pub struct Options {
     pub group_rows: usize,
     /// Beyond this many entries in the tail, commits are refused as `Full`.
     pub tail_entries: usize,
-    /// Beyond this many bytes of entries in the tail, commits are refused as `Full`.
+    /// Beyond this many bytes of entries and further fields in the tail, commits are refused as `Full`.
     pub tail_bytes: usize,
     /// Memory that all queries together may use for groups, in bytes.
     pub query_memory: usize,

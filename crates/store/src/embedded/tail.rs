@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::{
-    array::{Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, RecordBatch, UInt64Array},
+    array::{Array, ArrayRef, AsArray as _, BinaryArray, FixedSizeBinaryArray, RecordBatch, UInt64Array},
     buffer::Buffer,
     compute::{concat, concat_batches},
 };
@@ -19,6 +19,8 @@ use crate::{
 
 /// Rows of a coalesced chunk, beyond which nothing more is merged into it.
 const CHUNK_ROWS: usize = 8192;
+/// The same in bytes of entries and fields: a column of Arrow holds 2 GiB.
+const CHUNK_BYTES: usize = 64 << 20;
 /// No honest blob inflates beyond this; a damaged one must not make us allocate more.
 const MAX_BLOB: usize = 256 << 20;
 
@@ -33,7 +35,7 @@ pub struct Chunk {
     pub earliest: i64,
     /// Latest event time.
     pub latest: i64,
-    /// The entries' bytes in all.
+    /// The bytes of entries and of names and values of fields in all.
     pub bytes: usize,
 }
 
@@ -42,8 +44,7 @@ impl Chunk {
         let times = write::times(&rows, schema::TIME)?;
         let (earliest, latest) =
             times.iter().fold((i64::MAX, i64::MIN), |(low, high), &time| (low.min(time), high.max(time)));
-        let bytes = entries(&rows)?.value_offsets();
-        let bytes = (bytes.last().copied().unwrap_or(0) - bytes.first().copied().unwrap_or(0)).unsigned_abs() as usize;
+        let bytes = span(entries(&rows)?.value_offsets()) + field_bytes(&rows)?;
         Ok(Self { first, rows, earliest, latest, bytes })
     }
 
@@ -57,6 +58,22 @@ impl Chunk {
         let skip = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX).min(self.rows.num_rows());
         Self::new(self.first + skip as u64, self.rows.slice(skip, self.rows.num_rows() - skip))
     }
+}
+
+/// From the first to the last of a column's offsets.
+fn span(offsets: &[i32]) -> usize {
+    (offsets.last().copied().unwrap_or(0) - offsets.first().copied().unwrap_or(0)).unsigned_abs() as usize
+}
+
+/// The bytes of names and values in the column of all further fields.
+fn field_bytes(rows: &RecordBatch) -> Result<usize, StoreError> {
+    let damaged = || StoreError::Damaged("the column fields is not a list of pairs".into());
+    let lists = write::column(rows, schema::FIELDS)?.as_list_opt::<i32>().ok_or_else(damaged)?;
+    let offsets = lists.value_offsets();
+    let first = offsets.first().copied().unwrap_or(0).unsigned_abs() as usize;
+    let pairs = lists.values().as_struct_opt().ok_or_else(damaged)?.slice(first, span(offsets));
+    let bytes = pairs.columns().iter().map(|part| part.as_string_opt::<i32>().map(|part| span(part.value_offsets())));
+    bytes.sum::<Option<usize>>().ok_or_else(damaged)
 }
 
 /// The entries' column of some rows.
@@ -132,14 +149,15 @@ pub fn lines(inflated: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Reads a batch back into rows, deriving its records; any difference to what was committed is an error.
 pub fn decode(row: &TailRow, deriver: &Arc<Deriver>) -> Result<RecordBatch, StoreError> {
     let damaged = |detail: &str| {
-        StoreError::Damaged(format!("the batch of entries {} to {} {detail}", row.first, row.first + row.count - 1))
+        StoreError::Damaged(format!("the batch of {} entries from {} on {detail}", row.count, row.first))
     };
     let (inflated, whole) = inflate(&row.data);
     if !whole {
         return Err(damaged("can't be inflated"));
     }
     let count = usize::try_from(row.count).map_err(|_| damaged("is too large"))?;
-    let mut builder = BatchBuilder::with_capacity(deriver.clone(), count, inflated.len());
+    // What the row says of itself may be false; an entry has a byte at least.
+    let mut builder = BatchBuilder::with_capacity(deriver.clone(), count.min(inflated.len()), inflated.len());
     for (offset, line) in lines(&inflated).enumerate() {
         let index = row.first + offset as u64;
         builder.push_entry(line).map_err(|error| StoreError::Entry { index, detail: error.to_string() })?;
@@ -162,7 +180,7 @@ pub fn push(chunks: &mut Vec<Arc<Chunk>>, first: u64, rows: RecordBatch) -> Resu
     let mut chunk = Chunk::new(first, rows)?;
     while let Some(last) = chunks.last() {
         let (before, now) = (last.rows.num_rows(), chunk.rows.num_rows());
-        if before > 2 * now || before + now > CHUNK_ROWS {
+        if before > 2 * now || before + now > CHUNK_ROWS || last.bytes + chunk.bytes > CHUNK_BYTES {
             break;
         }
         let merged = concat_batches(&schema::rows(), [&last.rows, &chunk.rows])?;
