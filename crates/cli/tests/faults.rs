@@ -19,7 +19,7 @@ use common::{
     Place, Server,
     http::Client,
     load::{self, Fate, Request},
-    run, sceau, text, until,
+    run, sceau, skip, text, until,
 };
 
 /// Rows at work at once: most of their time is spent waiting.
@@ -63,7 +63,7 @@ fn library() -> Option<&'static Path> {
                 Some(library)
             }
             Err(error) => {
-                eprintln!("SKIPPED: no write faults, since there is no C compiler ({error})");
+                skip("write faults", &format!("no C compiler: {error}"));
                 None
             }
         }

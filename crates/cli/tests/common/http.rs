@@ -45,16 +45,30 @@ impl Client {
         self.send("GET", path, &[], b"")
     }
 
-    /// Sends a request and reads the answer. An answer that comes before the body is sent counts.
+    /// Sends a request and reads the answer.
     pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
+        self.send_parts(method, path, headers, &[body])
+    }
+
+    /// The same with a body in parts. An answer that comes before the body is sent counts.
+    pub fn send_parts(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[&[u8]],
+    ) -> io::Result<Answer> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\n", self.host);
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
-        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        let length: usize = body.iter().map(|part| part.len()).sum();
+        head += &format!("Content-Length: {length}\r\n\r\n");
         let mut whole = head.into_bytes();
-        whole.extend_from_slice(body);
-        let sent = self.stream.get_mut().write_all(&whole);
+        let (first, rest) = body.split_first().unwrap();
+        whole.extend_from_slice(first);
+        let stream = self.stream.get_mut();
+        let sent = stream.write_all(&whole).and_then(|()| rest.iter().try_for_each(|part| stream.write_all(part)));
         match self.answer() {
             Ok(answer) => Ok(answer),
             Err(error) => Err(sent.err().unwrap_or(error)),

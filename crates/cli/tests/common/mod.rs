@@ -75,22 +75,33 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Says that a test was left out, and why: on standard error, and where `make test` finds it.
+pub fn skip(what: &str, why: &str) {
+    eprintln!("SKIPPED: {what}: {why}");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join(what.replace(' ', "-")), format!("== NOT tested: {what} ({why})\n")).unwrap();
+}
+
 /// A log in directories of its own.
 pub struct Place {
     pub dir: TempDir,
+    /// Where data and keys are.
+    pub root: PathBuf,
 }
 
 impl Place {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        Self { root: dir.path().to_owned(), dir }
     }
 
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.root.join("data")
     }
 
     pub fn keys(&self) -> PathBuf {
-        self.dir.path().join("keys")
+        self.root.join("keys")
     }
 
     /// Makes the log; its public facts.
