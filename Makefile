@@ -9,8 +9,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 SCEAU := $(TARGET)/release/sceau
 EVENTS ?= 2000000
 SINGLE ?= 20000
+FUZZ := envelope json_events parsers query note import
 
-.PHONY: help build demo test check fmt conformance bench clean
+.PHONY: help build demo test check fmt conformance bench fuzz clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +36,7 @@ test: check ## every check, and every test of the whole workspace
 
 check: ## formatting, lints, and dependencies' licences and sources
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		$(CARGO) deny --locked --offline check bans licenses sources; \
@@ -44,6 +46,7 @@ check: ## formatting, lints, and dependencies' licences and sources
 
 fmt: ## format everything
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 conformance: ## our parsers, tree and proofs against others' expectations in ../shared/data
 	@for example in crates/*/examples/conformance*; do \
@@ -56,6 +59,23 @@ conformance: ## our parsers, tree and proofs against others' expectations in ../
 bench: build ## CPU per event, queries, disk, memory and verify on generated events; EVENTS=2000000 SINGLE=20000
 	$(CARGO) build --release --locked --example bench
 	@"$(TARGET)/release/examples/bench" --sceau "$(SCEAU)" --events $(EVENTS) --single $(SINGLE)
+
+fuzz: ## every fuzz target, two at a time, SECONDS=60 each; what one finds is in fuzz/artifacts
+	@cd fuzz && export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(TARGET)/fuzz"; \
+	echo "== building the fuzz targets"; \
+	$(CARGO) fuzz build -s none; \
+	$(CARGO) fuzz run seeds -s none -- -runs=0 2>&1 | grep -E "seeds$$|SKIPPED"; \
+	run() { \
+		mkdir -p corpus/$$1 artifacts/$$1; \
+		if $(CARGO) fuzz run $$1 -s none -- -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=2048 -timeout=20 \
+			>artifacts/$$1.log 2>&1; then \
+			echo "$$1: $$(tail -n 1 artifacts/$$1.log)"; \
+		else \
+			echo "$$1: FOUND"; tail -n 40 artifacts/$$1.log | cut -c1-400; return 1; \
+		fi; \
+	}; \
+	export -f run; \
+	printf '%s\n' $(FUZZ) | xargs -P 2 -n 1 bash -c 'run "$$0"'
 
 clean: ## remove what the demo left; the build stays
 	rm -rf demo/run

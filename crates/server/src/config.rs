@@ -116,12 +116,16 @@ pub struct Limits {
     pub connections: usize,
     /// Queries at one moment.
     pub queries: usize,
+    /// Bytes of large answers that clients have not taken yet, at one moment.
+    pub answers: usize,
     /// How long a query may take.
     pub query_time: Duration,
     /// How long a request's head may take to arrive, and a connection may be idle.
     pub header_time: Duration,
     /// How long a body may take to arrive.
     pub body_time: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_time: Duration,
     /// How long open requests may take to end when the server stops.
     pub shutdown_time: Duration,
 }
@@ -137,9 +141,11 @@ impl Default for Limits {
             commit_entries: 65_536,
             connections: 1_024,
             queries: 8,
+            answers: 128 << 20,
             query_time: Duration::from_secs(30),
             header_time: Duration::from_secs(30),
             body_time: Duration::from_secs(60),
+            write_time: Duration::from_secs(30),
             shutdown_time: Duration::from_secs(30),
         }
     }

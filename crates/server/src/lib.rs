@@ -22,6 +22,7 @@ mod jobs;
 mod keydir;
 mod log;
 mod metrics;
+mod patient;
 mod problem;
 mod prover;
 mod publisher;

@@ -18,10 +18,11 @@ use tower::ServiceExt as _;
 use crate::{
     api::{self, App, Peer},
     auth::{self, NewToken, Tokens},
-    config::{Config, Secret},
+    config::{Config, Limits, Secret},
     error::ServerError,
     init::{InitReport, init},
     log::Log,
+    patient::Patient,
     schedule,
 };
 
@@ -128,7 +129,7 @@ async fn accept(
             Some(_) = connections.join_next() => {}
             next = next => match next {
                 Some((Ok((stream, peer)), place)) => {
-                    let served = connection(stream, peer, router.clone(), limits.header_time, stopping.clone());
+                    let served = connection(stream, peer, router.clone(), limits.clone(), stopping.clone());
                     connections.spawn(async move {
                         served.await;
                         drop(place);
@@ -155,7 +156,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    header_time: Duration,
+    limits: Limits,
     mut stopping: watch::Receiver<bool>,
 ) {
     // Small answers must not wait for the next packet.
@@ -165,7 +166,8 @@ async fn connection(
         request.map(axum::body::Body::new)
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(header_time).max_buf_size(64 << 10);
+    server.timer(TokioTimer::new()).header_read_timeout(limits.header_time).max_buf_size(64 << 10);
+    let stream = Patient::new(stream, limits.write_time);
     let served = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut served = std::pin::pin!(served);
     let result = tokio::select! {

@@ -201,6 +201,13 @@ impl Server {
         self.child.id()
     }
 
+    /// Its resident memory at its most so far, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Asks it to stop; what it ended with.
     pub fn end(mut self) -> std::process::ExitStatus {
         terminate(&self.child);

@@ -14,13 +14,15 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     Extension, Json, Router,
+    body::{Body, HttpBody as _},
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
@@ -38,6 +40,9 @@ const OPEN: [&str; 5] = ["/healthz", "/readyz", "/", "/page.js", "/page.css"];
 /// The most bytes of a body that is no body of events.
 const MAX_SMALL_BODY: usize = 256 << 10;
 
+/// Answers of up to so many bytes are not counted; they are bounded by the number of connections.
+const SMALL_ANSWER: u64 = 256 << 10;
+
 /// What handlers work with.
 pub(crate) struct App {
     pub log: Log,
@@ -47,6 +52,8 @@ pub(crate) struct App {
     pub queries: Semaphore,
     /// Bytes of bodies that are being received.
     pub bodies: Arc<Semaphore>,
+    /// Bytes of large answers that are not sent yet.
+    pub answers: Arc<Semaphore>,
 }
 
 /// Whose token came with the request.
@@ -62,8 +69,9 @@ pub(crate) type Shared = State<Arc<App>>;
 impl App {
     pub fn new(log: Log, tokens: Tokens, limits: Limits) -> Self {
         let queries = Semaphore::new(limits.queries);
-        let bodies = Arc::new(Semaphore::new(limits.bodies.min(u32::MAX as usize)));
-        Self { log, tokens, limits, jobs: Jobs::default(), queries, bodies }
+        let bytes = |limit: usize| Arc::new(Semaphore::new(limit.min(u32::MAX as usize)));
+        let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
+        Self { log, tokens, limits, jobs: Jobs::default(), queries, bodies, answers }
     }
 
     /// A place among the queries at one moment.
@@ -132,7 +140,7 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
             None => Failure(ServerError::Unauthorized).into_response(),
         }
     };
-    let response = with_problem(response);
+    let response = with_room(&app, with_problem(response)).await;
     let metrics = app.log.metrics();
     metrics.http(method.as_str(), response.status().as_u16());
     if let Some(Refused(code)) = response.extensions().get() {
@@ -152,6 +160,32 @@ fn with_problem(response: Response) -> Response {
         ServerError::Body("path or body are malformed".to_owned())
     };
     Failure(error).into_response()
+}
+
+/// Counts a large answer until it is sent: whoever asks for many and reads none must not fill the memory.
+async fn with_room(app: &App, response: Response) -> Response {
+    let Some(size) = response.body().size_hint().exact().filter(|size| *size > SMALL_ANSWER) else { return response };
+    let room = usize::try_from(size).unwrap_or(usize::MAX).min(app.limits.answers);
+    let room = app.answers.clone().try_acquire_many_owned(u32::try_from(room).unwrap_or(u32::MAX));
+    let Ok(room) = room else { return Failure(ServerError::Busy).into_response() };
+    let (parts, body) = response.into_parts();
+    match axum::body::to_bytes(body, usize::MAX).await {
+        // The connection lets the body go as soon as it has its bytes, so these have to hold the place.
+        Ok(bytes) => Response::from_parts(parts, Body::from(Bytes::from_owner(Held { bytes, _room: room }))),
+        Err(error) => Failure(ServerError::Internal(format!("an answer: {error}"))).into_response(),
+    }
+}
+
+/// The bytes of an answer with their place among those that wait.
+struct Held {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 fn with_security(mut response: Response) -> Response {

@@ -101,3 +101,77 @@ async fn counters_tell_what_was_taken_and_refused() {
     assert!(text.contains("sceau_commit_seconds_bucket"), "{text}");
     assert!(!text.contains(TOKEN));
 }
+
+/// Sixteen megabytes of entries: more than the buffers between two sockets hold.
+async fn with_much(server: &Server) {
+    let event = format!("{{\"a\":\"{}\"}}\n", "x".repeat(60_000));
+    assert_eq!(server.send(&event.repeat(260)).await["accepted"], 260);
+}
+
+/// Asks for all of it, and reads no more than the beginning.
+async fn deaf(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let request =
+        format!("GET /api/v1/entries?limit=10000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    stream
+}
+
+async fn until_answered(server: &Server) {
+    let begun = std::time::Instant::now();
+    while server.ask(Method::GET, "/api/v1/entries?limit=10000").send().await.unwrap().status() != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the answer that nobody reads keeps its place");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn answers_that_wait_are_bounded() {
+    let server = Server::with(|config| config.limits.answers = 16 << 20).await;
+    with_much(&server).await;
+    let waits = deaf(&server).await;
+    let response = server.ask(Method::GET, "/api/v1/entries?limit=10000").send().await.unwrap();
+    assert_eq!(response.headers()["retry-after"], "1");
+    let (status, problem) = json(response).await;
+    assert_eq!((status.as_u16(), problem["code"].as_str()), (429, Some("too_many_queries")));
+    // Small answers are not held up, and the place is free again once the answer is gone.
+    server.good("/api/v1/integrity").await;
+    drop(waits);
+    until_answered(&server).await;
+}
+
+#[tokio::test]
+async fn who_takes_no_answer_is_cut_off() {
+    let server = Server::with(|config| {
+        config.limits.answers = 16 << 20;
+        config.limits.write_time = Duration::from_millis(50);
+    })
+    .await;
+    with_much(&server).await;
+    let mut waits = deaf(&server).await;
+    until_answered(&server).await;
+    let mut rest = Vec::new();
+    let _ = waits.read_to_end(&mut rest).await;
+    assert!(rest.len() < 15_000_000, "all of it came: {}", rest.len());
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_for_others() {
+    let server = Server::with(|config| {
+        config.limits.connections = 2;
+        config.limits.header_time = Duration::from_millis(100);
+    })
+    .await;
+    let address = server.base.strip_prefix("http://").unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..6 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert_eq!(server.send("{\"a\":1}").await["accepted"], 1);
+    for stream in &mut idle {
+        assert_eq!(stream.read(&mut [0; 100]).await.unwrap_or(0), 0, "an idle connection is closed without a word");
+    }
+}
