@@ -1,11 +1,13 @@
 //! `sceau init`, `sceau keys` and `sceau checkpoint`: the public facts of a log.
 
+mod change;
+
 use std::{io::Write, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use sceau_ledger::Seal;
 use sceau_server::{Config, InitReport};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{Outcome, error::CliError, output::stdout, target::TargetArgs};
@@ -33,13 +35,34 @@ pub struct InitArgs {
 
 /// Options of `sceau keys`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  sceau keys --data-dir /var/lib/sceau\nNothing secret is ever printed.")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  sceau keys --data-dir /var/lib/sceau
+  sceau keys rotate log --url http://127.0.0.1:8080 --token-file token.txt
+  sceau keys check --verifier-key @first-verifier-key.txt notes.txt
+Nothing secret is ever printed."
+)]
 pub struct KeysArgs {
+    #[command(subcommand)]
+    command: Option<KeysCommand>,
     /// The answer as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     target: TargetArgs,
+}
+
+/// What can be done with keys.
+#[derive(Subcommand, Debug)]
+pub enum KeysCommand {
+    /// Put a new key in the place of the log key or the MAC key; the log says so.
+    Rotate(change::RotateArgs),
+    /// Put new keys in the place of lost ones: a new chain of seals begins, which the log and `verify` say.
+    Replace(change::ReplaceArgs),
+    /// Follow the statements by which a log took new keys, without the log.
+    Check(change::CheckArgs),
 }
 
 /// Options of `sceau checkpoint`.
@@ -91,8 +114,34 @@ struct Integrity {
     origin: String,
     verifier_key: String,
     first_epoch_key: String,
+    #[serde(default)]
+    verifier_keys: Vec<LogKey>,
+    #[serde(default)]
+    chains: Vec<Chain>,
+    #[serde(default)]
+    key_changes: Vec<Change>,
     checkpoint: Option<String>,
     last_seal: Option<SealText>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct LogKey {
+    verifier_key: String,
+    above: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Chain {
+    epoch: u64,
+    first_epoch_key: String,
+    index: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Change {
+    index: u64,
+    lost: Vec<String>,
+    note: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,30 +158,65 @@ async fn integrity(target: &TargetArgs) -> Result<Integrity, CliError> {
 
 /// Runs `sceau keys`.
 pub async fn keys(args: KeysArgs) -> Result<Outcome, CliError> {
+    match args.command {
+        Some(KeysCommand::Rotate(args)) => change::rotate(args).await,
+        Some(KeysCommand::Replace(args)) => change::replace(args).await,
+        Some(KeysCommand::Check(args)) => change::check(&args),
+        None => show(&args).await,
+    }
+}
+
+async fn show(args: &KeysArgs) -> Result<Outcome, CliError> {
     let facts = integrity(&args.target).await?;
-    let seal = facts.last_seal.as_ref().map(|seal| Seal::parse(seal.text.as_bytes())).transpose()?;
-    let (epoch, key) = match &seal {
-        Some(seal) => (seal.body().epoch + 1, seal.body().next.to_string()),
-        None => (0, facts.first_epoch_key.clone()),
-    };
+    let (epoch, key) = present(&facts)?;
     let mut out = stdout();
     if args.json {
         let text = json!({
             "origin": facts.origin, "verifier_key": facts.verifier_key, "first_epoch_key": facts.first_epoch_key,
-            "epoch": epoch, "epoch_key": key,
+            "epoch": epoch, "epoch_key": key, "verifier_keys": facts.verifier_keys, "chains": facts.chains,
+            "key_changes": facts.key_changes,
         });
         writeln!(out, "{text}")?;
     } else {
-        let (origin, verifier_key, first_epoch_key) = (facts.origin, facts.verifier_key, facts.first_epoch_key);
+        let Integrity { origin, verifier_key, first_epoch_key, verifier_keys, chains, key_changes, .. } = facts;
         tell(&mut out, &InitReport { origin, verifier_key, first_epoch_key, created: false })?;
+        for LogKey { verifier_key, above } in verifier_keys.iter().skip(1) {
+            writeln!(out, "later verifier key: {verifier_key}")?;
+            writeln!(out, "    checks checkpoints of more than {above} entries, and proofs under them")?;
+        }
+        for Chain { epoch, first_epoch_key, index } in chains.iter().skip(1) {
+            writeln!(out, "later first epoch key: {first_epoch_key}")?;
+            let index = index.unwrap_or_default();
+            writeln!(
+                out,
+                "    begins the chain of seals anew at epoch {epoch}, as keys were lost (entry {index} says so);"
+            )?;
+            writeln!(out, "    hand it to your auditor, who gives it to `sceau verify --pin` besides the first")?;
+        }
         writeln!(out, "current epoch: {epoch}, key {key}")?;
         writeln!(
             out,
             "    the next seal is checked by this key; its private half exists only until then; nothing to keep"
         )?;
+        for Change { index, note, .. } in &key_changes {
+            writeln!(out, "\nstatement in entry {index}, to be checked with `sceau keys check`:\n{note}")?;
+        }
     }
     out.flush()?;
     Ok(Outcome::Done)
+}
+
+/// The present epoch and its public key.
+fn present(facts: &Integrity) -> Result<(u64, String), CliError> {
+    let seal = facts.last_seal.as_ref().map(|seal| Seal::parse(seal.text.as_bytes())).transpose()?;
+    let begins = |epoch| facts.chains.iter().rfind(|chain| chain.epoch == epoch).map(|chain| &chain.first_epoch_key);
+    Ok(match &seal {
+        Some(seal) => {
+            let epoch = seal.body().epoch + 1;
+            (epoch, begins(epoch).cloned().unwrap_or_else(|| seal.body().next.to_string()))
+        }
+        None => (0, begins(0).unwrap_or(&facts.first_epoch_key).clone()),
+    })
 }
 
 /// Runs `sceau checkpoint`.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use sceau_ledger::{Index, ProvenEntry, RootHash, VerifierKey, leaf_hash, tlog_proof, verify_tlog_proof};
+use sceau_ledger::{Index, LedgerError, ProvenEntry, RootHash, VerifierKey, leaf_hash, tlog_proof, verify_tlog_proof};
 use serde::Deserialize;
 
 use crate::{
@@ -158,7 +158,14 @@ fn check(file: &Path, entry: Option<&Path>, key: &str) -> Result<Outcome, CliErr
 /// Checks the proof, and that whatever else its JSON form says is the same.
 fn prove(text: String, json: Option<&Proof>, entry: &[u8], vkey: &VerifierKey) -> Result<ProvenEntry, String> {
     let tlog = json.map_or(Ok(text), Proof::to_tlog)?;
-    let proven = verify_tlog_proof(&tlog, entry, vkey).map_err(|error| error.to_string())?;
+    let proven = verify_tlog_proof(&tlog, entry, vkey).map_err(|error| match error {
+        LedgerError::NotSigned(_) => format!(
+            "{error}. If the log has had its key rotated, a newer proof is under a newer key: `sceau keys` prints the log's \
+             keys with the statements that lead from each to the next, `sceau keys check` follows these from the key \
+             that you know; then give the newer one with --verifier-key"
+        ),
+        error => error.to_string(),
+    })?;
     match json.and_then(|proof| proof.disagrees(&proven, entry)) {
         Some(member) => Err(format!("its member {member} says something else than what its path and checkpoint prove")),
         None => Ok(proven),

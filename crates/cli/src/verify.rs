@@ -31,9 +31,10 @@ It reads every entry again, so it takes a while; on a data directory it needs no
 this machine copies the directory elsewhere and verifies it there.
 Exit codes: 0 no fault, 1 it could not be verified, 2 usage, 4 faults were found.")]
 pub struct VerifyArgs {
-    /// The first epoch's public key, as printed when the log was made, or @FILE that holds it.
+    /// The first epoch's public key, as printed when the log was made, or @FILE that holds it; after a loss of keys,
+    /// that of each chain of seals.
     #[arg(long, value_name = "KEY|@FILE")]
-    pin: Option<String>,
+    pin: Vec<String>,
     /// A checkpoint that was kept elsewhere; may be given several times.
     #[arg(long, value_name = "FILE")]
     since_checkpoint: Vec<PathBuf>,
@@ -65,13 +66,20 @@ struct Started {
 #[derive(Deserialize)]
 struct Facts {
     verifier_key: String,
+    #[serde(default)]
+    verifier_keys: Vec<LogKey>,
+}
+
+#[derive(Deserialize)]
+struct LogKey {
+    verifier_key: String,
 }
 
 /// Runs `sceau verify`.
 pub async fn run(args: VerifyArgs) -> Result<Outcome, CliError> {
     let checkpoints: Result<Vec<String>, _> = args.since_checkpoint.iter().map(|path| read_text(path)).collect();
     let options = VerifyOptions {
-        pin: args.pin.as_deref().map(pin).transpose()?,
+        pins: args.pin.iter().map(|text| pin(text)).collect::<Result<_, _>>()?,
         since_checkpoints: checkpoints?,
         verifier_key: args.verifier_key.as_deref().map(verifier_key).transpose()?.map(|key| key.to_string()),
     };
@@ -127,7 +135,7 @@ async fn online(client: &Client, options: VerifyOptions) -> Result<String, CliEr
             "a server takes one --since-checkpoint at a time; a data directory takes several".into(),
         ));
     }
-    let body = json!({"pin": options.pin, "since_checkpoint": options.since_checkpoints.first()});
+    let body = json!({"pin": options.pins, "since_checkpoint": options.since_checkpoints.first()});
     let path = "api/v1/integrity/verify";
     let answer = client.post(path, &[], "application/json", body.to_string().into()).await?;
     let started: Started = serde_json::from_str(&answer).map_err(CliError::json("the answer"))?;
@@ -151,12 +159,12 @@ async fn online(client: &Client, options: VerifyOptions) -> Result<String, CliEr
     }
 }
 
-/// A server checks with its own key, which therefore has to be the one that the auditor knows.
+/// A server checks with its own keys, among which the one that the auditor knows has to be.
 async fn check_key(client: &Client, key: Option<&str>) -> Result<(), CliError> {
     let Some(key) = key else { return Ok(()) };
     let answer = client.get_text("api/v1/integrity", &[]).await?;
     let facts: Facts = serde_json::from_str(&answer).map_err(CliError::json("the answer"))?;
-    if facts.verifier_key == key {
+    if facts.verifier_key == key || facts.verifier_keys.iter().any(|later| later.verifier_key == key) {
         return Ok(());
     }
     Err(CliError::Failed(format!("the log signs with {}, not with the --verifier-key given", facts.verifier_key)))

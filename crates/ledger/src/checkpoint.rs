@@ -4,7 +4,7 @@
 //! refuses keys of small order and signatures that several messages share.
 
 use crate::hash::to_base64;
-use crate::{Head, LedgerError, RootHash, TreeSize};
+use crate::{Head, LedgerError, LogKeys, RootHash, TreeSize};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use signed_note::{Note, NoteError, VerificationError};
@@ -40,10 +40,19 @@ fn typed(public: &VerifyingKey) -> [u8; 33] {
 
 /// Signs a note's text and returns the whole note.
 pub(crate) fn sign_note(name: &str, key: &SigningKey, text: &str) -> String {
-    let id = signed_note::key_id(name, &typed(&key.verifying_key()));
-    let mut signature = id.to_be_bytes().to_vec();
-    signature.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
-    format!("{text}\n\u{2014} {name} {}\n", to_base64(&signature))
+    sign_note_by(name, &[key], text)
+}
+
+/// The same with several keys, each of which has the same name.
+pub(crate) fn sign_note_by(name: &str, keys: &[&SigningKey], text: &str) -> String {
+    let mut note = format!("{text}\n");
+    for key in keys {
+        let id = signed_note::key_id(name, &typed(&key.verifying_key()));
+        let mut signature = id.to_be_bytes().to_vec();
+        signature.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
+        note.push_str(&format!("\u{2014} {name} {}\n", to_base64(&signature)));
+    }
+    note
 }
 
 /// The key that signs checkpoints, with the origin as its name. The secret part is wiped when it is dropped.
@@ -67,6 +76,10 @@ impl LogKey {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    pub(crate) fn signing_key(&self) -> &SigningKey {
+        &self.key
     }
 
     /// The public half.
@@ -245,6 +258,25 @@ pub(crate) fn parse_note(note: &[u8]) -> Result<Note, LedgerError> {
         return Err(LedgerError::Checkpoint("the note is too long"));
     }
     Note::from_bytes(note).map_err(|_| LedgerError::Checkpoint("not a signed note"))
+}
+
+/// Reads a checkpoint and checks that it is signed by the log key that was in use for its size.
+///
+/// # Errors
+/// As for [`open_checkpoint`]; [`LedgerError::OtherKeyThen`] if another of the log's keys signed it.
+pub fn open_checkpoint_of(note: &[u8], keys: &LogKeys) -> Result<Checkpoint, LedgerError> {
+    let size = Checkpoint::parse_unverified(note)?.head.size.0;
+    let right = keys.at(size);
+    let error = match open_checkpoint(note, right) {
+        Ok(checkpoint) => return Ok(checkpoint),
+        Err(error) => error,
+    };
+    match keys.iter().find(|(_, key)| *key != right && open_checkpoint(note, key).is_ok()) {
+        Some((_, other)) => {
+            Err(LedgerError::OtherKeyThen { signed: other.to_string(), right: right.to_string(), size })
+        }
+        None => Err(error),
+    }
 }
 
 /// Signs a head as a checkpoint (C2SP tlog-checkpoint). Sign only heads read back as committed: two signed heads of one

@@ -63,6 +63,19 @@ pub enum LedgerError {
     /// The expected key's signature does not verify.
     #[error("the signature by {0} is not valid")]
     Signature(String),
+    /// Another of the log's keys signed the checkpoint than the one in use for its size.
+    #[error("the checkpoint of size {size} is signed by {signed}, but the log's key for that size is {right}")]
+    OtherKeyThen {
+        /// The key that signed.
+        signed: String,
+        /// The key that should have.
+        right: String,
+        /// The checkpoint's size.
+        size: u64,
+    },
+    /// A statement about keys is malformed or does not hold.
+    #[error("a statement about keys does not hold: {0}")]
+    KeyChange(String),
     /// A checkpoint is of another log.
     #[error("the checkpoint is of the log {found:?}, not {expected:?}")]
     OtherOrigin {

@@ -10,6 +10,8 @@ mod audit;
 mod checkpoint;
 mod error;
 mod hash;
+mod key_change;
+mod key_history;
 mod mac;
 mod proof;
 mod seal;
@@ -21,10 +23,14 @@ mod tree;
 pub use audit::{
     AuditInput, Auditor, Checked, Fault, FaultKind, MAX_EPOCH_MICROS, MAX_FAULTS, Reach, SEAL_SLACK_MICROS, Verdict,
 };
-pub use checkpoint::{Checkpoint, LogKey, MAX_NOTE_BYTES, VerifierKey, check_origin, open_checkpoint, sign_checkpoint};
+pub use checkpoint::{
+    Checkpoint, LogKey, MAX_NOTE_BYTES, VerifierKey, check_origin, open_checkpoint, open_checkpoint_of, sign_checkpoint,
+};
 pub use error::LedgerError;
 pub use hash::{Head, Index, LeafHash, RootHash, TreeSize, leaf_hash};
-pub use mac::{BundleMac, MacKey, entry_mac};
+pub use key_change::{KeyChange, LogChange, Lost, MacChange, MacCommitment, NewChain, SignedKeyChange, Signer};
+pub use key_history::{ChainStart, KeyHistory, LogKeys};
+pub use mac::{BundleMac, MacKey, MacKeys, entry_mac};
 pub use proof::{check_consistency, check_inclusion, consistency_proof, inclusion_proof};
 pub use seal::{EpochKey, EpochPublic, FIRST_PREVIOUS, Seal, SealBody, WriterId};
 pub use slots::{Chosen, FILE_SIZE, SLOT_SIZE, Slot, choose, decode, encode, wiped};

@@ -4,7 +4,7 @@
 //! big-endian. A bundle's first index is `256 × bundle`; a single entry is a range of one.
 
 use crate::hash::{from_base64, to_base64};
-use crate::{Index, LeafHash, LedgerError, TILE_WIDTH};
+use crate::{Index, LeafHash, LedgerError, MacCommitment, TILE_WIDTH};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -14,7 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 pub(crate) const LABEL: &[u8] = b"sceau.mac.v1\n";
 const SECRET_PREFIX: &str = "PRIVATE+MAC+";
 
-/// The log's MAC key: 32 random bytes, fixed at `init`. Wiped when it is dropped.
+/// A MAC key of the log: 32 random bytes. Wiped when it is dropped.
 #[derive(Clone)]
 pub struct MacKey(pub(crate) [u8; 32]);
 
@@ -53,9 +53,106 @@ impl MacKey {
         if key.id() == id { Ok(key) } else { Err(error("damaged: its id is not that of the key")) }
     }
 
+    /// The hash that it is known by in public.
+    #[must_use]
+    pub fn commitment(&self) -> MacCommitment {
+        MacCommitment(Sha256::new().chain_update(b"sceau.mac-key.v1\n").chain_update(self.0).finalize().into())
+    }
+
     fn id(&self) -> String {
-        let hash = Sha256::new().chain_update(b"sceau.mac-key.v1\n").chain_update(self.0).finalize();
-        hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        self.commitment().0.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The MAC keys that a log has had, as far as they are at hand, each with the first bundle that it authenticates. There
+/// is at least one.
+#[derive(Clone, Debug)]
+pub struct MacKeys {
+    first: (u64, MacKey),
+    later: Vec<(u64, MacKey)>,
+}
+
+impl MacKeys {
+    /// A single key, which counts from bundle `first` on.
+    #[must_use]
+    pub fn new(first: u64, key: MacKey) -> Self {
+        MacKeys { first: (first, key), later: Vec::new() }
+    }
+
+    /// Reads a key file's lines: a secret each, with the first bundle behind a space; none means 0.
+    ///
+    /// # Errors
+    /// [`LedgerError::Key`] if a line is malformed, there is none, or they are out of order.
+    pub fn from_text(text: &str) -> Result<Self, LedgerError> {
+        let error = |reason| LedgerError::Key { what: "MAC key", reason };
+        let mut keys: Option<MacKeys> = None;
+        for line in text.strip_suffix('\n').ok_or(error("its last line is not whole"))?.split('\n') {
+            let (secret, first) = line.split_once(' ').unwrap_or((line, "0"));
+            let number: u64 = first.parse().map_err(|_| error("its first bundle is not a number"))?;
+            if number.to_string() != first || keys.as_ref().is_some_and(|keys| keys.newest().0 >= number) {
+                return Err(error("its first bundle is out of order"));
+            }
+            let key = MacKey::from_secret(secret)?;
+            match &mut keys {
+                Some(keys) => keys.later.push((number, key)),
+                None => keys = Some(MacKeys::new(number, key)),
+            }
+        }
+        keys.ok_or(error("there is none"))
+    }
+
+    /// What [`MacKeys::from_text`] reads.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity((self.later.len() + 1) * 128));
+        for (first, key) in self.iter() {
+            text.push_str(&key.to_secret());
+            if first > 0 {
+                text.push_str(&format!(" {first}"));
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Adds a key that counts from bundle `first` on. It takes the place of those that would count from there or later.
+    pub fn add(&mut self, first: u64, key: MacKey) {
+        self.later.retain(|(from, _)| *from < first);
+        if self.first.0 < first {
+            self.later.push((first, key));
+        } else {
+            self.first = (first, key);
+        }
+    }
+
+    /// The key of a bundle; `None` before the first key that is at hand.
+    #[must_use]
+    pub fn at(&self, bundle: u64) -> Option<&MacKey> {
+        self.iter().rev().find(|(from, _)| *from <= bundle).map(|(_, key)| key)
+    }
+
+    /// Starts a bundle that is being written, under the key that counts there.
+    #[must_use]
+    pub fn start(&self, bundle: u64) -> BundleMac {
+        BundleMac::start(self.at(bundle).unwrap_or(&self.first.1), bundle)
+    }
+
+    /// The keys, the oldest first, each with its first bundle.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &MacKey)> {
+        std::iter::once(&self.first).chain(&self.later).map(|(first, key)| (*first, key))
+    }
+
+    /// The present key and its first bundle.
+    #[must_use]
+    pub fn newest(&self) -> (u64, &MacKey) {
+        let (first, key) = self.later.last().unwrap_or(&self.first);
+        (*first, key)
+    }
+
+    /// The first bundle that can be checked.
+    #[must_use]
+    pub fn first_bundle(&self) -> u64 {
+        self.first.0
     }
 }
 

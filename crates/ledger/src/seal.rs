@@ -23,7 +23,7 @@ hash_type! {
 }
 
 impl EpochPublic {
-    fn verifier(&self, origin: &str) -> Result<VerifierKey, LedgerError> {
+    pub(crate) fn verifier(&self, origin: &str) -> Result<VerifierKey, LedgerError> {
         let error = |reason| LedgerError::Key { what: "epoch key", reason };
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| error("not a point of the curve"))?;
         if key.is_weak() { Err(error("a weak key")) } else { Ok(VerifierKey::new(origin, key)) }
@@ -91,6 +91,10 @@ impl EpochKey {
     #[must_use]
     pub fn public(&self) -> EpochPublic {
         EpochPublic(self.key.verifying_key().to_bytes())
+    }
+
+    pub(crate) fn signing_key(&self) -> &SigningKey {
+        &self.key
     }
 
     /// The seed again, for writing it to the key file.

@@ -47,11 +47,10 @@ fn hot_paths() {
     let mut auditor = Auditor::new(AuditInput {
         origin: "logs.example".into(),
         head: tree.head(),
-        vkey: log.verifier(),
-        mac_key: Some(key),
-        first_epoch: EpochKey::from_seed(0, &[1; 32]).public(),
+        history: KeyHistory::new(log.verifier(), EpochKey::from_seed(0, &[1; 32]).public()),
+        mac_keys: Some(MacKeys::new(0, key)),
         current_epoch: None,
-        pin: None,
+        pins: Vec::new(),
         outside: Vec::new(),
     });
     let prefix = leaves[0].0.first_chunk::<4>().copied();

@@ -1,6 +1,12 @@
 //! What an operator does to a log that no server holds.
 
-use crate::{auth::NewToken, config::Config, error::ServerError, log::Log};
+use crate::{
+    auth::NewToken,
+    config::Config,
+    error::ServerError,
+    log::Log,
+    rotation::{Rotated, RotatedKey},
+};
 
 /// Makes a further administrator's token for a log that no server holds: the way back in when the first one was lost,
 /// be it because the server stopped between sealing it and showing it. Whoever may do this can read the key directory
@@ -17,6 +23,19 @@ pub async fn new_admin_token(config: &Config, actor: &str) -> Result<NewToken, S
         tracing::warn!(%error, "the log could not be closed in good order; the next start resolves that");
     }
     made
+}
+
+/// Puts a new log key or MAC key in the place of the present one, in a log that no server holds.
+///
+/// # Errors
+/// A server holds the data directory, the log can't be opened, or a step failed; the next start resolves what it left.
+pub async fn rotate_key(config: &Config, key: RotatedKey, actor: &str) -> Result<Rotated, ServerError> {
+    let log = Log::open(config).await?;
+    let rotated = log.rotate(key, actor).await;
+    let closed = log.close().await;
+    let rotated = rotated?;
+    closed?;
+    Ok(rotated)
 }
 
 #[cfg(test)]

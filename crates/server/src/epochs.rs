@@ -9,7 +9,7 @@ use std::{
 };
 
 use sceau_event::Micros;
-use sceau_ledger::{EpochKey, EpochPublic, FIRST_PREVIOUS, Head, Seal, SealBody, Slot, WriterId, choose};
+use sceau_ledger::{EpochKey, EpochPublic, FIRST_PREVIOUS, Head, KeyHistory, Seal, SealBody, Slot, WriterId, choose};
 use sceau_store::{SealText, Store, StoreError};
 
 use crate::{
@@ -69,6 +69,18 @@ pub async fn last_seal(store: &dyn Store) -> Result<Option<Seal>, ServerError> {
     Ok(Some(Seal::parse(last.text.as_bytes()).map_err(damaged)?))
 }
 
+/// The epoch after the last stored seal, and its public key: the one that this seal names, unless a new chain begins there.
+pub(crate) fn expected(last: Option<&Seal>, history: &KeyHistory) -> (u64, EpochPublic) {
+    let begins = |epoch: u64| history.present_chain().filter(|chain| chain.epoch == epoch).map(|chain| chain.key);
+    match last {
+        Some(seal) => {
+            let epoch = seal.body().epoch.saturating_add(1);
+            (epoch, begins(epoch).unwrap_or(seal.body().next))
+        }
+        None => (0, begins(0).unwrap_or(EpochPublic([0; 32]))),
+    }
+}
+
 impl Epochs {
     /// Takes the chain up: picks the present epoch's key and destroys the other, whatever step a crash left undone.
     ///
@@ -78,15 +90,18 @@ impl Epochs {
         keys: Arc<KeyDir>,
         store: &dyn Store,
         writer: WriterId,
-        first: &EpochPublic,
+        history: &KeyHistory,
     ) -> Result<Self, ServerError> {
         let last = last_seal(store).await?;
-        if let Some(seal) = last.as_ref().filter(|seal| seal.body().writer != writer) {
+        let writer_of = |epoch| history.chain_of(epoch).and_then(|chain| chain.writer).unwrap_or(writer);
+        if let Some(seal) = last.as_ref().filter(|seal| seal.body().writer != writer_of(seal.body().epoch)) {
             // The fact decides what the next seals say, so it must be right before the first of them is signed.
-            let text = format!("the fact writer is {writer}, the last seal is of writer {}", seal.body().writer);
+            let (writer, found) = (writer_of(seal.body().epoch), seal.body().writer);
+            let text = format!("the fact writer is {writer}, the last seal is of writer {found}");
             return Err(StoreError::Damaged(text).into());
         }
-        let (epoch, public) = last.as_ref().map_or((0, *first), |seal| (seal.body().epoch + 1, seal.body().next));
+        let (epoch, public) = expected(last.as_ref(), history);
+        let writer = writer_of(epoch);
         let chosen = {
             let keys = keys.clone();
             off_thread(move || {
@@ -101,7 +116,7 @@ impl Epochs {
             .await?
         };
         Ok(Self {
-            origin: keys.log_key.origin().to_owned(),
+            origin: keys.origin().to_owned(),
             keys,
             writer,
             slot: chosen.slot,

@@ -26,8 +26,8 @@ async fn resolves(failure: Option<Failure>) {
     log.close().await.unwrap();
     assert_eq!(log.keys().epoch_slots().unwrap().len(), 1);
     drop(log);
-    let pin = Some(fixture.report.first_epoch_key.clone());
-    let options = VerifyOptions { pin, ..VerifyOptions::default() };
+    let pins = vec![fixture.report.first_epoch_key.clone()];
+    let options = VerifyOptions { pins, ..VerifyOptions::default() };
     let report = verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap();
     assert!(report.ok, "{failure:?}: {report}");
     assert_eq!(report.verdict.sealed.younger, 0, "{report}");
@@ -38,8 +38,8 @@ async fn chain(fixture: &Fixture) -> (Epochs, crate::Reader) {
     let reader = crate::Reader::open(&fixture.config).await.unwrap();
     let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
     let writer = reader.fact("writer").await.unwrap().parse().unwrap();
-    let first = fixture.report.first_epoch_key.parse().unwrap();
-    (Epochs::resume(keys, &**reader.store(), writer, &first).await.unwrap(), reader)
+    let history = crate::history::read(&**reader.store()).await.unwrap();
+    (Epochs::resume(keys, &**reader.store(), writer, &history).await.unwrap(), reader)
 }
 
 #[tokio::test]
@@ -123,8 +123,8 @@ async fn nothing_is_sealed_for_another_writer() {
     let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
     let slots = keys.epoch_slots().unwrap();
     let seals = reader.store().seals().await.unwrap();
-    let first = fixture.report.first_epoch_key.parse().unwrap();
-    let refused = Epochs::resume(keys.clone(), &**reader.store(), WriterId([9; 16]), &first).await.err().unwrap();
+    let history = crate::history::read(&**reader.store()).await.unwrap();
+    let refused = Epochs::resume(keys.clone(), &**reader.store(), WriterId([9; 16]), &history).await.err().unwrap();
     assert!(refused.to_string().contains("the fact writer is 0909"), "{refused}");
     assert_eq!((keys.epoch_slots().unwrap(), reader.store().seals().await.unwrap()), (slots, seals));
 }

@@ -78,6 +78,11 @@ pub enum ServerError {
         /// What the store holds.
         found: Head,
     },
+    /// A log has faults, and what was asked for needs a log without.
+    #[error(
+        "the log has faults, so nothing was changed; look at them, and say --despite-faults to go on nevertheless:\n{0}"
+    )]
+    Faults(String),
     /// The log stopped accepting after a failed write.
     #[error("the log accepts nothing more until the server is restarted: {1}")]
     Poisoned(Cause, String),

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use sceau_ledger::{WriterId, check_origin};
+use sceau_ledger::{KeyHistory, WriterId, check_origin};
 use sceau_store::{
     Ledger as _, StoreError,
     embedded::{Embedded, Options},
@@ -15,9 +15,10 @@ use serde::Serialize;
 use crate::{
     config::Config,
     error::ServerError,
-    hex,
+    hex, history,
     keydir::{KeyDir, random},
     reader::load_deriver,
+    rotation::check_replaced,
 };
 
 /// The public halves of a new log, to hand to an auditor.
@@ -50,7 +51,7 @@ pub async fn init(config: &Config) -> Result<InitReport, ServerError> {
         Embedded::create(data)?;
     }
     let store = Embedded::open(data, load_deriver(config)?, Options::default()).await?;
-    let verifier = keys.log_key.verifier().to_string();
+    let verifier = keys.log_key().verifier().to_string();
     store.fix_fact("origin", &origin).await.map_err(|error| other_log(data, error))?;
     store.fix_fact("verifier_key", &verifier).await.map_err(|error| other_log(data, error))?;
     if store.fact("writer").await?.is_none() {
@@ -72,21 +73,31 @@ async fn complete(config: &Config) -> Result<Option<InitReport>, ServerError> {
     let (Some(origin), Some(verifier_key), Some(first_epoch_key)) = facts else { return Ok(None) };
     // A log is there: its keys are never made anew, or the old entries would seem to be sealed by them.
     let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
-    check_belongs(&keys, &verifier_key)?;
+    check_belongs(&keys, &history::read(&store).await?)?;
     if config.origin.as_ref().is_some_and(|wanted| *wanted != origin) {
         return Err(ServerError::Config(format!("the log's origin is {origin:?} and can't be changed any more")));
     }
     Ok(Some(InitReport { origin, verifier_key, first_epoch_key, created: false }))
 }
 
-/// Makes sure that store and keys are of the same log.
-pub(crate) fn check_belongs(keys: &KeyDir, verifier_key: &str) -> Result<(), ServerError> {
-    let ours = keys.log_key.verifier().to_string();
-    if ours == verifier_key {
+/// Makes sure that store and keys are of the same log and of the same time.
+pub(crate) fn check_belongs(keys: &KeyDir, history: &KeyHistory) -> Result<(), ServerError> {
+    check_replaced(keys, history)?;
+    let refuse = |reason| Err(ServerError::KeyDir { path: keys.path().to_owned(), reason });
+    let (ours, theirs) = (keys.log_key().verifier(), history.log().newest());
+    // A rotation of which a stop left the last step is finished before anything is signed.
+    let is_next = keys.next_log_key().is_some_and(|next| next.verifier() == *theirs);
+    if ours != *theirs && !is_next {
+        let older = history.log().iter().any(|(_, key)| *key == ours);
+        let hint = if older { ": it is an older copy, from before the log's key was rotated" } else { "" };
+        return refuse(format!("holds the key {ours}, but the data directory is of the log with {theirs}{hint}"));
+    }
+    let Some(last) = history.macs().last() else { return Ok(()) };
+    let has = keys.mac_keys().iter().any(|(bundle, key)| bundle == last.bundle && key.commitment() == last.new);
+    if has || keys.next_mac_key().is_some_and(|next| next.commitment() == last.new) {
         return Ok(());
     }
-    let reason = format!("holds the key {ours}, but the data directory is of the log with {verifier_key}");
-    Err(ServerError::KeyDir { path: keys.path().to_owned(), reason })
+    refuse(format!("mac.key lacks the key from bundle {} on that the log names: it is an older copy", last.bundle))
 }
 
 fn choose_origin(config: &Config) -> Result<String, ServerError> {

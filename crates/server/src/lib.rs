@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod epochs;
 mod error;
+mod history;
 mod imports;
 mod ingest;
 mod init;
@@ -27,6 +28,8 @@ mod problem;
 mod prover;
 mod publisher;
 mod reader;
+mod replace;
+mod rotation;
 mod schedule;
 mod sequencer;
 mod serve;
@@ -35,7 +38,7 @@ mod testing;
 mod verify;
 mod views;
 
-pub use admin::new_admin_token;
+pub use admin::{new_admin_token, rotate_key};
 pub use auth::{NewToken, Tokens};
 pub use body::{Encoding, Format};
 pub use clock::Clock;
@@ -51,11 +54,13 @@ pub use metrics::Metrics;
 pub use problem::Problem;
 pub use publisher::{Published, Publisher};
 pub use reader::{Filtered, HistogramParams, Reader, SearchParams, TopParams, load_deriver};
+pub use replace::{Replaced, replace_keys};
+pub use rotation::{Rotated, RotatedKey};
 pub(crate) use sequencer::hex;
 pub use sequencer::{AppendOptions, Appended, Health, Idempotency};
 pub use serve::{Ready, serve};
 pub use verify::{AUDITED, Cancel, VerifyOptions, VerifyReport, verify_dir};
 pub use views::{
-    Bucket, CountView, EventView, HeadView, HistogramView, IntegrityView, ProofView, SealView, SearchPage, TopValue,
-    TopView,
+    Bucket, ChainView, CountView, EventView, HeadView, HistogramView, IntegrityView, KeyChangeView, LogKeyView,
+    ProofView, SealView, SearchPage, TopValue, TopView,
 };

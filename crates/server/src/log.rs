@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
-use sceau_ledger::{BundleMac, EpochPublic, Head, Index, Tree, WriterId};
+use sceau_ledger::{BundleMac, Head, Index, KeyHistory, Tree, WriterId};
 use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError, embedded::Embedded, traits::BundleTag};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
@@ -23,6 +23,7 @@ use crate::{
     config::{Config, Limits},
     epochs::Epochs,
     error::ServerError,
+    history,
     ingest::{self, IngestAnswer, IngestRequest, Ingested, Single},
     init,
     keydir::KeyDir,
@@ -30,7 +31,8 @@ use crate::{
     prover,
     publisher::{self, Publisher},
     reader::{Reader, load_deriver},
-    sequencer::{AppendOptions, Appended, Health, Idempotency, Parts, Payload, Sequencer, supervise},
+    rotation::{self, Rotated, RotatedKey},
+    sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Parts, Payload, Sequencer, supervise},
 };
 
 /// Bodies up to this size are made into entries where they are: handing them to another thread costs more.
@@ -77,7 +79,7 @@ impl Log {
     ) -> Result<Self, ServerError> {
         let keys = Arc::new(keys);
         let limits = config.limits.clone();
-        let (tree, bundle, epochs, clock) = take_up(config, &store, &deriver, &keys).await?;
+        let TakenUp { tree, bundle, epochs, clock, history } = take_up(config, &store, &deriver, &keys).await?;
         let head = tree.head();
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         let gate = Arc::new(Mutex::new(()));
@@ -91,7 +93,7 @@ impl Log {
             gate: gate.clone(),
             head: committed,
         };
-        let publisher = Arc::new(Publisher::new(signing, epochs).await?);
+        let publisher = Arc::new(Publisher::new(signing, epochs, history.log()).await?);
         publisher.publish().await?;
         // What was received before a stop must not share an epoch with what comes after it: the time between is unknown.
         publisher.close_epoch().await?;
@@ -148,6 +150,10 @@ impl Log {
     /// Its key directory.
     pub fn keys(&self) -> &KeyDir {
         &self.0.keys
+    }
+
+    pub(crate) fn shared_keys(&self) -> Arc<KeyDir> {
+        self.0.keys.clone()
     }
 
     /// Whether it still accepts, and why not.
@@ -239,6 +245,23 @@ impl Log {
         self.0.sequencer.append(Payload::Batch(Arc::new(batch)), options).await
     }
 
+    /// Adds the entries that `maker` makes for the index that they get.
+    pub(crate) async fn append_made(&self, maker: Maker) -> Result<Appended, ServerError> {
+        let options = AppendOptions { wait: true, ..AppendOptions::default() };
+        self.0.sequencer.append(Payload::Made(maker), options).await
+    }
+
+    /// Puts a new key in the place of the log key or the MAC key; the log says so, signed by old and new.
+    ///
+    /// # Errors
+    /// Nothing was changed; or, after [`ServerError::Poisoned`], the next start finishes it or undoes it.
+    pub async fn rotate(&self, key: RotatedKey, actor: &str) -> Result<Rotated, ServerError> {
+        let (log, actor) = (self.clone(), actor.to_owned());
+        // On a task of its own: whoever asked may go away between two steps.
+        let rotating = tokio::spawn(async move { rotation::rotate(&log, key, &actor).await });
+        rotating.await.map_err(|error| ServerError::Internal(error.to_string()))?
+    }
+
     /// Changes a document of the state that decides who may do what or what is detected: the new value is sealed as an
     /// entry of `sceau.audit` in the same commit, so that nobody can change it unseen.
     ///
@@ -320,23 +343,31 @@ impl Log {
     }
 }
 
+/// Where a log goes on.
+struct TakenUp {
+    tree: Tree,
+    bundle: BundleMac,
+    epochs: Epochs,
+    clock: Arc<Clock>,
+    history: KeyHistory,
+}
+
 /// Finds tree, seal chain and time where the store and the keys were left, and makes sure that they fit.
 async fn take_up(
     config: &Config,
     store: &Arc<dyn Store>,
     deriver: &Arc<Deriver>,
     keys: &Arc<KeyDir>,
-) -> Result<(Tree, BundleMac, Epochs, Arc<Clock>), ServerError> {
-    let unclocked = Arc::new(Clock::new(Micros(0)));
-    let reader = Reader::new(store.clone(), deriver.clone(), unclocked, config.limits.query_time);
-    init::check_belongs(keys, &reader.fact("verifier_key").await?)?;
-    let writer: WriterId = reader.fact("writer").await?.parse()?;
-    let first: EpochPublic = reader.fact("first_epoch_key").await?.parse()?;
+) -> Result<TakenUp, ServerError> {
+    let history = history::read(&**store).await?;
+    init::check_belongs(keys, &history)?;
+    let writer: WriterId = history::fact(&**store, "writer").await?.parse()?;
     let tree = check_head(config, &**store, keys).await?;
+    rotation::resolve(keys, &history)?;
     let bundle = restore_bundle(&**store, keys, tree.head()).await?;
-    let epochs = Epochs::resume(keys.clone(), &**store, writer, &first).await?.sealing_after(config.seal_after);
+    let epochs = Epochs::resume(keys.clone(), &**store, writer, &history).await?.sealing_after(config.seal_after);
     let floor = last_received(&**store, deriver, tree.head()).await?.max(epochs.last_time()).unwrap_or_default();
-    Ok((tree, bundle, epochs, Arc::new(Clock::new(floor))))
+    Ok(TakenUp { tree, bundle, epochs, clock: Arc::new(Clock::new(floor)), history })
 }
 
 /// Makes sure that the store is where it was left, and restores the tree.
@@ -355,7 +386,11 @@ async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result
 }
 
 /// The receive time of the newest entry.
-async fn last_received(store: &dyn Store, deriver: &Deriver, head: Head) -> Result<Option<Micros>, ServerError> {
+pub(crate) async fn last_received(
+    store: &dyn Store,
+    deriver: &Deriver,
+    head: Head,
+) -> Result<Option<Micros>, ServerError> {
     let Some(index) = head.size.0.checked_sub(1) else { return Ok(None) };
     let rows = store.entries(Index(index), 1).await?;
     let damaged = |detail: String| StoreError::Entry { index, detail };
@@ -366,13 +401,13 @@ async fn last_received(store: &dyn Store, deriver: &Deriver, head: Head) -> Resu
 /// The MAC of the last, growing bundle. Everything behind the noted head is checked against its stored MACs on the way:
 /// what whoever has the database but no key added while the log was closed must not be taken for ours, or it would be
 /// signed and get a right MAC with the next entry.
-async fn restore_bundle(store: &dyn Store, keys: &KeyDir, head: Head) -> Result<BundleMac, ServerError> {
+pub(crate) async fn restore_bundle(store: &dyn Store, keys: &KeyDir, head: Head) -> Result<BundleMac, ServerError> {
     let noted = keys.noted_head().map_or(0, |noted| noted.size.0);
     let mut bundle = noted.min(head.size.0) / 256;
     loop {
         let first = bundle.saturating_mul(256);
         let width = head.size.0.saturating_sub(first).min(256);
-        let mut mac = BundleMac::start(&keys.mac_key, bundle);
+        let mut mac = keys.mac_keys().start(bundle);
         if width == 0 {
             return Ok(mac);
         }

@@ -63,9 +63,13 @@ impl From<&ServerError> for Problem {
         use ServerError as E;
         match error {
             E::Store(error) => store(error),
-            E::Config(_) | E::KeyDir { .. } | E::Io { .. } | E::Ledger(_) | E::Rollback { .. } | E::Internal(_) => {
-                Self::internal()
-            }
+            E::Config(_)
+            | E::Faults(_)
+            | E::KeyDir { .. }
+            | E::Io { .. }
+            | E::Ledger(_)
+            | E::Rollback { .. }
+            | E::Internal(_) => Self::internal(),
             E::Poisoned(cause, _) => Self::hidden(
                 503,
                 "store_failed",

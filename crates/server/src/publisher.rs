@@ -13,7 +13,7 @@ use std::{
 };
 
 use sceau_event::Micros;
-use sceau_ledger::{EpochPublic, Head, TreeSize, VerifierKey, open_checkpoint, sign_checkpoint};
+use sceau_ledger::{EpochPublic, Head, LogKeys, TreeSize, open_checkpoint_of, sign_checkpoint};
 use sceau_store::{SealText, Store, StoreError};
 use tokio::sync::{Mutex, watch};
 
@@ -82,10 +82,10 @@ pub(crate) struct Links {
 /// Reads the newest checkpoint of the store, checking that it is this log's.
 ///
 /// # Errors
-/// The store can't be read, or what it holds is not signed by `vkey`.
-pub async fn newest(store: &dyn Store, vkey: &VerifierKey) -> Result<Option<Published>, ServerError> {
+/// The store can't be read, or what it holds is not signed by the log's key.
+pub async fn newest(store: &dyn Store, log: &LogKeys) -> Result<Option<Published>, ServerError> {
     let Some(note) = store.latest_checkpoint().await? else { return Ok(None) };
-    let checkpoint = open_checkpoint(note.as_bytes(), vkey)
+    let checkpoint = open_checkpoint_of(note.as_bytes(), log)
         .map_err(|error| StoreError::Damaged(format!("the newest checkpoint: {error}")))?;
     Ok(Some(Published { head: checkpoint.head, note: Arc::from(note) }))
 }
@@ -95,9 +95,9 @@ impl Publisher {
     ///
     /// # Errors
     /// The newest checkpoint can't be read.
-    pub(crate) async fn new(parts: Parts, epochs: Epochs) -> Result<Self, ServerError> {
+    pub(crate) async fn new(parts: Parts, epochs: Epochs, log: &LogKeys) -> Result<Self, ServerError> {
         let Parts { store, keys, clock, health, metrics, gate, head } = parts;
-        let published = newest(&*store, &keys.log_key.verifier()).await?;
+        let published = newest(&*store, log).await?;
         let published = watch::channel(published).0;
         let sealed = AtomicI64::new(epochs.last_time().map_or(i64::MIN, |time| time.0));
         let (epochs, signing) = (Mutex::new(epochs), Mutex::new(()));
@@ -107,6 +107,11 @@ impl Publisher {
     /// The newest checkpoint.
     pub fn published(&self) -> Option<Published> {
         self.published.borrow().clone()
+    }
+
+    /// Keeps checkpoints from being signed as long as the guard lives.
+    pub(crate) async fn pause(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.signing.lock().await
     }
 
     /// The last seal's text.
@@ -127,7 +132,7 @@ impl Publisher {
         if newest.as_ref().map_or(0, |newest| newest.head.size.0) >= head.size.0 {
             return Ok(newest);
         }
-        let note = sign_checkpoint(&self.keys.log_key, &head);
+        let note = sign_checkpoint(&self.keys.log_key(), &head);
         if let Err(error) = self.store.put_checkpoint(TreeSize(head.size.0), &note).await.map_err(ServerError::from) {
             let cause = Cause::Checkpoint.unless_stopped(&error);
             self.health.poison(cause, format!("a checkpoint could not be stored: {error}"));

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sceau_event::{Deriver, Field, Micros, field, parse_query_time};
-use sceau_ledger::{Index, VerifierKey, leaf_hash};
+use sceau_ledger::{Index, leaf_hash};
 use sceau_store::{
     EntryRows, Store, StoreError,
     embedded::{Embedded, Options},
@@ -16,12 +16,13 @@ use crate::{
     config::Config,
     epochs,
     error::ServerError,
-    hex,
+    hex, history,
     imports::{self, ImportPosition},
     interval::Interval,
     prover, publisher,
     views::{
-        Bucket, CountView, EventView, HistogramView, IntegrityView, ProofView, SealView, SearchPage, TopValue, TopView,
+        Bucket, ChainView, CountView, EventView, HistogramView, IntegrityView, KeyChangeView, LogKeyView, ProofView,
+        SealView, SearchPage, TopValue, TopView,
     },
 };
 
@@ -277,8 +278,8 @@ impl Reader {
     /// # Errors
     /// [`ServerError::NotPublished`] if no checkpoint covers it.
     pub async fn proof(&self, index: u64) -> Result<ProofView, ServerError> {
-        let vkey: VerifierKey = self.fact("verifier_key").await?.parse()?;
-        let published = publisher::newest(&*self.store, &vkey).await?;
+        let history = history::read(&*self.store).await?;
+        let published = publisher::newest(&*self.store, history.log()).await?;
         let Some(published) = published.filter(|published| published.head.size.0 > index) else {
             let size = self.store.head().await?.size.0;
             let known = index < size;
@@ -311,11 +312,15 @@ impl Reader {
     /// The store can't be read.
     pub async fn integrity(&self) -> Result<IntegrityView, ServerError> {
         let seal = epochs::last_seal(&*self.store).await?;
+        let history = history::read(&*self.store).await?;
         Ok(IntegrityView {
             head: (&self.store.head().await?).into(),
             origin: self.fact("origin").await?,
             verifier_key: self.fact("verifier_key").await?,
             first_epoch_key: self.fact("first_epoch_key").await?,
+            verifier_keys: history.log().iter().map(LogKeyView::from).collect(),
+            chains: history.chains().iter().map(ChainView::from).collect(),
+            key_changes: history.changes().iter().map(KeyChangeView::from).collect(),
             checkpoint: self.store.latest_checkpoint().await?,
             last_seal: seal.as_ref().map(SealView::from),
             last_verification: None,
@@ -355,10 +360,7 @@ impl Reader {
 
     /// A fact that was fixed when the log was made.
     pub(crate) async fn fact(&self, name: &str) -> Result<String, ServerError> {
-        let fact = self.store.fact(name).await?;
-        fact.ok_or_else(|| {
-            ServerError::Config(format!("the log was never completed (it has no {name}): run `sceau init` again"))
-        })
+        history::fact(&*self.store, name).await
     }
 }
 

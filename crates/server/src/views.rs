@@ -182,10 +182,16 @@ pub struct IntegrityView {
     pub head: HeadView,
     /// The log's name.
     pub origin: String,
-    /// Checks its checkpoints.
+    /// Checks its first checkpoints.
     pub verifier_key: String,
     /// Checks its seals, from the first on.
     pub first_epoch_key: String,
+    /// All keys that check its checkpoints, the oldest first.
+    pub verifier_keys: Vec<LogKeyView>,
+    /// Its chains of seals; more than one if keys were lost.
+    pub chains: Vec<ChainView>,
+    /// The statements that introduced later keys.
+    pub key_changes: Vec<KeyChangeView>,
     /// The newest signed checkpoint.
     pub checkpoint: Option<String>,
     /// The last seal.
@@ -194,6 +200,56 @@ pub struct IntegrityView {
     pub last_verification: Option<Value>,
     /// `ok`, or why nothing more is accepted.
     pub writing: String,
+}
+
+/// A log key as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogKeyView {
+    /// The key.
+    pub verifier_key: String,
+    /// It checks checkpoints of more entries than this; 0 for the first.
+    pub above: u64,
+}
+
+impl From<(u64, &sceau_ledger::VerifierKey)> for LogKeyView {
+    fn from((above, key): (u64, &sceau_ledger::VerifierKey)) -> Self {
+        Self { verifier_key: key.to_string(), above }
+    }
+}
+
+/// A chain of seals as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainView {
+    /// Its first epoch.
+    pub epoch: u64,
+    /// That epoch's public key: what an auditor pins.
+    pub first_epoch_key: String,
+    /// The entry that says that it begins; none for the log's first chain.
+    pub index: Option<u64>,
+}
+
+impl From<&sceau_ledger::ChainStart> for ChainView {
+    fn from(chain: &sceau_ledger::ChainStart) -> Self {
+        Self { epoch: chain.epoch, first_epoch_key: chain.key.to_string(), index: chain.index }
+    }
+}
+
+/// A statement about keys as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyChangeView {
+    /// The entry that holds it.
+    pub index: u64,
+    /// What was lost; nothing in a rotation.
+    pub lost: Vec<String>,
+    /// The signed statement.
+    pub note: String,
+}
+
+impl From<&sceau_ledger::SignedKeyChange> for KeyChangeView {
+    fn from(change: &sceau_ledger::SignedKeyChange) -> Self {
+        let lost = change.body().lost.iter().map(|lost| lost.word().to_owned()).collect();
+        Self { index: change.body().index, lost, note: change.text().to_owned() }
+    }
 }
 
 /// A seal as JSON.

@@ -1,7 +1,7 @@
 //! The seal chain as an auditor walks it, and the times that it sets for entries.
 
 use super::verdict::{Fault, FaultKind, Faults};
-use crate::{EpochPublic, FIRST_PREVIOUS, Head, Seal, WriterId};
+use crate::{ChainStart, EpochPublic, Head, Seal, WriterId};
 use std::collections::VecDeque;
 
 /// How far, in microseconds, an entry's receive time may lie outside its seals' times: an entry is stamped on arrival
@@ -15,20 +15,29 @@ pub const MAX_EPOCH_MICROS: i64 = 3_600_000_000;
 #[derive(Clone)]
 struct Mark {
     size: u64,
-    time: i64,
+    /// `None` where a new chain begins: nobody sealed while the keys were lost, for however long that was.
+    time: Option<i64>,
 }
 
 /// A seal whose signature is that of the key that the seal before it named.
 pub(super) struct Signed {
     pub(super) epoch: u64,
     pub(super) head: Head,
-    /// Whether the chain is unbroken from its first key to here.
+    /// Which chain it is of, counted from 0.
+    pub(super) chain: usize,
+    /// Whether that chain is unbroken from its first key to here.
     pub(super) unbroken: bool,
 }
 
 #[derive(Clone)]
 pub(super) struct Chain {
     origin: String,
+    /// The chains that were declared, of which the seals are walked one after the other.
+    starts: VecDeque<ChainStart>,
+    /// Which of them it is, counted from 0.
+    number: usize,
+    /// Its first epoch.
+    began: u64,
     writer: Option<WriterId>,
     epoch: u64,
     key: EpochPublic,
@@ -42,13 +51,19 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) fn new(origin: &str, first: EpochPublic) -> Self {
+    /// The seals of a log with these chains, of which there is at least one.
+    pub(super) fn new(origin: &str, starts: &[ChainStart]) -> Self {
+        let mut starts: VecDeque<ChainStart> = starts.iter().cloned().collect();
+        let first = starts.pop_front();
         Chain {
             origin: origin.to_owned(),
+            starts,
+            number: 0,
+            began: 0,
             writer: None,
             epoch: 0,
-            key: first,
-            previous: FIRST_PREVIOUS,
+            key: first.as_ref().map_or(EpochPublic([0; 32]), |first| first.key),
+            previous: first.as_ref().map_or(crate::FIRST_PREVIOUS, |first| first.previous),
             size: 0,
             time: None,
             unbroken: true,
@@ -63,6 +78,28 @@ impl Chain {
         self.epoch
     }
 
+    /// Goes over to the next chain, once its first epoch is the next one.
+    fn take_over(&mut self, faults: &mut Faults) {
+        while let Some(start) = self.starts.pop_front_if(|start| start.epoch <= self.epoch) {
+            if start.previous != self.previous || start.epoch < self.epoch {
+                let detail = format!(
+                    "the chain that begins at epoch {} does not follow the seal that is stored before it",
+                    start.epoch
+                );
+                self.break_off(faults, FaultKind::SealChain, detail);
+            }
+            self.number += 1;
+            self.began = start.epoch;
+            self.key = start.key;
+            self.writer = start.writer;
+            self.unbroken = true;
+            self.time = None;
+            if let Some(index) = start.index {
+                self.marks.push_back(Mark { size: index, time: None });
+            }
+        }
+    }
+
     /// Takes in the next stored seal. Gives its head if its signature could be checked and holds.
     pub(super) fn add(&mut self, text: &[u8], faults: &mut Faults) -> Option<Signed> {
         let seal = match Seal::parse(text) {
@@ -74,6 +111,7 @@ impl Chain {
         };
         let body = seal.body();
         let epoch = body.epoch;
+        self.take_over(faults);
         if epoch < self.epoch {
             let next = self.epoch;
             self.break_off(faults, FaultKind::SealChain, format!("epoch {epoch} comes where epoch {next} belongs"));
@@ -83,6 +121,7 @@ impl Chain {
         if gap {
             let (first, last) = (self.epoch, epoch - 1);
             self.break_off(faults, FaultKind::SealChain, format!("the seals of epochs {first} to {last} are missing"));
+            self.skip_to(epoch);
         }
         // After a gap the key is not known: nothing is gained from this seal but the name of the next key.
         let signed = !gap && self.check_signature(&seal, faults);
@@ -95,8 +134,16 @@ impl Chain {
         self.previous = seal.hash();
         self.size = body.head.size.0;
         self.time = Some(body.time_micros);
-        self.marks.push_back(Mark { size: self.size, time: body.time_micros });
-        signed.then_some(Signed { epoch, head: body.head, unbroken: self.unbroken })
+        self.marks.push_back(Mark { size: self.size, time: Some(body.time_micros) });
+        signed.then_some(Signed { epoch, head: body.head, chain: self.number, unbroken: self.unbroken })
+    }
+
+    /// Leaves out chains that would have ended in a gap.
+    fn skip_to(&mut self, epoch: u64) {
+        while let Some(start) = self.starts.pop_front_if(|start| start.epoch <= epoch) {
+            self.number += 1;
+            self.writer = start.writer;
+        }
     }
 
     fn break_off(&mut self, faults: &mut Faults, kind: FaultKind, detail: String) {
@@ -106,7 +153,7 @@ impl Chain {
 
     fn check_signature(&mut self, seal: &Seal, faults: &mut Faults) -> bool {
         let epoch = seal.body().epoch;
-        let named = if epoch == 0 { "the chain's first key" } else { "the key that the seal before it names" };
+        let named = if epoch == self.began { "the chain's first key" } else { "the key that the seal before it names" };
         if seal.verify(&self.key).is_ok() {
             return true;
         }
@@ -158,10 +205,10 @@ impl Chain {
     /// Compares an entry's receive time with the seals around it. Indexes must not go backwards.
     pub(super) fn check_received(&mut self, index: u64, received: i64, faults: &mut Faults) {
         while let Some(mark) = self.marks.front().filter(|mark| mark.size <= index) {
-            self.opened = Some(mark.time);
+            self.opened = mark.time;
             self.marks.pop_front();
         }
-        let closes = self.marks.front().map(|mark| mark.time);
+        let closes = self.marks.iter().find_map(|mark| mark.time);
         if let Some(closes) = closes.filter(|closes| received > closes.saturating_add(SEAL_SLACK_MICROS)) {
             let late = received.saturating_sub(closes) / 1_000_000;
             faults.run(FaultKind::Time, index, index, || format!("received {late} s after the seal that covers it"));
@@ -181,6 +228,7 @@ impl Chain {
 
     /// Compares the chain's end with the key in the key directory.
     pub(super) fn check_end(&mut self, current: Option<&EpochPublic>, faults: &mut Faults) {
+        self.take_over(faults);
         if current.is_some_and(|current| *current != self.key) {
             let last = self.epoch;
             let detail = format!(

@@ -12,6 +12,8 @@ pub(super) enum Source {
     Checkpoint,
     Seal {
         epoch: u64,
+        /// Which chain, counted from 0.
+        chain: usize,
         unbroken: bool,
     },
     Outside(usize),
@@ -156,10 +158,10 @@ impl Auditor {
         let head = Head { size: crate::TreeSize(size), root: crate::RootHash(claim.root) };
         match claim.source {
             Source::Checkpoint => self.checkpoints += 1,
-            Source::Seal { unbroken, .. } => {
+            Source::Seal { chain, unbroken, .. } => {
                 self.seals += 1;
-                if unbroken {
-                    self.sealed = size;
+                if let Some(sealed) = self.sealed.get_mut(chain).filter(|_| unbroken) {
+                    *sealed = size;
                 }
             }
             Source::Outside(_) => self.anchored = Some(head),

@@ -16,7 +16,7 @@ mod side;
 mod tree;
 mod verdict;
 
-use crate::{EpochPublic, Head, Index, MacKey, RootHash, VerifierKey, open_checkpoint};
+use crate::{ChainStart, EpochPublic, Head, Index, KeyHistory, MacKeys, RootHash, open_checkpoint_of};
 use chain::Chain;
 pub use chain::{MAX_EPOCH_MICROS, SEAL_SLACK_MICROS};
 use heads::{Claim, Fork, Misfit, Pending, Source};
@@ -36,16 +36,14 @@ pub struct AuditInput {
     pub origin: String,
     /// The head that the store claims.
     pub head: Head,
-    /// The log's verifier key.
-    pub vkey: VerifierKey,
-    /// The MAC key, if at hand.
-    pub mac_key: Option<MacKey>,
-    /// The chain's first public key as the store has it.
-    pub first_epoch: EpochPublic,
+    /// The log's public keys as the store has them: those that sign checkpoints, and those that begin chains of seals.
+    pub history: KeyHistory,
+    /// The MAC keys, if at hand.
+    pub mac_keys: Option<MacKeys>,
     /// Public key of the epoch key in the key directory, if at hand: shows that the last seals were not dropped.
     pub current_epoch: Option<EpochPublic>,
-    /// The chain's first public key as an auditor pinned it.
-    pub pin: Option<EpochPublic>,
+    /// The first public keys of chains as an auditor pinned them.
+    pub pins: Vec<EpochPublic>,
     /// Checkpoints (signed notes) kept elsewhere.
     pub outside: Vec<Vec<u8>>,
 }
@@ -62,7 +60,7 @@ pub struct Checked {
     last_checkpoint: Option<Head>,
     checkpoints: u64,
     seals: u64,
-    sealed: u64,
+    sealed: Vec<u64>,
 }
 
 impl Checked {
@@ -120,7 +118,8 @@ pub struct Auditor {
     last_checkpoint: Option<Head>,
     checkpoints: u64,
     seals: u64,
-    sealed: u64,
+    /// How far each chain reaches unbroken.
+    sealed: Vec<u64>,
     anchored: Option<Head>,
 }
 
@@ -128,8 +127,9 @@ impl Auditor {
     /// Starts an audit; outside checkpoints and the pin are judged at once.
     #[must_use]
     pub fn new(input: AuditInput) -> Self {
-        let chain = Chain::new(&input.origin, input.first_epoch);
-        let macs = MacCheck::new(input.mac_key.clone());
+        let chain = Chain::new(&input.origin, input.history.chains());
+        let macs = MacCheck::new(input.mac_keys.clone());
+        let sealed = vec![0; input.history.chains().len()];
         let mut auditor = Auditor {
             chain,
             macs,
@@ -153,7 +153,7 @@ impl Auditor {
             last_checkpoint: None,
             checkpoints: 0,
             seals: 0,
-            sealed: 0,
+            sealed,
             anchored: None,
             input,
         };
@@ -162,16 +162,22 @@ impl Auditor {
     }
 
     fn begin(&mut self) {
-        if self.input.vkey.origin() != self.input.origin {
-            let detail = format!("the verifier key is of the log {:?}", self.input.vkey.origin());
+        let key = self.input.history.log().first();
+        if key.origin() != self.input.origin {
+            let detail = format!("the verifier key is of the log {:?}", key.origin());
             self.faults.push(Fault::whole(FaultKind::Checkpoint, detail));
         }
-        if self.input.pin.is_some_and(|pin| pin != self.input.first_epoch) {
-            let detail = "the pinned key is not the first key of the stored seal chain";
+        let chains = self.input.history.chains();
+        let unknown = |pin: &&EpochPublic| !chains.iter().any(|chain| chain.key == **pin);
+        if let Some(pin) = self.input.pins.iter().find(unknown) {
+            let detail = match chains.len() {
+                1 => "the pinned key is not the first key of the stored seal chain".to_owned(),
+                count => format!("the pinned key {pin} is not the first key of any of the {count} stored seal chains"),
+            };
             self.faults.push(Fault::whole(FaultKind::Pin, detail));
         }
         for (note, number) in std::mem::take(&mut self.input.outside).iter().zip(1usize..) {
-            match open_checkpoint(note, &self.input.vkey) {
+            match open_checkpoint_of(note, self.input.history.log()) {
                 Ok(checkpoint) => self.claim(checkpoint.head, Source::Outside(number)),
                 Err(error) => {
                     let detail = format!("outside checkpoint {number}: {error}");
@@ -212,13 +218,16 @@ impl Auditor {
     /// Takes in the next stored seal's text, in stored order.
     pub fn seal(&mut self, text: &[u8]) {
         if let Some(signed) = self.chain.add(text, &mut self.faults) {
-            self.claim(signed.head, Source::Seal { epoch: signed.epoch, unbroken: signed.unbroken });
+            self.claim(
+                signed.head,
+                Source::Seal { epoch: signed.epoch, chain: signed.chain, unbroken: signed.unbroken },
+            );
         }
     }
 
     /// Takes in the next stored checkpoint, a signed note, in order of size.
     pub fn checkpoint(&mut self, note: &[u8]) {
-        let head = match open_checkpoint(note, &self.input.vkey) {
+        let head = match open_checkpoint_of(note, self.input.history.log()) {
             Ok(checkpoint) => checkpoint.head,
             Err(error) => {
                 let after = self.last_checkpoint.map_or(0, |head| head.size.0);
@@ -360,7 +369,7 @@ impl Auditor {
             last_checkpoint: self.last_checkpoint,
             checkpoints: self.checkpoints,
             seals: self.seals,
-            sealed: self.sealed,
+            sealed: self.sealed.clone(),
         };
         if self.next < size {
             if !self.cut {
@@ -383,19 +392,16 @@ impl Auditor {
         let size = self.input.head.size.0;
         let root = root.map(RootHash);
         let unproven = |missing: bool, why: &str| missing.then(|| why.to_owned());
-        let no_mac = unproven(!self.macs.has_key(), "the MAC key was not given");
-        let macs = if self.macs.has_key() { macs } else { 0 };
-        let (sealed, why) = match self.input.pin {
-            Some(pin) if pin != self.input.first_epoch => {
-                (0, Some("the chain is not that of the pinned key".to_owned()))
-            }
-            Some(_) => (self.sealed, None),
-            None => {
-                (self.sealed, Some("no pinned key was given, so the chain's first key is the store's own word".into()))
-            }
+        let no_mac = match self.macs.first_entry() {
+            _ if !self.macs.has_key() => Some("the MAC key was not given".to_owned()),
+            0 => None,
+            first => Some(format!(
+                "the MACs of the entries 0 to {} can't be checked, because their key was lost",
+                first.min(size).saturating_sub(1)
+            )),
         };
-        let pinned = if self.input.pin.is_some() { "pinned key" } else { "unpinned key" };
-        let sealing_key = format!("{pinned} {}", self.input.pin.unwrap_or(self.input.first_epoch));
+        let macs = if self.macs.has_key() { macs } else { 0 };
+        let (sealed, sealing_key, why) = self.chains_reach();
         let anchor = self.anchored.map(|head| format!("the checkpoint kept elsewhere of {head}"));
         let no_anchor =
             unproven(self.anchored.is_none(), "no checkpoint kept elsewhere fits this log or none was given");
@@ -406,7 +412,7 @@ impl Auditor {
             root,
             consistent: consistent && !faults.iter().any(|fault| breaks_consistency(fault.kind)),
             macs: Reach::of(macs, size, (macs > 0).then(|| "the log's MAC key".to_owned()), no_mac),
-            sealed: Reach::of(sealed, size, (sealed > 0).then_some(sealing_key), why),
+            sealed: Reach::of(sealed, size, sealing_key, why),
             anchored: Reach::of(anchored, size, anchor, no_anchor),
             origin: self.input.origin,
             head: self.input.head,
@@ -420,10 +426,66 @@ impl Auditor {
     }
 }
 
+impl Auditor {
+    /// How many entries the seals cover, under which keys, and what of that is not proven.
+    fn chains_reach(&self) -> (u64, Option<String>, Option<String>) {
+        let (chains, pins) = (self.input.history.chains(), &self.input.pins);
+        let pinned = |chain: &ChainStart| pins.contains(&chain.key);
+        let count = chains.iter().filter(|chain| pinned(chain)).count();
+        if count == 0 && !pins.is_empty() {
+            return (0, None, Some("the chain is not that of the pinned key".to_owned()));
+        }
+        let held: Vec<(&ChainStart, u64)> = chains
+            .iter()
+            .zip(self.sealed.iter().copied())
+            .filter(|(chain, sealed)| *sealed > 0 && (pins.is_empty() || pinned(chain)))
+            .collect();
+        let sealed = held.iter().map(|(_, sealed)| *sealed).max().unwrap_or(0);
+        let what = if pins.is_empty() { "unpinned key" } else { "pinned key" };
+        let names: Vec<String> = match held.as_slice() {
+            [(only, _)] => vec![format!("{what} {}", only.key)],
+            all => all.iter().map(|(chain, to)| format!("{what} {} (to entry {})", chain.key, to - 1)).collect(),
+        };
+        let key = (sealed > 0).then(|| names.join(" and "));
+        if pins.is_empty() {
+            let why = "no pinned key was given, so the chain's first key is the store's own word";
+            return (sealed, key, Some(why.to_owned()));
+        }
+        let last_pinned = chains.iter().rposition(pinned).unwrap_or(0);
+        let lacking: Vec<String> = chains
+            .iter()
+            .enumerate()
+            .filter(|(_, chain)| !pinned(chain))
+            .map(|(at, chain)| lack(chain, at < last_pinned, sealed))
+            .collect();
+        (sealed, key, (!lacking.is_empty()).then(|| lacking.join("; ")))
+    }
+}
+
+/// What it means that a chain's first key was not pinned.
+fn lack(chain: &ChainStart, before: bool, sealed: u64) -> String {
+    let key = chain.key;
+    match chain.index {
+        _ if before => {
+            format!(
+                "the chain from epoch {} on, under {key}, is not pinned: what was sealed in it is proven only as it \
+                     was when the next pinned chain began",
+                chain.epoch
+            )
+        }
+        Some(index) => format!(
+            "a new chain begins at epoch {}, said by entry {index}, because the keys were lost; from entry {sealed} on \
+             the log is sealed under {key}, which is not pinned",
+            chain.epoch
+        ),
+        None => format!("the chain under {key} is not pinned"),
+    }
+}
+
 /// Whether such a fault is one of the entries and their tree, not of a guard or of something derived.
 fn breaks_consistency(kind: FaultKind) -> bool {
     use FaultKind as K;
     let derived = [K::Record, K::State, K::Position];
-    let guards = [K::Mac, K::Seal, K::SealChain, K::Time, K::Pin, K::OutsideHead];
+    let guards = [K::Keys, K::Mac, K::Seal, K::SealChain, K::Time, K::Pin, K::OutsideHead];
     !derived.contains(&kind) && !guards.contains(&kind)
 }

@@ -3,8 +3,8 @@
 
 use super::tree::{Hash, WIDTH};
 use super::verdict::{Fault, FaultKind, Faults};
-use crate::MacKey;
 use crate::mac::LABEL;
+use crate::{MacKey, MacKeys};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,24 +66,33 @@ impl TileCheck {
 
 /// Stored bundle MACs against computed ones.
 pub(super) struct MacCheck {
-    key: Option<MacKey>,
+    keys: Option<MacKeys>,
     stored: BTreeMap<u64, (u16, Hash)>,
     computed: BTreeMap<u64, (u16, Hash)>,
     wrong: BTreeSet<u64>,
 }
 
 impl MacCheck {
-    pub(super) fn new(key: Option<MacKey>) -> Self {
-        MacCheck { key, stored: BTreeMap::new(), computed: BTreeMap::new(), wrong: BTreeSet::new() }
+    pub(super) fn new(keys: Option<MacKeys>) -> Self {
+        MacCheck { keys, stored: BTreeMap::new(), computed: BTreeMap::new(), wrong: BTreeSet::new() }
     }
 
     pub(super) fn has_key(&self) -> bool {
-        self.key.is_some()
+        self.keys.is_some()
+    }
+
+    /// The first entry of which the MAC can be checked: the keys of those before it are not at hand.
+    pub(super) fn first_entry(&self) -> u64 {
+        self.keys.as_ref().map_or(0, |keys| keys.first_bundle().saturating_mul(WIDTH as u64))
+    }
+
+    fn key(&self, bundle: u64) -> Option<&MacKey> {
+        self.keys.as_ref()?.at(bundle)
     }
 
     /// Takes in a stored tag. `false` if it is known to be wrong.
     pub(super) fn store(&mut self, bundle: u64, count: u16, tag: Hash) -> bool {
-        if self.key.is_none() {
+        if self.key(bundle).is_none() {
             return true;
         }
         match self.computed.remove(&bundle) {
@@ -101,7 +110,7 @@ impl MacCheck {
 
     /// Judges the stored tag of a bundle whose entries have all passed: `None` if there is no key or no tag yet.
     pub(super) fn judge(&mut self, bundle: u64, leaves: &[Option<Hash>]) -> Option<bool> {
-        let key = self.key.as_ref()?;
+        let key = self.key(bundle)?.clone();
         let known: Option<Vec<Hash>> = leaves.iter().copied().collect();
         let count = leaves.len() as u16;
         let stored = self.stored.remove(&bundle);
@@ -109,7 +118,7 @@ impl MacCheck {
             self.wrong.insert(bundle);
             return None;
         };
-        let computed = (count, tag(key, bundle, &known));
+        let computed = (count, tag(&key, bundle, &known));
         let Some(stored) = stored else {
             self.computed.insert(bundle, computed);
             return None;

@@ -53,6 +53,8 @@ pub enum FaultKind {
     OutsideHead,
     /// A follower's stored position is impossible.
     Position,
+    /// A rotation of a key, or what took the place of lost keys, is not what the log and its keys say.
+    Keys,
 }
 
 /// One fault, with the entries it is known to lie in.

@@ -402,11 +402,10 @@ fn another_pin_proves_nothing() {
     let mut auditor = Auditor::new(AuditInput {
         origin: ORIGIN.into(),
         head: store.head,
-        vkey: log_key().verifier(),
-        mac_key: None,
-        first_epoch: epoch_key(0).public(),
+        history: KeyHistory::new(log_key().verifier(), epoch_key(0).public()),
+        mac_keys: None,
         current_epoch: None,
-        pin: Some(epoch_key(42).public()),
+        pins: vec![epoch_key(42).public()],
         outside: Vec::new(),
     });
     store.seals.iter().for_each(|seal| auditor.seal(seal.as_bytes()));

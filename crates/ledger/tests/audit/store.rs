@@ -98,11 +98,10 @@ impl Store {
         AuditInput {
             origin: ORIGIN.into(),
             head: self.head,
-            vkey: log_key().verifier(),
-            mac_key: self.mac_key.then(mac_key),
-            first_epoch: epoch_key(0).public(),
+            history: KeyHistory::new(log_key().verifier(), epoch_key(0).public()),
+            mac_keys: self.mac_key.then(|| MacKeys::new(0, mac_key())),
             current_epoch: Some(epoch_key(self.current).public()),
-            pin: self.pin.then(|| epoch_key(0).public()),
+            pins: self.pin.then(|| epoch_key(0).public()).into_iter().collect(),
             outside: self.outside.iter().map(|note| note.clone().into_bytes()).collect(),
         }
     }

@@ -13,6 +13,7 @@ use super::{Actor, Answer, Shared, WithActor, params::Params};
 use crate::{
     error::ServerError,
     jobs::{JobView, Scope, Wanted},
+    rotation::{Rotated, RotatedKey},
     verify::{Pace, VerifyOptions},
     views::IntegrityView,
 };
@@ -28,11 +29,28 @@ pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<Integ
     Ok(Json(IntegrityView { last_verification: last, writing, ..view }))
 }
 
+/// One pinned key, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Pins {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl From<Pins> for Vec<String> {
+    fn from(pins: Pins) -> Self {
+        match pins {
+            Pins::One(pin) => vec![pin],
+            Pins::Several(pins) => pins,
+        }
+    }
+}
+
 /// The body of a request to verify.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    pin: Option<String>,
+    pin: Option<Pins>,
     since_checkpoint: Option<String>,
 }
 
@@ -49,7 +67,7 @@ pub(super) async fn start(
         serde_json::from_slice(&body).map_err(|error| ServerError::Body(error.to_string()))?
     };
     let options = VerifyOptions {
-        pin: wanted.pin,
+        pins: wanted.pin.map(Vec::from).unwrap_or_default(),
         since_checkpoints: wanted.since_checkpoint.into_iter().collect(),
         verifier_key: None,
     };
@@ -67,6 +85,25 @@ pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Value>>
     let reader = app.log.reader();
     let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await?;
     Ok(Json(json!({"derived": derived})))
+}
+
+/// The body of a request to rotate a key.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotate {
+    key: RotatedKey,
+}
+
+/// Puts a new key in the place of the log key or the MAC key.
+pub(super) async fn rotate(
+    State(app): Shared,
+    Extension(actor): WithActor,
+    uri: Uri,
+    body: Bytes,
+) -> Answer<Json<Rotated>> {
+    Params::read(&uri, &[])?;
+    let wanted: Rotate = serde_json::from_slice(&body).map_err(|error| ServerError::Body(error.to_string()))?;
+    Ok(Json(app.log.rotate(wanted.key, &actor.0).await?))
 }
 
 pub(super) async fn last(State(app): Shared, uri: Uri) -> Answer<Json<JobView>> {

@@ -115,6 +115,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/integrity/verify", post(integrity::start).get(integrity::last))
         .route("/api/v1/integrity/verify/{id}", get(integrity::one))
         .route("/api/v1/integrity/rebuild", post(integrity::rebuild))
+        .route("/api/v1/keys/rotate", post(integrity::rotate))
         .route("/log/checkpoint", get(tlog::checkpoint))
         .route("/log/tile/{*path}", get(tlog::tile))
         .fallback(async || Failure(ServerError::NotFound("This path".to_owned())))

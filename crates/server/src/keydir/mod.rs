@@ -5,23 +5,30 @@
 //! tear each other).
 
 mod heads;
+mod next;
 mod paths;
+mod replace;
 
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex, RwLock},
 };
 
-use sceau_ledger::{EpochKey, FILE_SIZE, Head, LogKey, MacKey, Slot, decode, encode, wiped};
+use sceau_ledger::{EpochKey, FILE_SIZE, Head, LogKey, MacKey, MacKeys, Slot, decode, encode, wiped};
 use zeroize::Zeroizing;
 
 use crate::error::ServerError;
 pub use heads::Heads;
+use next::Live;
+pub use next::{LOG_KEY_NEXT, LOG_KEY_OLD, MAC_KEY_NEXT};
 use paths::{check_directory, check_file, create_directory, sync_directory};
+pub(crate) use replace::{Drawn, Left, Replacing};
 
+/// The most bytes of a file of text that are read: room for some 10,000 MAC keys.
+const MAX_TEXT: u64 = 1 << 20;
 /// The file of the log's signing key.
 pub const LOG_KEY: &str = "log.key";
 /// The file of the MAC key.
@@ -32,6 +39,8 @@ pub const EPOCH_KEY: &str = "epoch.key";
 pub const HEADS: &str = "heads";
 /// The file of the log's origin.
 pub const ORIGIN: &str = "origin";
+/// The files that are there only while a key is being replaced.
+const PASSING: [&str; 4] = [LOG_KEY_NEXT, LOG_KEY_OLD, MAC_KEY_NEXT, replace::REPLACING];
 /// The files in the order in which they are made: none is made before those in front of it are durable.
 const ORDER: [&str; 5] = [ORIGIN, LOG_KEY, MAC_KEY, EPOCH_KEY, HEADS];
 
@@ -39,10 +48,8 @@ const ORDER: [&str; 5] = [ORIGIN, LOG_KEY, MAC_KEY, EPOCH_KEY, HEADS];
 #[derive(Debug)]
 pub struct KeyDir {
     path: PathBuf,
-    /// Signs checkpoints.
-    pub log_key: LogKey,
-    /// Authenticates bundles.
-    pub mac_key: MacKey,
+    origin: String,
+    live: RwLock<Live>,
     epoch_file: File,
     heads: Mutex<Heads>,
 }
@@ -90,6 +97,9 @@ impl KeyDir {
         for name in ORDER {
             check_file(&path.join(name))?;
         }
+        for name in PASSING.into_iter().filter(|name| path.join(name).symlink_metadata().is_ok()) {
+            check_file(&path.join(name))?;
+        }
         let broken = |name: &str| {
             let path = path.join(name);
             move |error: sceau_ledger::LedgerError| ServerError::KeyDir { path, reason: error.to_string() }
@@ -100,10 +110,41 @@ impl KeyDir {
             let reason = format!("says {:?}, but log.key is the key of {:?}", origin.as_str(), log_key.origin());
             return Err(ServerError::KeyDir { path: path.join(ORIGIN), reason });
         }
-        let mac_key = MacKey::from_secret(&text(path, MAC_KEY)?).map_err(broken(MAC_KEY))?;
+        let mac = MacKeys::from_text(&lines(path, MAC_KEY)?).map_err(broken(MAC_KEY))?;
+        let optional = |name: &str| if path.join(name).exists() { text(path, name).map(Some) } else { Ok(None) };
+        let next_log = optional(LOG_KEY_NEXT)?;
+        let next_log = next_log.map(|text| LogKey::from_secret(&text)).transpose().map_err(broken(LOG_KEY_NEXT))?;
+        let next_mac = optional(MAC_KEY_NEXT)?;
+        let next_mac = next_mac.map(|text| MacKey::from_secret(&text)).transpose().map_err(broken(MAC_KEY_NEXT))?;
         let epoch_file = open_in_place(&path.join(EPOCH_KEY))?;
         let heads = Mutex::new(Heads::open(open_in_place(&path.join(HEADS))?)?);
-        Ok(Self { path: path.to_owned(), log_key, mac_key, epoch_file, heads })
+        let live = Live { log: Arc::new(log_key), next_log: next_log.map(Arc::new), mac, next_mac };
+        Ok(Self { path: path.to_owned(), origin: origin.to_string(), live: RwLock::new(live), epoch_file, heads })
+    }
+
+    /// The log's origin.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Signs checkpoints.
+    pub fn log_key(&self) -> Arc<LogKey> {
+        self.live().log.clone()
+    }
+
+    /// A log key that was made durable but is not in the place of the present one yet.
+    pub fn next_log_key(&self) -> Option<Arc<LogKey>> {
+        self.live().next_log.clone()
+    }
+
+    /// Authenticate bundles.
+    pub fn mac_keys(&self) -> MacKeys {
+        self.live().mac.clone()
+    }
+
+    /// A MAC key that was made durable but is not among the others yet.
+    pub fn next_mac_key(&self) -> Option<MacKey> {
+        self.live().next_mac.clone()
     }
 
     /// Where it is.
@@ -220,14 +261,29 @@ fn open_in_place(path: &Path) -> Result<File, ServerError> {
 
 /// The single line of a file.
 fn text(directory: &Path, name: &str) -> Result<Zeroizing<String>, ServerError> {
+    let text = lines(directory, name)?;
+    match text.strip_suffix('\n') {
+        Some(line) if !line.contains('\n') => Ok(Zeroizing::new(line.to_owned())),
+        _ => Err(ServerError::KeyDir {
+            path: directory.join(name),
+            reason: "is not one whole line; restore it from your backup".into(),
+        }),
+    }
+}
+
+/// The text of a file.
+fn lines(directory: &Path, name: &str) -> Result<Zeroizing<String>, ServerError> {
     let path = directory.join(name);
     let mut text = Zeroizing::new(String::new());
     let file = File::open(&path).map_err(ServerError::io(format!("opening {}", path.display())))?;
-    file.take(4096).read_to_string(&mut text).map_err(ServerError::io(format!("reading {}", path.display())))?;
-    match text.strip_suffix('\n') {
-        Some(line) if !line.contains('\n') => Ok(Zeroizing::new(line.to_owned())),
-        _ => Err(ServerError::KeyDir { path, reason: "is not one whole line; restore it from your backup".into() }),
-    }
+    file.take(MAX_TEXT).read_to_string(&mut text).map_err(ServerError::io(format!("reading {}", path.display())))?;
+    Ok(text)
+}
+
+/// Leaves the note that files are being replaced, as a stop can.
+#[cfg(test)]
+pub(crate) fn leave_note(path: &Path, replacing: &Replacing) {
+    create_file(path, replace::REPLACING, replacing.to_line().as_bytes()).unwrap();
 }
 
 #[cfg(test)]
@@ -246,12 +302,12 @@ mod tests {
     fn made_once_and_opened_again() {
         let (_root, keys, data) = directories();
         let made = KeyDir::create(&keys, &data, "example.org/log").unwrap();
-        let vkey = made.log_key.verifier().to_string();
+        let vkey = made.log_key().verifier().to_string();
         let slots = made.epoch_slots().unwrap();
         assert_eq!(slots.len(), 1);
         drop(made);
         let again = KeyDir::create(&keys, &data, "example.org/other").unwrap();
-        assert_eq!(again.log_key.verifier().to_string(), vkey);
+        assert_eq!(again.log_key().verifier().to_string(), vkey);
         assert_eq!(again.epoch_slots().unwrap(), slots);
         assert!(again.noted_head().is_none());
     }
@@ -260,7 +316,7 @@ mod tests {
     fn a_half_made_directory_is_completed() {
         let (_root, keys, data) = directories();
         let made = KeyDir::create(&keys, &data, "example.org/log").unwrap();
-        let vkey = made.log_key.verifier().to_string();
+        let vkey = made.log_key().verifier().to_string();
         drop(made);
         for name in [EPOCH_KEY, HEADS] {
             std::fs::remove_file(keys.join(name)).unwrap();
@@ -270,7 +326,7 @@ mod tests {
         assert!(error.contains("epoch.key"), "{error}");
         assert_eq!(KeyDir::noted_origin(&keys).unwrap().as_deref(), Some("example.org/log"));
         let again = KeyDir::create(&keys, &data, "example.org/log").unwrap();
-        assert_eq!(again.log_key.verifier().to_string(), vkey);
+        assert_eq!(again.log_key().verifier().to_string(), vkey);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Where the key directory may lie and who may read it.
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::{DirBuilder, File, Metadata},
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -12,11 +12,11 @@ use crate::error::ServerError;
 /// Refuses a key directory inside the data directory, or the other way round.
 pub(super) fn check_apart(keys: &Path, data: &Path) -> Result<(), ServerError> {
     let (whole_keys, whole_data) = (resolve(keys)?, resolve(data)?);
-    let reason = if whole_keys == whole_data {
+    let reason = if whole_keys == whole_data || same(&whole_keys, &whole_data) {
         "is the data directory too"
-    } else if whole_keys.starts_with(&whole_data) {
+    } else if within(&whole_keys, &whole_data) {
         "lies inside the data directory"
-    } else if whole_data.starts_with(&whole_keys) {
+    } else if within(&whole_data, &whole_keys) {
         "contains the data directory"
     } else {
         return Ok(());
@@ -26,6 +26,17 @@ pub(super) fn check_apart(keys: &Path, data: &Path) -> Result<(), ServerError> {
         data.display()
     );
     Err(ServerError::KeyDir { path: keys.to_owned(), reason })
+}
+
+/// Whether two paths lead to one directory, be it through a second mount of it.
+fn same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    place(one).is_some_and(|place_of_one| place(other) == Some(place_of_one))
+}
+
+/// Whether one directory lies somewhere in another.
+fn within(inner: &Path, outer: &Path) -> bool {
+    inner.starts_with(outer) || inner.ancestors().any(|above| same(above, outer))
 }
 
 /// The path without symbolic links, even where its end does not exist yet.
@@ -65,12 +76,53 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), ServerError> {
     directory.map_err(ServerError::io(format!("fsync of {}", path.display())))
 }
 
+/// Refuses a directory that others can read or reach around: itself, and those above it.
 pub(super) fn check_directory(path: &Path) -> Result<(), ServerError> {
-    check_mode(path, 0o700, |kind| kind.is_dir(), "is not a directory")
+    let found = check_mode(path, 0o700, |kind| kind.is_dir(), "is not a directory")?;
+    let us = rustix::process::geteuid().as_raw();
+    // The administrator may look at the keys of the account that runs the server.
+    if found.uid() != us && us != 0 {
+        return refuse(path, format!("belongs to the user {}, not to the one that this runs as ({us})", found.uid()));
+    }
+    let whole = path.canonicalize().map_err(ServerError::io(format!("looking up {}", path.display())))?;
+    whole.ancestors().skip(1).try_for_each(|above| check_above(path, above, found.uid()))
 }
 
+/// Refuses a directory above the key directory in which somebody else could put another in its place.
+fn check_above(keys: &Path, above: &Path, owner: u32) -> Result<(), ServerError> {
+    let found = std::fs::metadata(above).map_err(ServerError::io(format!("looking at {}", above.display())))?;
+    let reason = |what: String| {
+        format!("can be replaced by others, because {} {what}: choose a directory elsewhere", above.display())
+    };
+    if found.uid() != 0 && found.uid() != owner && found.uid() != rustix::process::geteuid().as_raw() {
+        return refuse(keys, reason(format!("belongs to the user {}", found.uid())));
+    }
+    let mode = found.permissions().mode() & 0o7777;
+    let sticky = mode & 0o1000 != 0;
+    // Many systems give each user a group of their own and let it write.
+    let own_group = found.gid() == 0 || found.gid() == rustix::process::getegid().as_raw();
+    if !sticky && (mode & 0o002 != 0 || mode & 0o020 != 0 && !own_group) {
+        return refuse(keys, reason(format!("has mode {mode:04o}")));
+    }
+    Ok(())
+}
+
+/// Refuses a file that is none, that others can read, or that is not of the directory's owner.
 pub(super) fn check_file(path: &Path) -> Result<(), ServerError> {
-    check_mode(path, 0o600, |kind| kind.is_file(), "is not a plain file")
+    let found = check_mode(path, 0o600, |kind| kind.is_file(), "is not a plain file")?;
+    let directory = path.parent().map(std::fs::metadata).transpose().ok().flatten();
+    let owner = directory.map_or(found.uid(), |directory| directory.uid());
+    if found.uid() != owner {
+        return refuse(
+            path,
+            format!("belongs to the user {}, its directory to {owner}; run: chown {owner}", found.uid()),
+        );
+    }
+    Ok(())
+}
+
+fn refuse<T>(path: &Path, reason: String) -> Result<T, ServerError> {
+    Err(ServerError::KeyDir { path: path.to_owned(), reason })
 }
 
 fn check_mode(
@@ -78,26 +130,29 @@ fn check_mode(
     allowed: u32,
     is_kind: impl Fn(&std::fs::FileType) -> bool,
     other: &str,
-) -> Result<(), ServerError> {
-    let refuse = |reason: String| Err(ServerError::KeyDir { path: path.to_owned(), reason });
+) -> Result<Metadata, ServerError> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return refuse(
-                "is missing: restore it from your backup, or make the log's keys with `sceau init`".to_owned(),
+                path,
+                "is missing: restore it from your backup. If it is lost for good, `sceau keys replace` puts new keys in \
+                 the place of lost ones; a new log gets its keys by `sceau init`"
+                    .to_owned(),
             );
         }
         Err(error) => return Err(ServerError::io(format!("looking at {}", path.display()))(error)),
     };
     if !is_kind(&found.file_type()) {
-        return refuse(other.to_owned());
+        return refuse(path, other.to_owned());
     }
     let mode = found.permissions().mode() & 0o7777;
     if mode & !allowed & 0o777 != 0 {
-        let path = path.display();
-        return refuse(format!("has mode {mode:04o}, so others can read keys; run: chmod {allowed:04o} '{path}'"));
+        let shown = path.display();
+        let reason = format!("has mode {mode:04o}, so others can read keys; run: chmod {allowed:04o} '{shown}'");
+        return refuse(path, reason);
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod task;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sceau_event::Deriver;
-use sceau_ledger::{Head, Tree};
+use sceau_ledger::{Head, MacKey, Tree};
 use sceau_store::{Batch, StateWrite, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -96,6 +96,8 @@ pub enum Cause {
     Epoch,
     /// The committed head could not be noted in the key directory.
     Note,
+    /// A new key could not be put in the place of the old one.
+    Keys,
     /// A write of the store's own: its log could not be moved, a segment not named, old state not removed.
     Store,
     /// Somebody else wrote to the store.
@@ -117,6 +119,7 @@ impl Cause {
             Self::Checkpoint => "checkpoint",
             Self::Epoch => "epoch",
             Self::Note => "note",
+            Self::Keys => "keys",
             Self::Store => "store",
             Self::Changed => "changed",
             Self::Bug => "bug",
@@ -130,6 +133,7 @@ impl Cause {
             Self::Checkpoint => "A checkpoint could not be stored.",
             Self::Epoch => "An epoch could not be closed: its seal or its key could not be written.",
             Self::Note => "The committed head could not be noted in the key directory.",
+            Self::Keys => "A new key could not be put in the place of the old one.",
             Self::Store => "The store could not write to its own files.",
             Self::Changed => "Somebody else changed the store.",
             Self::Bug => "A part of the server ended in a way that it must not.",
@@ -171,9 +175,42 @@ impl Health {
     }
 }
 
+/// Entries that depend on their own index, and what goes with them.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub batch: Arc<Batch>,
+    pub writes: Vec<StateWrite>,
+    /// A MAC key that counts from a later bundle on.
+    pub mac: Option<(u64, MacKey)>,
+}
+
+type Make = dyn Fn(u64) -> Result<Made, ServerError> + Send + Sync;
+
+/// Makes one entry for the index that it gets.
+#[derive(Clone)]
+pub(crate) struct Maker(Arc<Make>);
+
+impl Maker {
+    pub fn new(make: impl Fn(u64) -> Result<Made, ServerError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    fn make(&self, index: u64) -> Result<Made, ServerError> {
+        self.0(index)
+    }
+}
+
+impl std::fmt::Debug for Maker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Maker")
+    }
+}
+
 /// What a request adds.
 #[derive(Clone, Debug)]
 pub(crate) enum Payload {
+    /// One entry that is made once its index is known.
+    Made(Maker),
     /// Entries that are made already.
     Batch(Arc<Batch>),
     /// One event, to be made into an entry together with others.
@@ -184,7 +221,7 @@ impl Payload {
     fn len(&self) -> usize {
         match self {
             Self::Batch(batch) => batch.len(),
-            Self::Single(_) => 1,
+            Self::Single(_) | Self::Made(_) => 1,
         }
     }
 
@@ -192,6 +229,7 @@ impl Payload {
         match self {
             Self::Batch(batch) => batch.weight(),
             Self::Single(single) => single.bytes(),
+            Self::Made(_) => REQUEST_COST,
         }
     }
 
@@ -200,6 +238,7 @@ impl Payload {
         match self {
             Self::Batch(batch) => batch.received().map(|(earliest, _)| earliest),
             Self::Single(single) => Some(single.received().0),
+            Self::Made(_) => None,
         }
     }
 }

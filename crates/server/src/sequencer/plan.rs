@@ -8,6 +8,7 @@ use std::{
 };
 
 use sceau_event::Deriver;
+use sceau_ledger::MacKey;
 use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -63,6 +64,8 @@ enum Unmade {
     Refused(Refusals),
     /// Making it panicked.
     Panicked,
+    /// It could not be made.
+    Failed(ServerError),
 }
 
 /// A group that is complete.
@@ -71,6 +74,8 @@ pub(super) struct Planned {
     pub batches: Vec<Arc<Batch>>,
     /// The state that belongs to them.
     pub state: Vec<StateWrite>,
+    /// The MAC key that counts from a later bundle on, if one of the requests brings it.
+    pub mac: Option<(u64, MacKey)>,
     /// Those who wait.
     pub taken: Vec<Taken>,
 }
@@ -94,6 +99,7 @@ pub(super) struct Plan<'a> {
     /// Positions of imports after the requests so far.
     imports: HashMap<String, imports::ImportMove>,
     writes: Vec<StateWrite>,
+    mac: Option<(u64, MacKey)>,
 }
 
 impl<'a> Plan<'a> {
@@ -111,6 +117,7 @@ impl<'a> Plan<'a> {
             keys: HashMap::new(),
             imports: HashMap::new(),
             writes: Vec::new(),
+            mac: None,
         }
     }
 
@@ -150,6 +157,9 @@ impl<'a> Plan<'a> {
                 let error = if options.atomic { ServerError::AtomicRefused } else { ServerError::AllRejected };
                 let _ = reply.send(Err(error(refusals)));
             }
+            Err(Unmade::Failed(error)) => {
+                let _ = reply.send(Err(error));
+            }
             Err(Unmade::Panicked) => {
                 let _ = reply.send(Err(ServerError::Internal("an event could not be made into an entry".to_owned())));
             }
@@ -166,6 +176,13 @@ impl<'a> Plan<'a> {
                 self.batches.push(batch.clone());
             }
             Payload::Single(single) => return self.add_single(single),
+            Payload::Made(maker) => {
+                let made = maker.make(self.size).map_err(Unmade::Failed)?;
+                self.flush();
+                self.batches.push(made.batch);
+                self.writes.extend(made.writes);
+                self.mac = made.mac.or(self.mac.take());
+            }
         }
         Ok(())
     }
@@ -271,7 +288,7 @@ impl<'a> Plan<'a> {
                 });
             }
         }
-        Ok(Planned { batches: self.batches, state: writes, taken: self.taken })
+        Ok(Planned { batches: self.batches, state: writes, mac: self.mac, taken: self.taken })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use sceau_ledger::{BundleMac, Head, LeafHash, MacKey, TileHash, Tree};
+use sceau_ledger::{BundleMac, Head, LeafHash, MacKey, MacKeys, TileHash, Tree};
 use sceau_store::{Batch, Commit, CommitError, StateWrite, StoreError, traits::BundleTag};
 use tokio::sync::{mpsc, watch};
 
@@ -29,13 +29,13 @@ pub(super) struct Task {
 struct Edge {
     tree: Tree,
     bundle: BundleMac,
-    key: MacKey,
+    keys: MacKeys,
 }
 
 impl Task {
     pub fn new(parts: Parts, tree: Tree, bundle: BundleMac, head: watch::Sender<Head>) -> Self {
-        let key = parts.keys.mac_key.clone();
-        Self { parts, edge: Edge { tree, bundle, key }, head }
+        let keys = parts.keys.mac_keys();
+        Self { parts, edge: Edge { tree, bundle, keys }, head }
     }
 
     pub async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Request>) {
@@ -108,7 +108,7 @@ impl Task {
         if plan.taken.is_empty() {
             return None;
         }
-        let Planned { batches, state, taken } = match plan.finish() {
+        let Planned { batches, state, mac, taken } = match plan.finish() {
             Ok(planned) => planned,
             Err(taken) => {
                 let failed = |_: &Appended| Err(ServerError::Internal("entries can't be made".to_owned()));
@@ -117,7 +117,7 @@ impl Task {
             }
         };
         let started = Instant::now();
-        let result = self.write(expected, &batches, state).await;
+        let result = self.write(expected, &batches, state, mac).await;
         self.parts.metrics.commit(started.elapsed());
         if result.is_ok() {
             batches.iter().for_each(|batch| self.parts.metrics.accepted(batch));
@@ -131,17 +131,25 @@ impl Task {
         expected: Head,
         batches: &[Arc<Batch>],
         state: Vec<StateWrite>,
+        mac: Option<(u64, MacKey)>,
     ) -> Result<(), CommitError> {
         if batches.is_empty() {
             return if state.is_empty() { Ok(()) } else { self.parts.store.write(state).await };
         }
         let started = Instant::now();
-        let (edge, tiles, macs) = extend(self.edge.clone(), batches).await?;
+        let mut edge = self.edge.clone();
+        if let Some((bundle, key)) = &mac {
+            edge.keys.add(*bundle, key.clone());
+        }
+        let (edge, tiles, macs) = extend(edge, batches).await?;
         self.parts.metrics.sequenced(started.elapsed());
         let head = edge.tree.head();
         let batches = batches.to_vec();
         self.parts.store.commit(expected, Commit { batches, head, tiles, macs, state }).await?;
         self.edge = edge;
+        if let Some((bundle, key)) = &mac {
+            self.parts.keys.adopt_mac(*bundle, key);
+        }
         if let Err(error) = self.parts.keys.note_head(&head) {
             // The commit itself is durable and is acknowledged; what can't be noted any more is the next one.
             self.parts.health.poison(Cause::Note, error);
@@ -215,7 +223,7 @@ impl Edge {
                 if self.bundle.count() == 256 {
                     macs.push(BundleTag { bundle, count: 256, tag: self.bundle.tag() });
                     bundle += 1;
-                    self.bundle = BundleMac::start(&self.key, bundle);
+                    self.bundle = self.keys.start(bundle);
                 }
             }
             tiles.extend(self.tree.append(leaves));
@@ -238,7 +246,8 @@ mod tests {
     #[test]
     fn bundles_are_tagged_whatever_the_batches() {
         let key = MacKey::from_bytes([3; 32]);
-        let edge = Edge { tree: Tree::new(), bundle: BundleMac::start(&key, 0), key };
+        let keys = MacKeys::new(0, key);
+        let edge = Edge { tree: Tree::new(), bundle: keys.start(0), keys };
         let all = leaves(700);
         let (_, whole) = edge.clone().append([all.as_slice()].into_iter());
         assert_eq!(whole.iter().map(|tag| tag.count).collect::<Vec<_>>(), [256, 256, 188]);

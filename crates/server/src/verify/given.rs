@@ -1,14 +1,14 @@
 //! What a verification is told: by whoever asks for it, and by the store about itself.
 
-use sceau_ledger::{EpochPublic, Fault, FaultKind, LedgerError, VerifierKey, WriterId};
-use sceau_store::{Store, StoreError};
+use sceau_ledger::{EpochPublic, Fault, FaultKind, KeyHistory, LedgerError, VerifierKey, WriterId};
+use sceau_store::{Document, Store, StoreError};
 
-use super::VerifyOptions;
+use super::{VerifyOptions, keys};
 use crate::error::ServerError;
 
 /// What was given from outside, understood.
 pub(super) struct Given {
-    pub pin: Option<EpochPublic>,
+    pub pins: Vec<EpochPublic>,
     pub vkey: Option<VerifierKey>,
     pub outside: Vec<Vec<u8>>,
 }
@@ -17,7 +17,7 @@ impl Given {
     pub fn parse(options: &VerifyOptions) -> Result<Self, ServerError> {
         let wrong = |name: &'static str| move |error: LedgerError| ServerError::parameter(name, error);
         Ok(Self {
-            pin: options.pin.as_deref().map(|pin| pin.trim().parse()).transpose().map_err(wrong("pin"))?,
+            pins: options.pins.iter().map(|pin| pin.trim().parse()).collect::<Result<_, _>>().map_err(wrong("pin"))?,
             vkey: options
                 .verifier_key
                 .as_deref()
@@ -49,14 +49,39 @@ impl Facts {
         })
     }
 
-    pub fn vkey(&self) -> Result<VerifierKey, ServerError> {
-        let vkey = self.verifier_key.as_deref().and_then(|key| key.parse().ok());
-        vkey.ok_or_else(|| {
-            ServerError::parameter("verifier_key", "the store's own is missing or malformed, so it must be given")
-        })
+    /// The log's public keys: the first ones from the facts, or as given where these are missing or say otherwise, and
+    /// then as the statements in `documents` have it. `held` is the present log key, if at hand.
+    pub fn history(
+        &mut self,
+        given: &Given,
+        held: Option<VerifierKey>,
+        documents: &[Document],
+    ) -> Result<KeyHistory, ServerError> {
+        let first_epoch = self.first_epoch(given.pins.first().copied())?;
+        let stored: Option<VerifierKey> = self.verifier_key.as_deref().and_then(|key| key.parse().ok());
+        let missing =
+            || ServerError::parameter("verifier_key", "the store's own is missing or malformed, so it must be given");
+        let led = || held.map(|held| keys::first(documents).unwrap_or(held));
+        let first = stored.clone().or_else(|| given.vkey.clone()).or_else(led).ok_or_else(missing)?;
+        let mut history = KeyHistory::new(first, first_epoch);
+        let faults = keys::follow(&mut history, documents);
+        match &given.vkey {
+            Some(vkey) if stored.is_none() || !history.log().iter().any(|(_, key)| key == vkey) => {
+                // The stored key is not believed: whatever it signed is then no checkpoint of this log.
+                let mut other = KeyHistory::new(vkey.clone(), first_epoch);
+                self.faults.extend(keys::follow(&mut other, documents));
+                self.compare(vkey);
+                Ok(other)
+            }
+            _ => {
+                self.faults.extend(faults);
+                self.compare(&history.log().first().clone());
+                Ok(history)
+            }
+        }
     }
 
-    pub fn first_epoch(&mut self, pin: Option<EpochPublic>) -> Result<EpochPublic, ServerError> {
+    fn first_epoch(&mut self, pin: Option<EpochPublic>) -> Result<EpochPublic, ServerError> {
         match self.first_epoch_key.as_deref().map(str::parse) {
             Some(Ok(key)) => Ok(key),
             stored => {
@@ -80,7 +105,7 @@ impl Facts {
         None
     }
 
-    pub fn compare(&mut self, vkey: &VerifierKey) {
+    fn compare(&mut self, vkey: &VerifierKey) {
         for (name, stored, right) in
             [("origin", &self.origin, vkey.origin().to_owned()), ("verifier_key", &self.verifier_key, vkey.to_string())]
         {

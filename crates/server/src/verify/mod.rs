@@ -2,6 +2,7 @@
 //! record against its entry, and the state against the audit entries that explain it.
 
 mod given;
+mod keys;
 mod records;
 mod side;
 mod state;
@@ -18,7 +19,7 @@ use std::{
 
 use sceau_event::Deriver;
 use sceau_ledger::{
-    AuditInput, Auditor, Checked, EpochPublic, Fault, FaultKind, Head, Index, MacKey, Seal, Verdict, VerifierKey,
+    AuditInput, Auditor, Checked, EpochPublic, Fault, FaultKind, Head, Index, KeyHistory, MacKeys, Seal, Verdict,
     WriterId, choose,
 };
 use sceau_store::{
@@ -28,7 +29,7 @@ use sceau_store::{
 };
 use serde::Serialize;
 
-use crate::{config::Config, error::ServerError, keydir::KeyDir, log::Log, reader::load_deriver};
+use crate::{config::Config, epochs, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
 use given::{Facts, Given};
 use side::Sides;
 pub use state::AUDITED;
@@ -56,11 +57,11 @@ impl Cancel {
 /// What an auditor brings along.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyOptions {
-    /// The first epoch's public key, as it was handed over at `init`.
-    pub pin: Option<String>,
+    /// The first public keys of the chains of seals, as they were handed over at `init` and after a loss of keys.
+    pub pins: Vec<String>,
     /// Checkpoints kept elsewhere: the texts of signed notes.
     pub since_checkpoints: Vec<String>,
-    /// The log's verifier key, as it was handed over at `init`.
+    /// The log's verifier key as it was handed over at `init`, or one that took its place.
     pub verifier_key: Option<String>,
 }
 
@@ -120,6 +121,7 @@ impl Pace {
 pub(crate) struct Resume {
     checked: Checked,
     explained: state::Explained,
+    stated: keys::Stated,
 }
 
 impl Resume {
@@ -148,11 +150,11 @@ impl<'a> Way<'a> {
 
 /// What a verification starts from: everything that must be of the same moment.
 pub(crate) struct VerifyInput {
-    pub vkey: VerifierKey,
-    pub first_epoch: EpochPublic,
+    /// The log's public keys, by the store's own word.
+    pub history: KeyHistory,
     pub current_epoch: Option<EpochPublic>,
-    pub mac_key: Option<MacKey>,
-    pub pin: Option<EpochPublic>,
+    pub mac_keys: Option<MacKeys>,
+    pub pins: Vec<EpochPublic>,
     pub outside: Vec<Vec<u8>>,
     pub head_note: Option<Head>,
     /// Whose chain it is, by the store's own word.
@@ -175,6 +177,7 @@ struct Work {
     auditor: Auditor,
     records: records::Records,
     explained: state::Explained,
+    stated: keys::Stated,
 }
 
 /// Checks everything.
@@ -186,19 +189,18 @@ pub(crate) async fn verify(
 ) -> Result<(Verdict, Option<Resume>), ServerError> {
     let VerifyInput { head, live, .. } = input;
     let audit = AuditInput {
-        origin: input.vkey.origin().to_owned(),
+        origin: input.history.log().first().origin().to_owned(),
         head,
-        vkey: input.vkey,
-        mac_key: input.mac_key,
-        first_epoch: input.first_epoch,
+        history: input.history.clone(),
+        mac_keys: input.mac_keys,
         current_epoch: input.current_epoch,
-        pin: input.pin,
+        pins: input.pins,
         outside: input.outside,
     };
     let (first, epochs) = way.from.as_ref().map_or((0, 0), |from| (from.size(), from.checked.epochs()));
-    let (mut auditor, explained) = match way.from {
-        Some(from) => (Auditor::resume(audit, from.checked), from.explained),
-        None => (Auditor::new(audit), state::Explained::default()),
+    let (mut auditor, explained, stated) = match way.from {
+        Some(from) => (Auditor::resume(audit, from.checked), from.explained, from.stated),
+        None => (Auditor::new(audit), state::Explained::default(), keys::Stated::default()),
     };
     for fault in input.faults {
         auditor.fault(fault);
@@ -207,28 +209,35 @@ pub(crate) async fn verify(
         auditor.noted_head(noted);
     }
     let seals = input.seals.iter().filter(|seal| seal.epoch >= epochs);
-    feed_seals(&mut auditor, seals, input.writer);
+    feed_seals(&mut auditor, seals, input.writer, &input.history);
     let mut sides = Sides::new(&**store, first, head.size.0, live, input.last_tag);
     let records = records::Records::new(deriver.clone());
-    let mut work = Work { auditor, records, explained };
+    let mut work = Work { auditor, records, explained, stated };
     let span = Span { first, size: head.size.0, live };
     work = walk(store, work, &mut sides, span, (way.pace, way.progress, way.cancel)).await?;
     sides.feed(&mut work.auditor, u64::MAX).await;
-    let Work { mut auditor, records, explained } = work;
+    let Work { mut auditor, records, explained, stated } = work;
+    stated.compare(&input.history).into_iter().for_each(|fault| auditor.fault(fault));
     explained.compare(&input.documents).into_iter().for_each(|fault| auditor.fault(fault));
     let (faults, notes) = records.finish();
     faults.into_iter().for_each(|fault| auditor.fault(fault));
     let (mut verdict, checked) = auditor.finish_checked();
+    verdict.notes.extend(keys::told(&input.history));
     verdict.notes.extend(input.notes);
     verdict.notes.extend(notes);
     if first > 0 {
         verdict.notes.push(format!("the entries before {first} were verified earlier and not read again"));
     }
-    Ok((verdict, checked.map(|checked| Resume { checked, explained })))
+    Ok((verdict, checked.map(|checked| Resume { checked, explained, stated })))
 }
 
 /// Feeds the seals, comparing what the store says of them by itself with what they say.
-fn feed_seals<'s>(auditor: &mut Auditor, seals: impl Iterator<Item = &'s SealText>, writer: Option<WriterId>) {
+fn feed_seals<'s>(
+    auditor: &mut Auditor,
+    seals: impl Iterator<Item = &'s SealText>,
+    writer: Option<WriterId>,
+    history: &KeyHistory,
+) {
     let mut other = false;
     for row in seals {
         auditor.seal(row.text.as_bytes());
@@ -239,7 +248,9 @@ fn feed_seals<'s>(auditor: &mut Auditor, seals: impl Iterator<Item = &'s SealTex
             let detail = format!("the seal of epoch {} is stored as that of epoch {}", body.epoch, row.epoch);
             auditor.fault(Fault::whole(FaultKind::Seal, detail));
         }
-        if let Some(writer) = writer.filter(|writer| *writer != body.writer && !other) {
+        // The fact is that of the first chain; a later one says itself who writes it.
+        let of_chain = history.chain_of(body.epoch).and_then(|chain| chain.writer);
+        if let Some(writer) = writer.filter(|_| of_chain.is_none()).filter(|writer| *writer != body.writer && !other) {
             let detail = format!("the fact writer is {writer}, the seal of epoch {} says {}", body.epoch, body.writer);
             auditor.fault(Fault::whole(FaultKind::SealChain, detail));
             other = true;
@@ -319,6 +330,7 @@ impl Work {
             let index = chunk.first.saturating_add(row as u64);
             if let Some(Some(entry)) = chunk.entries.get(row).filter(|_| index < end) {
                 self.explained.add(index, entry);
+                self.stated.add(index, entry);
             }
         }
     }
@@ -360,17 +372,16 @@ pub(crate) async fn verify_log(
     let (head, last_tag, documents) = moment;
     let keys = log.keys();
     let given = Given::parse(&options)?;
-    let vkey = given.vkey.unwrap_or_else(|| keys.log_key.verifier());
     let mut facts = Facts::read(&**store).await?;
-    let first_epoch = facts.first_epoch(given.pin)?;
-    facts.compare(&vkey);
+    let held = Some(keys.log_key().verifier());
+    let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
+    facts.faults.extend(keys::check_held(&history, keys));
     let writer = facts.writer();
     let input = VerifyInput {
-        vkey,
-        first_epoch,
+        history,
         current_epoch: Some(links.current),
-        mac_key: Some(keys.mac_key.clone()),
-        pin: given.pin,
+        mac_keys: Some(keys.mac_keys()),
+        pins: given.pins,
         outside: given.outside,
         head_note: None,
         writer,
@@ -384,6 +395,21 @@ pub(crate) async fn verify_log(
     };
     let (verdict, resume) = verify(store, deriver, input, way).await?;
     Ok((verdict.into(), resume))
+}
+
+/// Verifies an open store that nobody writes to, with what is left of its keys.
+pub(crate) async fn verify_open(
+    store: &Arc<dyn Store>,
+    deriver: &Arc<Deriver>,
+    mac_keys: Option<MacKeys>,
+    head_note: Option<Head>,
+    options: VerifyOptions,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+) -> Result<VerifyReport, ServerError> {
+    let input = offline_input(&**store, None, options).await?;
+    let input = VerifyInput { mac_keys, head_note, ..input };
+    let (verdict, _) = verify(store, deriver, input, Way::whole(progress, &Cancel::new())).await?;
+    Ok(verdict.into())
 }
 
 fn open_keys(path: &Path, data: &Path) -> Result<Option<KeyDir>, ServerError> {
@@ -401,32 +427,30 @@ async fn offline_input(
     if keys.is_none() {
         notes.push("the key directory was not given, so neither MACs nor its note of the head were checked".to_owned());
     }
-    let vkey = match (given.vkey, keys) {
-        (Some(vkey), _) => vkey,
-        (None, Some(keys)) => keys.log_key.verifier(),
-        (None, None) => {
-            notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
-            facts.vkey()?
-        }
-    };
-    let first_epoch = facts.first_epoch(given.pin)?;
-    facts.compare(&vkey);
+    if keys.is_none() && given.vkey.is_none() {
+        notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
+    }
+    let documents = state::documents(store).await?;
+    let held = keys.map(|keys| keys.log_key().verifier());
+    let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
+    if let Some(keys) = keys {
+        facts.faults.extend(keys::check_held(&history, keys));
+    }
     let writer = facts.writer();
     let seals = store.seals().await?;
     let head = store.head().await?;
     Ok(VerifyInput {
-        current_epoch: keys.map(|keys| current_epoch(keys, &seals, first_epoch)).transpose()?,
-        vkey,
-        first_epoch,
-        mac_key: keys.map(|keys| keys.mac_key.clone()),
-        pin: given.pin,
+        current_epoch: keys.map(|keys| current_epoch(keys, &seals, &history)).transpose()?,
+        mac_keys: keys.map(|keys| held_macs(keys, &history)),
+        history,
+        pins: given.pins,
         outside: given.outside,
         head_note: keys.and_then(KeyDir::noted_head),
         writer,
         head,
         last_tag: None,
         seals,
-        documents: state::documents(store).await?,
+        documents,
         live: false,
         faults: facts.faults,
         notes,
@@ -435,14 +459,25 @@ async fn offline_input(
 
 /// The public key of the epoch that the key directory is in: the one that the last seal names if it holds that, else
 /// its newest, which then shows that seals are missing.
-fn current_epoch(keys: &KeyDir, seals: &[SealText], first: EpochPublic) -> Result<EpochPublic, ServerError> {
+fn current_epoch(keys: &KeyDir, seals: &[SealText], history: &KeyHistory) -> Result<EpochPublic, ServerError> {
     let slots = keys.epoch_slots()?;
     let last = seals.last().and_then(|seal| Seal::parse(seal.text.as_bytes()).ok());
-    let (epoch, public) = last.map_or((0, first), |seal| (seal.body().epoch + 1, seal.body().next));
+    let (epoch, public) = epochs::expected(last.as_ref(), history);
     if let Ok(chosen) = choose(&slots, epoch, &public) {
         return Ok(chosen.slot.key().public());
     }
     Ok(slots.last().map_or(public, |slot| slot.key().public()))
+}
+
+/// The MAC keys, with one of which a stop has left the last step of its rotation.
+fn held_macs(keys: &KeyDir, history: &KeyHistory) -> MacKeys {
+    let mut macs = keys.mac_keys();
+    if let (Some(next), Some(last)) = (keys.next_mac_key(), history.macs().last())
+        && next.commitment() == last.new
+    {
+        macs.add(last.bundle, next);
+    }
+    macs
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The collections of which every document must be explained by an entry of `sceau.audit`.
-pub const AUDITED: [&str; 1] = [crate::auth::COLLECTION];
+pub const AUDITED: [&str; 2] = [crate::auth::COLLECTION, crate::history::COLLECTION];
 
 /// All documents of the audited collections.
 pub(super) async fn documents(store: &dyn Store) -> Result<Vec<(&'static str, Vec<Document>)>, StoreError> {
@@ -26,6 +26,11 @@ pub(super) async fn documents(store: &dyn Store) -> Result<Vec<(&'static str, Ve
         found.push((collection, all));
     }
     Ok(found)
+}
+
+/// The documents of one collection among those of all.
+pub(super) fn of<'a>(all: &'a [(&'static str, Vec<Document>)], collection: &str) -> &'a [Document] {
+    all.iter().find(|(name, _)| *name == collection).map_or(&[], |(_, documents)| documents)
 }
 
 #[derive(Deserialize)]
@@ -49,7 +54,7 @@ impl Explained {
     /// Takes in an entry of `sceau.audit`; those that change no state are passed over.
     pub fn add(&mut self, index: u64, entry: &[u8]) {
         if let Ok(Envelope { data }) = serde_json::from_slice::<Envelope>(entry)
-            && data.action == "state_change"
+            && matches!(data.action.as_str(), "state_change" | "key_rotation" | "key_loss")
         {
             self.0.insert((data.collection, data.key), (index, data.value));
         }

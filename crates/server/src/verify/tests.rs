@@ -36,7 +36,7 @@ async fn how_far_each_guard_reaches_is_said() {
         reader.store().latest_checkpoint().await.unwrap().unwrap()
     };
     let options = VerifyOptions {
-        pin: Some(fixture.report.first_epoch_key.clone()),
+        pins: vec![fixture.report.first_epoch_key.clone()],
         since_checkpoints: vec![note],
         verifier_key: Some(fixture.report.verifier_key.clone()),
     };
@@ -81,7 +81,7 @@ async fn wrong_pins_and_outside_heads_are_named() {
     filled(&fixture, 10).await;
     let other = LogKey::from_seed("example.org/log", &[9; 32]).unwrap();
     let options = VerifyOptions {
-        pin: Some(sceau_ledger::EpochKey::from_seed(0, &[9; 32]).public().to_string()),
+        pins: vec![sceau_ledger::EpochKey::from_seed(0, &[9; 32]).public().to_string()],
         since_checkpoints: vec![sign_checkpoint(&other, &Head::empty())],
         verifier_key: None,
     };
@@ -90,7 +90,7 @@ async fn wrong_pins_and_outside_heads_are_named() {
     let options = VerifyOptions { verifier_key: Some(other.verifier().to_string()), ..VerifyOptions::default() };
     let found = kinds(&report(&fixture, options).await);
     assert!(found.contains(&FaultKind::State) && found.contains(&FaultKind::Checkpoint), "{found:?}");
-    let options = VerifyOptions { pin: Some("nonsense".into()), ..VerifyOptions::default() };
+    let options = VerifyOptions { pins: vec!["nonsense".into()], ..VerifyOptions::default() };
     let refused = verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap_err();
     assert_eq!(refused.code(), "bad_parameter");
 }

@@ -86,8 +86,8 @@ impl Server {
     }
 
     async fn verify(&self) -> VerifyReport {
-        let pin = Some(self.fixture.report.first_epoch_key.clone());
-        let options = VerifyOptions { pin, ..VerifyOptions::default() };
+        let pins = vec![self.fixture.report.first_epoch_key.clone()];
+        let options = VerifyOptions { pins, ..VerifyOptions::default() };
         verify_dir(&self.fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap()
     }
 }
@@ -107,7 +107,7 @@ async fn json(response: Response) -> (StatusCode, Value) {
 }
 
 /// Every path of the router, with a method that it knows. The number keeps the list whole.
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 22] = [
     ("GET", "/metrics"),
     ("GET", "/api/v1/events"),
     ("POST", "/api/v1/events"),
@@ -123,6 +123,7 @@ const ROUTES: [(&str, &str); 21] = [
     ("GET", "/api/v1/integrity/verify"),
     ("GET", "/api/v1/integrity/verify/x"),
     ("POST", "/api/v1/integrity/rebuild"),
+    ("POST", "/api/v1/keys/rotate"),
     ("GET", "/log/checkpoint"),
     ("GET", "/log/tile/0/000"),
     ("GET", "/log/tile/entries/000"),

@@ -159,3 +159,29 @@ async fn a_running_log_is_verified() {
     assert_eq!(job["verdict"]["ok"], true, "{job}");
     assert!(job["verdict"]["sealed"]["unproven"].is_string(), "without a pin this is said: {job}");
 }
+
+#[tokio::test]
+async fn keys_are_rotated_over_http() {
+    let server = Server::new().await;
+    server.send("{\"n\":1}\n").await;
+    let request = || server.ask(Method::POST, "/api/v1/keys/rotate");
+    let (status, log) = json(request().json(&json!({"key": "log"})).send().await.unwrap()).await;
+    assert_eq!(status, 200, "{log}");
+    assert_ne!(log["verifier_key"], server.fixture.report.verifier_key.as_str());
+    let (status, mac) = json(request().json(&json!({"key": "mac"})).send().await.unwrap()).await;
+    assert_eq!((status.as_u16(), &mac["first_bundle"]), (200, &json!(1)), "{mac}");
+    let integrity = server.good("/api/v1/integrity").await;
+    assert_eq!(integrity["verifier_key"], server.fixture.report.verifier_key.as_str());
+    assert_eq!(integrity["verifier_keys"][1], json!({"verifier_key": log["verifier_key"], "above": log["index"]}));
+    assert_eq!(integrity["key_changes"][1]["note"], mac["note"]);
+    assert_eq!(integrity["chains"].as_array().unwrap().len(), 1);
+    for body in ["", "{}", "{\"key\":\"epoch\"}", "{\"key\":\"log\",\"x\":1}", "x"] {
+        let (status, problem) = json(request().body(body).send().await.unwrap()).await;
+        assert_eq!((status.as_u16(), problem["code"].as_str()), (400, Some("bad_body")), "{body}");
+    }
+    let pins = json!({"pin": [server.fixture.report.first_epoch_key]});
+    let verify = server.ask(Method::POST, "/api/v1/integrity/verify");
+    let (_, started) = json(verify.json(&pins).send().await.unwrap()).await;
+    let job = finished(&server, started["id"].as_str().unwrap()).await;
+    assert_eq!(job["verdict"]["ok"], true, "{job}");
+}

@@ -1,0 +1,165 @@
+//! The statements by which the log took new keys: read from the state up front, as they are needed to check what was
+//! signed, and compared afterwards with the entries that they must be in.
+
+use sceau_ledger::{Fault, FaultKind, KeyHistory, Lost, MacCommitment, MacKeys, SignedKeyChange, VerifierKey};
+use sceau_store::Document;
+use serde::Deserialize;
+
+use crate::{history, keydir::KeyDir};
+
+#[derive(Deserialize)]
+struct Envelope {
+    data: Change,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    action: String,
+    collection: String,
+    value: Value,
+}
+
+#[derive(Deserialize)]
+struct Value {
+    note: String,
+}
+
+/// The statements that the entries so far hold.
+#[derive(Clone, Default)]
+pub(super) struct Stated(Vec<(u64, String)>);
+
+impl Stated {
+    /// Takes in an entry of `sceau.audit`; those that change no key are passed over.
+    pub fn add(&mut self, index: u64, entry: &[u8]) {
+        if let Ok(Envelope { data }) = serde_json::from_slice::<Envelope>(entry)
+            && matches!(data.action.as_str(), "key_rotation" | "key_loss")
+            && data.collection == history::COLLECTION
+        {
+            self.0.push((index, data.value.note));
+        }
+    }
+
+    /// Names what the state holds and the log doesn't, and the other way round.
+    pub fn compare(&self, history: &KeyHistory) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for change in history.changes() {
+            let index = change.body().index;
+            let held = self.0.iter().find(|(at, _)| *at == index);
+            if held.is_none_or(|(_, note)| note != change.text()) {
+                let detail = "the state has a statement about keys that this entry does not hold";
+                faults.push(Fault::at(FaultKind::Keys, index, detail));
+            }
+        }
+        for (index, note) in &self.0 {
+            if !history.changes().iter().any(|change| change.body().index == *index && change.text() == note) {
+                let detail =
+                    "this entry changes the log's keys, but the state does not hold its statement, or it does not hold";
+                faults.push(Fault::at(FaultKind::Keys, *index, detail));
+            }
+        }
+        faults
+    }
+}
+
+/// The key that the first statement takes the place of, by its own word.
+pub(super) fn first(documents: &[Document]) -> Option<VerifierKey> {
+    let changes =
+        documents.iter().filter_map(|document| SignedKeyChange::parse(history::note(document).as_bytes()).ok());
+    changes.filter_map(|change| change.body().log.as_ref().map(|log| log.old.clone())).next()
+}
+
+/// Follows the statements of the state; one that does not hold is named, and what follows it left out.
+pub(super) fn follow(history: &mut KeyHistory, documents: &[Document]) -> Vec<Fault> {
+    for document in documents {
+        let note = history::note(document);
+        let index = document.key.parse().ok();
+        let placed = SignedKeyChange::parse(note.as_bytes()).map(|change| history::key(change.body().index));
+        let added = if placed.as_ref().is_ok_and(|key| *key != document.key) {
+            Err("it names another entry than it is kept for".to_owned())
+        } else {
+            history.add(note.as_bytes()).map_err(|error| error.to_string())
+        };
+        if let Err(error) = added {
+            let detail = format!("{error}; it and all later ones are left out");
+            return vec![Fault { kind: FaultKind::Keys, first: index, last: index, detail }];
+        }
+    }
+    Vec::new()
+}
+
+/// Compares the keys that are at hand with those that the log names.
+pub(super) fn check_held(history: &KeyHistory, keys: &KeyDir) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let (held, named) = (keys.log_key().verifier(), history.log().newest());
+    if held != *named && keys.next_log_key().is_none_or(|next| next.verifier() != *named) {
+        let detail = format!("the key directory holds the log key {held}, the log says {named}");
+        faults.push(Fault::whole(FaultKind::State, detail));
+    }
+    let macs = super::held_macs(keys, history);
+    faults.extend(check_macs(history, &macs));
+    faults
+}
+
+fn check_macs(history: &KeyHistory, macs: &MacKeys) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let held = |commitment: MacCommitment| macs.iter().map(|(_, key)| key).find(|key| key.commitment() == commitment);
+    for change in history.changes() {
+        let Some(mac) = change.body().mac else { continue };
+        let index = change.body().index;
+        if let Some(old) = mac.old.and_then(held)
+            && change.is_authenticated_by(old) != Some(true)
+        {
+            let detail = "the MAC key's rotation is not authenticated by the key before it";
+            faults.push(Fault::at(FaultKind::Keys, index, detail));
+        }
+        // One that another took the place of before its first bundle began has authenticated nothing.
+        let later = history.changes().iter().filter(|later| later.body().index > index);
+        let replaced = later.filter_map(|later| later.body().mac).any(|later| later.bundle <= mac.bundle);
+        if mac.bundle >= macs.first_bundle() && held(mac.new).is_none() && !replaced {
+            let detail =
+                format!("the key directory lacks the MAC key from bundle {} on that this entry names", mac.bundle);
+            faults.push(Fault::at(FaultKind::Keys, index, detail));
+        }
+    }
+    for (bundle, key) in macs.iter().filter(|(bundle, _)| *bundle > 0) {
+        if !history.macs().iter().any(|mac| mac.bundle == bundle && mac.new == key.commitment()) {
+            let detail = format!("the key directory has a MAC key from bundle {bundle} on that no entry names");
+            faults.push(Fault::whole(FaultKind::Keys, detail));
+        }
+    }
+    faults
+}
+
+/// What an auditor should know about keys that were lost.
+pub(super) fn told(history: &KeyHistory) -> Vec<String> {
+    let mut known = history.log().first();
+    let mut notes = Vec::new();
+    for change in history.changes() {
+        if !change.body().lost.is_empty() {
+            notes.push(loss(change, known));
+        }
+        known = change.body().log.as_ref().map_or(known, |log| &log.new);
+    }
+    notes
+}
+
+fn loss(change: &SignedKeyChange, known: &VerifierKey) -> String {
+    let body = change.body();
+    let words: Vec<&str> = body.lost.iter().map(|lost| lost.word()).collect();
+    let mut text = format!("entry {} says that keys were lost ({})", body.index, words.join(", "));
+    if let Some(chain) = &body.chain {
+        text.push_str(&format!(", so a new chain of seals begins at epoch {}, under {}", chain.epoch, chain.key));
+    }
+    if let Some(log) = &body.log {
+        text.push_str(&format!(", and checkpoints of more than {} entries are signed by {}", body.index, log.new));
+    }
+    let epoch_key_left = !body.lost.contains(&Lost::Epoch);
+    let by_log = change.is_signed_by(known);
+    text.push_str(match (by_log, epoch_key_left) {
+        (true, true) => "; the log key and the epoch key, which were left, say so",
+        (true, false) => "; the log key, which was left, says so",
+        (false, true) => "; no older log key says so: what vouches for it is the chain of seals, if it is pinned and covers that entry",
+        (false, false) => "; no older key says so, and whoever held the database could have said it",
+    });
+    text
+}
