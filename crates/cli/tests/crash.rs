@@ -29,7 +29,7 @@ const CONNECTIONS: u64 = 4;
 /// The longest that a server is loaded.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Lines of the file that is imported all the while.
-const LINES: usize = 20_000;
+const LINES: usize = 12_000;
 
 /// A log that is killed again and again.
 struct Victim {
@@ -62,7 +62,7 @@ impl Victim {
     /// Small segments and short epochs, so that a kill falls into these, too.
     fn serving(&self) -> Command {
         let mut serve = self.place.serving("127.0.0.1:0");
-        serve.args(["--segment-entries", "2048", "--seal-after", "1"]);
+        serve.args(["--segment-entries", "1024", "--seal-after", "1"]);
         serve
     }
 
@@ -90,7 +90,7 @@ impl Victim {
                 std::thread::spawn(move || load::drive(&url, random, &shared))
             })
             .collect();
-        let (by_count, kept, time) = (random.below(2) == 0, random.below(400), random.below(700));
+        let (by_count, kept, time) = (random.below(2) == 0, random.below(300), random.below(600));
         let begun = Instant::now();
         if by_count {
             let reached = || self.shared.kept.load(Ordering::Relaxed) >= before + kept;

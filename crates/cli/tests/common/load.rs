@@ -103,10 +103,10 @@ pub fn drive(url: &str, mut random: Random, shared: &Shared) -> Vec<Request> {
     let mut sent = Vec::new();
     let Ok(mut client) = Client::connect(url) else { return sent };
     while !shared.stop.load(Ordering::Relaxed) {
-        let count = match random.below(16) {
-            0..10 => 1,
-            10..15 => 2 + random.below(200),
-            _ => 256 + random.below(1_500),
+        let count = match random.below(32) {
+            0..22 => 1,
+            22..31 => 2 + random.below(120),
+            _ => 256 + random.below(1_000),
         };
         let size = 20 + usize::try_from(random.below(200)).unwrap();
         let keyed = random.below(3) == 0;
