@@ -11,7 +11,7 @@ EVENTS ?= 2000000
 SINGLE ?= 20000
 FUZZ := envelope json_events parsers query note import
 
-.PHONY: help build demo test check fmt conformance bench fuzz clean
+.PHONY: help build demo test check fmt conformance bench fuzz torture overload clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,8 +24,11 @@ build: ## build the binary
 demo: build ## logs sealed, searched, proven, verified - and tampering named; KEEP=1 leaves the server running
 	@SCEAU_BIN="$(SCEAU)" KEEP="$(KEEP)" demo/demo.sh
 
+N ?= 1000
+
 # One profile for the product, its tests and the bench, so that nothing is built twice.
 test: check ## every check, and every test of the whole workspace
+	@rm -rf "$(TARGET)/tmp/skipped"
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo "== nextest"; $(CARGO) nextest run --release --locked --workspace --all-targets --no-fail-fast; \
 	else \
@@ -33,6 +36,7 @@ test: check ## every check, and every test of the whole workspace
 	fi
 	@echo "== documentation's examples"
 	$(CARGO) test --release --locked --workspace --doc
+	@cat "$(TARGET)/tmp/skipped/"* 2>/dev/null || true
 
 check: ## formatting, lints, and dependencies' licences and sources
 	$(CARGO) fmt --all --check
@@ -76,6 +80,13 @@ fuzz: ## every fuzz target, two at a time, SECONDS=60 each; what one finds is in
 	}; \
 	export -f run; \
 	printf '%s\n' $(FUZZ) | xargs -P 2 -n 1 bash -c 'run "$$0"'
+
+torture: ## kill the server at N random moments (N=1000), and check each time that nothing acknowledged is lost
+	SCEAU_TORTURE_ROUNDS=$(N) $(CARGO) test --release --locked --workspace --test crash -- --nocapture
+
+overload: ## 200 connections send far more than the server can take, SECONDS=60
+	SCEAU_OVERLOAD_SECONDS=$(or $(SECONDS),60) \
+		$(CARGO) test --release --locked --workspace --test overload -- --nocapture
 
 clean: ## remove what the demo left; the build stays
 	rm -rf demo/run

@@ -16,7 +16,7 @@ use std::{
 };
 
 use common::{
-    LIMIT, Place, Server,
+    Place, Server,
     http::Client,
     load::{self, Fate, Random, Request, Shared},
     run, sceau, text, until,
@@ -26,18 +26,26 @@ use common::{
 const ROUNDS_OF_A_LOG: u64 = 10;
 /// Connections at once.
 const CONNECTIONS: u64 = 4;
+/// The longest that a server is loaded.
+const LONGEST: Duration = Duration::from_secs(1);
 /// Lines of the file that is imported all the while.
-const LINES: usize = 20_000;
+const LINES: usize = 12_000;
 
 /// A log that is killed again and again.
 struct Victim {
     place: Place,
     pin: String,
     import: PathBuf,
+    /// The requests since the last check.
     sent: Vec<Request>,
+    /// Requests before that, of those that have an idempotency key.
+    keyed: Vec<Request>,
+    /// The log as it was at the last check.
+    entries: Vec<String>,
     shared: Arc<Shared>,
     /// Checkpoints that were published before some kill.
-    kept: Vec<String>,
+    published: Vec<String>,
+    kept: usize,
 }
 
 impl Victim {
@@ -47,13 +55,14 @@ impl Victim {
         let lines: String =
             (0..LINES).map(|n| format!("{{\"line\":{n},\"text\":\"imported while it burns\"}}\n")).collect();
         let import = place.file("import.ndjson", lines);
-        Self { place, pin, import, sent: Vec::new(), shared: Arc::default(), kept: Vec::new() }
+        let (sent, keyed, entries, published) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { place, pin, import, sent, keyed, entries, shared: Arc::default(), published, kept: 0 }
     }
 
     /// Small segments and short epochs, so that a kill falls into these, too.
     fn serving(&self) -> Command {
         let mut serve = self.place.serving("127.0.0.1:0");
-        serve.args(["--segment-entries", "2048", "--seal-after", "1"]);
+        serve.args(["--segment-entries", "1024", "--seal-after", "1"]);
         serve
     }
 
@@ -81,12 +90,12 @@ impl Victim {
                 std::thread::spawn(move || load::drive(&url, random, &shared))
             })
             .collect();
-        let (by_count, kept, time) = (random.below(2) == 0, random.below(400), random.below(700));
+        let (by_count, kept, time) = (random.below(2) == 0, random.below(300), random.below(600));
         let begun = Instant::now();
         if by_count {
             let reached = || self.shared.kept.load(Ordering::Relaxed) >= before + kept;
-            while !reached() && begun.elapsed() < LIMIT {
-                std::hint::spin_loop();
+            while !reached() && begun.elapsed() < LONGEST {
+                std::thread::sleep(Duration::from_micros(500));
             }
         } else {
             std::thread::sleep(Duration::from_millis(time));
@@ -99,55 +108,48 @@ impl Victim {
         }
         import.kill().unwrap();
         import.wait().unwrap();
-        self.kept.extend(
-            checkpoint.ok().filter(|answer| answer.status == 200).map(|answer| String::from_utf8(answer.body).unwrap()),
-        );
+        let text = |answer: common::http::Answer| String::from_utf8(answer.body).unwrap();
+        self.published.extend(checkpoint.ok().filter(|answer| answer.status == 200).map(text));
     }
 
-    /// Whether everything is as it was acknowledged, and what was repeated isn't doubled.
+    /// Whether everything is as it was acknowledged, and what is repeated isn't doubled.
     fn check(&mut self, server: &Server, random: &mut Random) {
         let mut client = Client::connect(&server.url).unwrap();
         let mut entries = load::entries(&mut client, 0);
-        let there = load::check(&self.sent, &entries);
+        let known = self.entries.len();
+        assert!(entries.get(..known).is_some_and(|found| found == self.entries), "what was there before has changed");
+        let there = load::check(&self.sent, &entries, known);
         imported(&entries, false);
-        for request in &mut self.sent {
+        let mut repeated = Vec::new();
+        for mut request in std::mem::take(&mut self.sent).into_iter().filter(|request| request.keyed) {
             let unanswered = request.fate == Fate::Unknown;
-            if !request.keyed || !unanswered && random.below(16) > 0 {
-                continue;
-            }
-            let before = request.fate;
-            let mut answer = request.send(&mut client).unwrap();
-            until("room in the tail", || {
-                if answer.status == 503 {
-                    answer = request.send(&mut client).unwrap();
-                }
-                answer.status != 503
-            });
-            assert_eq!(answer.status, 200, "{answer:?}");
-            let replayed = answer.header("idempotent-replay").is_some();
-            let known = matches!(before, Fate::Kept(_)) || there.contains(&request.number);
-            assert_eq!(replayed, known, "{before:?} {request:?}");
-            if let Fate::Kept(_) = before {
-                assert_eq!(before, request.fate, "a repeated request got another place");
-            }
-        }
-        entries.extend(load::entries(&mut client, entries.len() as u64));
-        load::check(&self.sent, &entries);
-        // Nobody will ask for these again.
-        for request in self.sent.iter_mut().filter(|request| request.fate == Fate::Unknown) {
-            if let Some(first) = first_index(&entries, request) {
+            if let Some(&first) = there.get(&request.number) {
                 request.fate = Fate::Kept(first);
-            } else {
-                request.fate = Fate::Refused;
+            }
+            if unanswered || random.below(16) == 0 {
+                repeated.extend(repeat(&mut client, &mut request));
+            }
+            if let Fate::Kept(_) = request.fate {
+                self.keyed.push(request);
             }
         }
+        for _ in 0..self.keyed.len().min(5) {
+            let old = random.below(self.keyed.len() as u64);
+            assert!(repeat(&mut client, &mut self.keyed[usize::try_from(old).unwrap()]).is_none());
+        }
+        // What was sealed now are the repeated requests that were not there, and nothing else.
+        let before = entries.len();
+        entries.extend(load::entries(&mut client, before as u64));
+        load::check(&repeated, &entries, before);
+        self.kept += entries.len() - known;
+        self.entries = entries;
     }
 
     /// Verifies the directory, with everything that an auditor may have.
     fn verify(&self) {
         let mut verify = sceau();
         verify.args(["verify", "--json", "--pin", &self.pin]);
-        for (number, checkpoint) in self.kept.iter().rev().step_by(3).enumerate() {
+        for (number, checkpoint) in self.published.iter().rev().step_by(3).enumerate() {
             let path = self.place.file(&format!("checkpoint-{number}"), checkpoint);
             verify.arg("--since-checkpoint").arg(path);
         }
@@ -156,9 +158,23 @@ impl Victim {
     }
 }
 
-fn first_index(entries: &[String], request: &Request) -> Option<u64> {
-    let begins = format!("\"data\":{{\"request\":{},\"n\":0,", request.number);
-    entries.iter().position(|entry| entry.contains(&begins)).map(|index| index as u64)
+/// Sends a request with an idempotency key again. Gives it back if it was kept only now.
+fn repeat(client: &mut Client, request: &mut Request) -> Option<Request> {
+    let before = request.fate;
+    let mut answer = request.send(client).unwrap();
+    until("room in the tail", || {
+        if answer.status == 503 {
+            answer = request.send(client).unwrap();
+        }
+        answer.status != 503
+    });
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let replayed = answer.header("idempotent-replay").is_some();
+    assert_eq!(replayed, matches!(before, Fate::Kept(_)), "{before:?} {request:?}");
+    if replayed {
+        assert_eq!(before, request.fate, "a repeated request got another place");
+    }
+    (!replayed).then(|| request.clone())
 }
 
 /// Whether the lines of the file are there in order, each once; all of them, if the import has ended.
@@ -177,6 +193,7 @@ fn imported(entries: &[String], ended: bool) {
 
 /// One log through some rounds.
 fn torture(rounds: u64, random: &mut Random) {
+    let begun = Instant::now();
     let mut victim = Victim::new();
     for round in 0..rounds {
         if random.below(4) == 0 {
@@ -195,10 +212,10 @@ fn torture(rounds: u64, random: &mut Random) {
     imported(&load::entries(&mut Client::connect(&server.url).unwrap(), 0), true);
     server.stop();
     victim.verify();
-    let kept = victim.sent.iter().filter(|request| matches!(request.fate, Fate::Kept(_))).count();
     let segments = std::fs::read_dir(victim.place.data().join("segments")).unwrap().count();
-    eprintln!("{rounds} kills: {} requests, {kept} of them there, {segments} segments", victim.sent.len());
-    assert!(segments > 0 && kept > 0);
+    let (kept, published) = (victim.kept, victim.published.len());
+    eprintln!("{rounds} kills: {kept} entries, {segments} segments, {published} checkpoints in {:?}", begun.elapsed());
+    assert!(segments > 0 && kept > LINES && published > 0);
 }
 
 #[test]
@@ -214,5 +231,21 @@ fn what_was_acknowledged_survives_every_kill() {
         let now = left.min(ROUNDS_OF_A_LOG);
         torture(now, &mut random);
         left -= now;
+    }
+}
+
+#[test]
+fn a_log_can_be_made_whenever_the_first_attempt_was_killed() {
+    for step in 0..16 {
+        let place = Place::new();
+        let mut init = sceau();
+        init.args(["init", "--origin", "test.example/log", "--data-dir"]).arg(place.data());
+        let mut child = init.arg("--key-dir").arg(place.keys()).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(3 * step));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let pin = place.init()["first_epoch_key"].as_str().unwrap().to_owned();
+        place.serve().stop();
+        place.run(&["verify", "--pin", &pin]).with(0);
     }
 }

@@ -146,7 +146,7 @@ impl Victim {
     }
 
     fn live(&self, client: &mut Client) {
-        load::check(&self.sent, &load::entries(client, 0));
+        load::check(&self.sent, &load::entries(client, 0), 0);
         assert_eq!(client.get("/api/v1/events/count").unwrap().status, 200);
     }
 

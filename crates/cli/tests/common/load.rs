@@ -103,10 +103,10 @@ pub fn drive(url: &str, mut random: Random, shared: &Shared) -> Vec<Request> {
     let mut sent = Vec::new();
     let Ok(mut client) = Client::connect(url) else { return sent };
     while !shared.stop.load(Ordering::Relaxed) {
-        let count = match random.below(16) {
-            0..10 => 1,
-            10..15 => 2 + random.below(200),
-            _ => 256 + random.below(1_500),
+        let count = match random.below(32) {
+            0..22 => 1,
+            22..31 => 2 + random.below(120),
+            _ => 256 + random.below(1_000),
         };
         let size = 20 + usize::try_from(random.below(200)).unwrap();
         let keyed = random.below(3) == 0;
@@ -150,11 +150,12 @@ fn event(entry: &str) -> Option<(u64, u64, &str)> {
 }
 
 /// Makes sure that the log holds what was acknowledged where it was acknowledged, nothing of what was refused, all or
-/// nothing of the rest, and nothing twice. Gives the numbers of unanswered requests that are there.
-pub fn check(requests: &[Request], entries: &[String]) -> Vec<u64> {
+/// nothing of the rest, and nothing twice; looks from an index on, and at the requests that can have entries there.
+/// Gives the numbers of unanswered requests that are there, with their first index.
+pub fn check(requests: &[Request], entries: &[String], from: usize) -> HashMap<u64, u64> {
     let mut found: HashMap<u64, Vec<u64>> = HashMap::new();
     let known: HashMap<u64, &Request> = requests.iter().map(|request| (request.number, request)).collect();
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, entry) in entries.iter().enumerate().skip(from) {
         let Some((number, n, data)) = event(entry) else { continue };
         let request = known.get(&number).unwrap_or_else(|| panic!("nobody sent what is at {index}: {entry}"));
         let places = found.entry(number).or_default();
@@ -162,7 +163,7 @@ pub fn check(requests: &[Request], entries: &[String]) -> Vec<u64> {
         assert_eq!(data, request.event(n), "entry {index} was changed");
         places.push(index as u64);
     }
-    let mut unanswered = Vec::new();
+    let mut unanswered = HashMap::new();
     for request in requests {
         let places = found.remove(&request.number).unwrap_or_default();
         if let Some(&first) = places.first() {
@@ -171,8 +172,7 @@ pub fn check(requests: &[Request], entries: &[String]) -> Vec<u64> {
         match request.fate {
             Fate::Kept(first) => assert_eq!(places.first(), Some(&first), "{request:?} was acknowledged"),
             Fate::Refused => assert!(places.is_empty(), "{request:?} is there"),
-            Fate::Unknown if places.is_empty() => {}
-            Fate::Unknown => unanswered.push(request.number),
+            Fate::Unknown => unanswered.extend(places.first().map(|&first| (request.number, first))),
         }
     }
     unanswered

@@ -132,6 +132,7 @@ async fn read(app: &App, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePerm
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
+    let whole = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(0).min(RESERVED);
     let mut room: Option<OwnedSemaphorePermit> = None;
     let mut frames = body.into_data_stream();
     let mut first = Bytes::new();
@@ -158,6 +159,8 @@ async fn read(app: &App, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePerm
             first = frame;
         } else {
             if rest.is_empty() {
+                // What never comes costs no memory: pages are given when they are written to.
+                rest.reserve(whole);
                 rest.extend_from_slice(&first);
             }
             rest.extend_from_slice(&frame);
@@ -165,6 +168,9 @@ async fn read(app: &App, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePerm
     }
     Ok((if rest.is_empty() { first } else { rest.freeze() }, room))
 }
+
+/// The most bytes that are reserved on a client's word that they will come.
+const RESERVED: usize = 8 << 20;
 
 /// Reads what is left of a body and forgets it. Whoever is still sending would not read a refusal: it would find the
 /// connection reset, and not learn that it should come again.
