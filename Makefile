@@ -43,6 +43,7 @@ check: ## formatting, lints, and dependencies' licences and sources
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) fetch --locked --quiet; \
 		$(CARGO) deny --locked --offline check bans licenses sources; \
 	else \
 		echo "== cargo-deny is not installed: licences, bans and sources were NOT checked"; \
@@ -68,7 +69,7 @@ fuzz: ## every fuzz target, two at a time, SECONDS=60 each; what one finds is in
 	@cd fuzz && export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(TARGET)/fuzz"; \
 	echo "== building the fuzz targets"; \
 	$(CARGO) fuzz build -s none; \
-	$(CARGO) fuzz run seeds -s none -- -runs=0 2>&1 | grep -E "seeds$$|SKIPPED"; \
+	$(CARGO) fuzz run seeds -s none -- -runs=0 2>&1 | grep -E "^[0-9]+ seeds|SKIPPED"; \
 	run() { \
 		mkdir -p corpus/$$1 artifacts/$$1; \
 		if $(CARGO) fuzz run $$1 -s none -- -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=2048 -timeout=20 \
