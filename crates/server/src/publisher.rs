@@ -235,11 +235,11 @@ impl Publisher {
         let size = published.map_or(0, |published| published.head.size.0);
         self.close_if(|epochs| epochs.is_due(size, Instant::now())).await?;
         self.metrics.upkeep();
-        if round.is_multiple_of(PURGE_ROUNDS) {
-            if let Err(error) = self.store.purge(self.clock.now().0).await {
-                self.health.poison(Cause::Store, format!("expired state could not be removed: {error}"));
-                return Err(error.into());
-            }
+        if round.is_multiple_of(PURGE_ROUNDS)
+            && let Err(error) = self.store.purge(self.clock.now().0).await
+        {
+            self.health.poison(Cause::Store, format!("expired state could not be removed: {error}"));
+            return Err(error.into());
         }
         Ok(())
     }

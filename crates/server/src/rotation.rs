@@ -18,6 +18,9 @@ use crate::{
     sequencer::{Cause, Made, Maker},
 };
 
+/// How often a log's keys can be rotated: every start and every audit follows all statements.
+const MAX_CHANGES: usize = 4_096;
+
 /// Which key is to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,6 +55,11 @@ pub(crate) async fn rotate(log: &Log, which: RotatedKey, actor: &str) -> Result<
     log.health().check()?;
     // No checkpoint is signed until old and new key have changed places.
     let _signing = log.publisher().pause().await;
+    if history::documents(&**log.reader().store()).await?.len() >= MAX_CHANGES {
+        return Err(ServerError::Config(format!(
+            "the log's keys were changed {MAX_CHANGES} times, and can't be once more"
+        )));
+    }
     let keys = log.shared_keys();
     let making = keys.clone();
     let maker = match which {

@@ -80,6 +80,25 @@ async fn both_keys_are_rotated_and_everything_still_verifies() {
 }
 
 #[tokio::test]
+async fn a_verification_that_goes_on_follows_a_rotation() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let mut from = None;
+    for which in [RotatedKey::Log, RotatedKey::Mac, RotatedKey::Log] {
+        fill(&log, 300).await;
+        log.rotate(which, "test").await.unwrap();
+        log.publisher().close_epoch().await.unwrap();
+        fill(&log, 300).await;
+        let (cancel, progress) = (Cancel::new(), |_: u64, _: u64| ());
+        let way = crate::verify::Way { from, ..crate::verify::Way::whole(&progress, &cancel) };
+        let (report, resume) = crate::verify::verify_log(&log, VerifyOptions::default(), way).await.unwrap();
+        assert!(report.ok && report.verdict.macs.younger == 0, "{report}");
+        from = resume;
+    }
+    assert_eq!(from.unwrap().size(), log.head().borrow().size.0);
+}
+
+#[tokio::test]
 async fn a_refused_rotation_leaves_nothing() {
     let fixture = Fixture::new().await;
     let (log, store) = fixture.failing().await;
