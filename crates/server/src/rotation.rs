@@ -145,15 +145,16 @@ async fn finish(log: &Log, which: RotatedKey, index: u64) -> Result<Rotated, Ser
 /// # Errors
 /// A file can't be written, or a replacement of lost keys was interrupted before the log said so.
 pub(crate) fn resolve(keys: &KeyDir, history: &KeyHistory) -> Result<(), ServerError> {
-    if let Some(next) = keys.next_log_key() {
-        if next.verifier() == *history.log().newest() { keys.finish_log()? } else { keys.abandon_log()? }
+    let log = history.log().newest();
+    match keys.next_log_key().filter(|next| next.verifier() == *log) {
+        Some(_) => keys.finish_log()?,
+        None => keys.abandon_log()?,
     }
     keys.sweep_old()?;
-    if let Some(next) = keys.next_mac_key() {
-        match history.macs().last().filter(|last| last.new == next.commitment()) {
-            Some(last) => keys.finish_mac(last.bundle)?,
-            None => keys.abandon_mac()?,
-        }
+    let mac = history.macs().last();
+    match mac.filter(|last| keys.next_mac_key().is_some_and(|next| next.commitment() == last.new)) {
+        Some(last) => keys.finish_mac(last.bundle)?,
+        None => keys.abandon_mac()?,
     }
     check_replaced(keys, history)?;
     keys.replaced()

@@ -198,6 +198,19 @@ async fn stopped_after_the_mac_keys_were_written() {
 }
 
 #[tokio::test]
+async fn stopped_while_a_key_was_being_destroyed() {
+    for which in [RotatedKey::Log, RotatedKey::Mac] {
+        let fixture = Fixture::new().await;
+        let old = broken_off(&fixture, which, Failure::Commit).await;
+        let next = key_file(&fixture, if which == RotatedKey::Log { LOG_KEY_NEXT } else { MAC_KEY_NEXT });
+        let length = std::fs::read(&next).unwrap().len();
+        // Overwritten, not removed yet.
+        std::fs::write(&next, vec![0; length]).unwrap();
+        resolves(&fixture, which, false, &old).await;
+    }
+}
+
+#[tokio::test]
 async fn older_copies_of_rotated_keys_are_refused_by_name() {
     for (which, name) in [(RotatedKey::Log, LOG_KEY), (RotatedKey::Mac, MAC_KEY)] {
         let fixture = Fixture::new().await;

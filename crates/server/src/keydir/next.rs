@@ -106,7 +106,8 @@ impl KeyDir {
     /// # Errors
     /// The file can't be written.
     pub fn abandon_log(&self) -> Result<(), ServerError> {
-        if self.live_mut().next_log.take().is_some() { destroy(&self.path, LOG_KEY_NEXT) } else { Ok(()) }
+        self.live_mut().next_log = None;
+        destroy(&self.path, LOG_KEY_NEXT)
     }
 
     /// Makes a MAC key durable beside the present ones.
@@ -142,13 +143,17 @@ impl KeyDir {
     /// # Errors
     /// The file can't be written.
     pub fn abandon_mac(&self) -> Result<(), ServerError> {
-        if self.live_mut().next_mac.take().is_some() { destroy(&self.path, MAC_KEY_NEXT) } else { Ok(()) }
+        self.live_mut().next_mac = None;
+        destroy(&self.path, MAC_KEY_NEXT)
     }
 }
 
-/// Overwrites a file, durably, before it is removed.
+/// Overwrites a file, if it is there, durably, before it is removed.
 pub(super) fn destroy(directory: &Path, name: &str) -> Result<(), ServerError> {
     let path = directory.join(name);
+    if !path.exists() {
+        return Ok(());
+    }
     let mut file = OpenOptions::new().write(true).open(&path).map_err(failed("opening", &path))?;
     overwrite(&mut file).map_err(failed("overwriting", &path))?;
     std::fs::remove_file(&path).map_err(failed("removing", &path))?;
