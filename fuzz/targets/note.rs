@@ -3,9 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use sceau_ledger::{
-    Checkpoint, EpochKey, EpochPublic, FILE_SIZE, FIRST_PREVIOUS, Head, LogKey, MacKey, RootHash, SLOT_SIZE, Seal,
-    SealBody, TilePath, TreeSize, VerifierKey, WriterId, check_origin, choose, decode, encode, open_checkpoint,
-    parse_tlog_proof, sign_checkpoint, tlog_proof, verify_tlog_proof,
+    Checkpoint, EpochKey, EpochPublic, FILE_SIZE, FIRST_PREVIOUS, Head, KeyChange, KeyHistory, LogChange, LogKey,
+    MacKey, MacKeys, RootHash, SLOT_SIZE, Seal, SealBody, SignedKeyChange, Signer, TilePath, TreeSize, VerifierKey,
+    WriterId, check_origin, choose, decode, encode, open_checkpoint, parse_tlog_proof, sign_checkpoint, tlog_proof,
+    verify_tlog_proof,
 };
 use std::{str::FromStr, sync::LazyLock};
 
@@ -25,6 +26,15 @@ static SEAL: LazyLock<Seal> = LazyLock::new(|| {
         next: EpochKey::from_seed(4, &[6; 32]).public(),
     };
     Seal::close(body, &EPOCH).expect("the epoch's own key")
+});
+
+static NEXT: LazyLock<LogKey> =
+    LazyLock::new(|| LogKey::from_seed("fuzz.example/log", &[8; 32]).expect("a good origin"));
+static STATEMENT: LazyLock<SignedKeyChange> = LazyLock::new(|| {
+    let log = Some(LogChange { old: KEY.verifier(), new: NEXT.verifier() });
+    let origin = "fuzz.example/log".into();
+    let change = KeyChange { origin, index: 4711, lost: Vec::new(), log, mac: None, chain: None };
+    change.sign(None, &[Signer::Log(&KEY), Signer::Log(&NEXT)]).expect("a good origin")
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -47,6 +57,11 @@ fn notes(data: &[u8]) {
         assert!(read.is_err(), "a seal is no checkpoint");
         assert!(seal.verify(&EPOCH.public()).is_err() || seal == *SEAL);
     }
+    if let Ok(statement) = SignedKeyChange::parse(data) {
+        assert_eq!(statement.text().as_bytes(), data);
+        assert!(read.is_err() && Seal::parse(data).is_err(), "a statement is no checkpoint and no seal");
+        assert!(!statement.is_signed_by(&KEY.verifier()) || statement.body() == STATEMENT.body());
+    }
 }
 
 fn texts(text: &str) {
@@ -60,6 +75,9 @@ fn texts(text: &str) {
     }
     if let Ok(key) = MacKey::from_secret(text) {
         assert_eq!(key.to_secret().as_str(), text);
+    }
+    if let Ok(keys) = MacKeys::from_text(text) {
+        assert_eq!(keys.to_text().as_str(), text);
     }
     if let Ok(proof) = parse_tlog_proof(text)
         && proof.extra.is_none()
@@ -99,6 +117,13 @@ fn mutated(data: &[u8]) {
         && let Ok(seal) = Seal::parse(&seal)
     {
         assert!(seal.verify(&EPOCH.public()).is_err(), "a changed seal verifies: {}", seal.text());
+    }
+    if let Some(statement) = change(STATEMENT.text()) {
+        let mut history = KeyHistory::new(KEY.verifier(), EPOCH.public());
+        if history.add(&statement).is_ok() {
+            // As above: signature lines may be added, nothing else.
+            assert_eq!(history.changes()[0].body(), STATEMENT.body());
+        }
     }
 }
 

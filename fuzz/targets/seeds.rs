@@ -166,8 +166,18 @@ fn notes(seeds: &mut Seeds<'_>) -> Result<(), Box<dyn Error>> {
     let seal = Seal::close(body, &epoch)?;
     let proof = sceau_ledger::tlog_proof(sceau_ledger::Index(7), &[[1; 32], [2; 32]], &note);
     let slot = sceau_ledger::encode(&sceau_ledger::Slot::first(&epoch));
+    let next = LogKey::from_seed(origin, &[8; 32])?;
+    let change = sceau_ledger::LogChange { old: key.verifier(), new: next.verifier() };
+    let (lost, log) = (Vec::new(), Some(change));
+    let change = sceau_ledger::KeyChange { origin: origin.into(), index: 4711, lost, log, mac: None, chain: None };
+    let signers = [sceau_ledger::Signer::Log(&key), sceau_ledger::Signer::Log(&next)];
+    let statement = change.sign(None, &signers)?;
+    let mut macs = sceau_ledger::MacKeys::new(0, sceau_ledger::MacKey::from_bytes([3; 32]));
+    macs.add(7, sceau_ledger::MacKey::from_bytes([4; 32]));
     let texts = [
         note.clone(),
+        statement.text().to_owned(),
+        macs.to_text().to_string(),
         seal.text().to_owned(),
         proof,
         key.verifier().to_string(),

@@ -84,7 +84,11 @@ pub fn tell(out: &mut impl Write, report: &InitReport) -> std::io::Result<()> {
     writeln!(out, "    checks the log's checkpoints and proofs; public, hand it to your auditor")?;
     writeln!(out, "first epoch key: {}", report.first_epoch_key)?;
     writeln!(out, "    begins the chain of seals; public, hand it to your auditor now, who later gives it to")?;
-    writeln!(out, "    `sceau verify --pin`: then not even this server's keys can rewrite what was sealed")
+    writeln!(out, "    `sceau verify --pin`: then not even this server's keys can rewrite what was sealed")?;
+    if report.key_changes > 0 {
+        writeln!(out, "keys were changed since, {} times: `sceau keys` prints them all", report.key_changes)?;
+    }
+    Ok(())
 }
 
 /// Runs `sceau init`.
@@ -179,7 +183,7 @@ async fn show(args: &KeysArgs) -> Result<Outcome, CliError> {
         writeln!(out, "{text}")?;
     } else {
         let Integrity { origin, verifier_key, first_epoch_key, verifier_keys, chains, key_changes, .. } = facts;
-        tell(&mut out, &InitReport { origin, verifier_key, first_epoch_key, created: false })?;
+        tell(&mut out, &InitReport { origin, verifier_key, first_epoch_key, key_changes: 0, created: false })?;
         for LogKey { verifier_key, above } in verifier_keys.iter().skip(1) {
             writeln!(out, "later verifier key: {verifier_key}")?;
             writeln!(out, "    checks checkpoints of more than {above} entries, and proofs under them")?;

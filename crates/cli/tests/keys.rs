@@ -139,6 +139,50 @@ fn both_keys_are_rotated_on_a_busy_server() {
 }
 
 #[test]
+fn killed_while_keys_are_rotated_it_goes_on_with_whole_keys() {
+    let place = Place::new();
+    let auditor = Auditor::of(&place);
+    let mut told = 0;
+    for round in 0..6 {
+        let server = place.serve();
+        let lines = numbered(300).replace("app[1]", &format!("round{round}[1]"));
+        server.run(&["import", &text(&place.file(&format!("lines-{round}"), lines))]).with(0);
+        std::thread::scope(|scope| {
+            let rotating = scope.spawn(|| {
+                let mut done = 0;
+                // Until the server is gone in the middle of one.
+                while server.run(&["keys", "rotate", if done % 2 == 0 { "log" } else { "mac" }]).code == 0 {
+                    done += 1;
+                }
+                done
+            });
+            let before = told;
+            until("a rotation", || {
+                let said = server.run(&["keys", "--json"]).with(0).json();
+                told = said["key_changes"].as_array().unwrap().len();
+                told > before + round
+            });
+            let kill = format!("kill -KILL {}", server.id());
+            assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+            rotating.join().unwrap();
+        });
+        drop(server);
+        let verdict = auditor.verify(&place, &[&auditor.pin], &[]).with(0).json();
+        assert!(verdict["macs"]["unproven"].is_null() && verdict["macs"]["younger"] == 0, "{verdict}");
+        let server = place.serve();
+        let names: Vec<String> = std::fs::read_dir(place.keys())
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".next") || name.ends_with(".old"))
+            .collect();
+        assert!(names.is_empty(), "{names:?}");
+        told = server.run(&["keys", "--json"]).with(0).json()["key_changes"].as_array().unwrap().len();
+        server.stop();
+    }
+    auditor.verify(&place, &[&auditor.pin], &[]).with(0);
+}
+
+#[test]
 fn a_tampered_statement_is_named() {
     let place = Place::new();
     let auditor = Auditor::of(&place);

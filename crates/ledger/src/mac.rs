@@ -87,7 +87,11 @@ impl MacKeys {
         let error = |reason| LedgerError::Key { what: "MAC key", reason };
         let mut keys: Option<MacKeys> = None;
         for line in text.strip_suffix('\n').ok_or(error("its last line is not whole"))?.split('\n') {
-            let (secret, first) = line.split_once(' ').unwrap_or((line, "0"));
+            let (secret, first) = match line.split_once(' ') {
+                Some((_, "0")) => return Err(error("its first bundle is 0, which is left out")),
+                Some(parts) => parts,
+                None => (line, "0"),
+            };
             let number: u64 = first.parse().map_err(|_| error("its first bundle is not a number"))?;
             if number.to_string() != first || keys.as_ref().is_some_and(|keys| keys.newest().0 >= number) {
                 return Err(error("its first bundle is out of order"));

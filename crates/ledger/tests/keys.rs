@@ -178,6 +178,7 @@ fn mac_keys_keep_their_bundles() {
         format!("{}\n", lines.join("\n")),
         old.replace('\n', " x\n"),
         old.replace('\n', " 01\n"),
+        old.replace('\n', " 0\n"),
     ] {
         assert!(MacKeys::from_text(&wrong).is_err(), "{wrong:?}");
     }

@@ -30,6 +30,8 @@ pub struct InitReport {
     pub verifier_key: String,
     /// Checks its seals: what an auditor pins.
     pub first_epoch_key: String,
+    /// How often keys were rotated or replaced since: `sceau keys` has the later ones.
+    pub key_changes: usize,
     /// Whether anything was made; otherwise the log was there already.
     pub created: bool,
 }
@@ -59,7 +61,7 @@ pub async fn init(config: &Config) -> Result<InitReport, ServerError> {
     }
     store.fix_fact("first_epoch_key", &first).await.map_err(|error| other_log(data, error))?;
     sceau_store::Store::close(&store).await?;
-    Ok(InitReport { origin, verifier_key: verifier, first_epoch_key: first, created: true })
+    Ok(InitReport { origin, verifier_key: verifier, first_epoch_key: first, key_changes: 0, created: true })
 }
 
 /// The report of a log that is complete already.
@@ -73,11 +75,13 @@ async fn complete(config: &Config) -> Result<Option<InitReport>, ServerError> {
     let (Some(origin), Some(verifier_key), Some(first_epoch_key)) = facts else { return Ok(None) };
     // A log is there: its keys are never made anew, or the old entries would seem to be sealed by them.
     let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
-    check_belongs(&keys, &history::read(&store).await?)?;
+    let history = history::read(&store).await?;
+    check_belongs(&keys, &history)?;
     if config.origin.as_ref().is_some_and(|wanted| *wanted != origin) {
         return Err(ServerError::Config(format!("the log's origin is {origin:?} and can't be changed any more")));
     }
-    Ok(Some(InitReport { origin, verifier_key, first_epoch_key, created: false }))
+    let key_changes = history.changes().len();
+    Ok(Some(InitReport { origin, verifier_key, first_epoch_key, key_changes, created: false }))
 }
 
 /// Makes sure that store and keys are of the same log and of the same time.

@@ -18,6 +18,9 @@ use crate::{
     sequencer::{Cause, Made, Maker},
 };
 
+/// How often a log's keys can be rotated: every start and every audit follows all statements.
+const MAX_CHANGES: usize = 4_096;
+
 /// Which key is to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,6 +55,11 @@ pub(crate) async fn rotate(log: &Log, which: RotatedKey, actor: &str) -> Result<
     log.health().check()?;
     // No checkpoint is signed until old and new key have changed places.
     let _signing = log.publisher().pause().await;
+    if history::documents(&**log.reader().store()).await?.len() >= MAX_CHANGES {
+        return Err(ServerError::Config(format!(
+            "the log's keys were changed {MAX_CHANGES} times, and can't be once more"
+        )));
+    }
     let keys = log.shared_keys();
     let making = keys.clone();
     let maker = match which {
@@ -137,15 +145,16 @@ async fn finish(log: &Log, which: RotatedKey, index: u64) -> Result<Rotated, Ser
 /// # Errors
 /// A file can't be written, or a replacement of lost keys was interrupted before the log said so.
 pub(crate) fn resolve(keys: &KeyDir, history: &KeyHistory) -> Result<(), ServerError> {
-    if let Some(next) = keys.next_log_key() {
-        if next.verifier() == *history.log().newest() { keys.finish_log()? } else { keys.abandon_log()? }
+    let log = history.log().newest();
+    match keys.next_log_key().filter(|next| next.verifier() == *log) {
+        Some(_) => keys.finish_log()?,
+        None => keys.abandon_log()?,
     }
     keys.sweep_old()?;
-    if let Some(next) = keys.next_mac_key() {
-        match history.macs().last().filter(|last| last.new == next.commitment()) {
-            Some(last) => keys.finish_mac(last.bundle)?,
-            None => keys.abandon_mac()?,
-        }
+    let mac = history.macs().last();
+    match mac.filter(|last| keys.next_mac_key().is_some_and(|next| next.commitment() == last.new)) {
+        Some(last) => keys.finish_mac(last.bundle)?,
+        None => keys.abandon_mac()?,
     }
     check_replaced(keys, history)?;
     keys.replaced()

@@ -80,6 +80,25 @@ async fn both_keys_are_rotated_and_everything_still_verifies() {
 }
 
 #[tokio::test]
+async fn a_verification_that_goes_on_follows_a_rotation() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let mut from = None;
+    for which in [RotatedKey::Log, RotatedKey::Mac, RotatedKey::Log] {
+        fill(&log, 300).await;
+        log.rotate(which, "test").await.unwrap();
+        log.publisher().close_epoch().await.unwrap();
+        fill(&log, 300).await;
+        let (cancel, progress) = (Cancel::new(), |_: u64, _: u64| ());
+        let way = crate::verify::Way { from, ..crate::verify::Way::whole(&progress, &cancel) };
+        let (report, resume) = crate::verify::verify_log(&log, VerifyOptions::default(), way).await.unwrap();
+        assert!(report.ok && report.verdict.macs.younger == 0, "{report}");
+        from = resume;
+    }
+    assert_eq!(from.unwrap().size(), log.head().borrow().size.0);
+}
+
+#[tokio::test]
 async fn a_refused_rotation_leaves_nothing() {
     let fixture = Fixture::new().await;
     let (log, store) = fixture.failing().await;
@@ -176,6 +195,19 @@ async fn stopped_after_the_mac_keys_were_written() {
     std::fs::write(&next, format!("{newest}\n")).unwrap();
     std::fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     resolves(&fixture, RotatedKey::Mac, true, &[]).await;
+}
+
+#[tokio::test]
+async fn stopped_while_a_key_was_being_destroyed() {
+    for which in [RotatedKey::Log, RotatedKey::Mac] {
+        let fixture = Fixture::new().await;
+        let old = broken_off(&fixture, which, Failure::Commit).await;
+        let next = key_file(&fixture, if which == RotatedKey::Log { LOG_KEY_NEXT } else { MAC_KEY_NEXT });
+        let length = std::fs::read(&next).unwrap().len();
+        // Overwritten, not removed yet.
+        std::fs::write(&next, vec![0; length]).unwrap();
+        resolves(&fixture, which, false, &old).await;
+    }
 }
 
 #[tokio::test]

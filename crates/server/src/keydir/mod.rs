@@ -111,11 +111,10 @@ impl KeyDir {
             return Err(ServerError::KeyDir { path: path.join(ORIGIN), reason });
         }
         let mac = MacKeys::from_text(&lines(path, MAC_KEY)?).map_err(broken(MAC_KEY))?;
-        let optional = |name: &str| if path.join(name).exists() { text(path, name).map(Some) } else { Ok(None) };
-        let next_log = optional(LOG_KEY_NEXT)?;
-        let next_log = next_log.map(|text| LogKey::from_secret(&text)).transpose().map_err(broken(LOG_KEY_NEXT))?;
-        let next_mac = optional(MAC_KEY_NEXT)?;
-        let next_mac = next_mac.map(|text| MacKey::from_secret(&text)).transpose().map_err(broken(MAC_KEY_NEXT))?;
+        // One that is no key was being destroyed when everything stopped: it is made whole or not at all.
+        let passing = |name: &str| text(path, name).ok();
+        let next_log = passing(LOG_KEY_NEXT).and_then(|text| LogKey::from_secret(&text).ok());
+        let next_mac = passing(MAC_KEY_NEXT).and_then(|text| MacKey::from_secret(&text).ok());
         let epoch_file = open_in_place(&path.join(EPOCH_KEY))?;
         let heads = Mutex::new(Heads::open(open_in_place(&path.join(HEADS))?)?);
         let live = Live { log: Arc::new(log_key), next_log: next_log.map(Arc::new), mac, next_mac };

@@ -2,8 +2,8 @@
 //! step").
 
 use std::{
-    fs::OpenOptions,
-    io::Write as _,
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Read as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard},
@@ -58,13 +58,24 @@ impl KeyDir {
     pub fn finish_log(&self) -> Result<(), ServerError> {
         let Some(next) = self.live().next_log.clone() else { return Ok(()) };
         let (present, old) = (self.path.join(LOG_KEY), self.path.join(LOG_KEY_OLD));
+        let mut replaced = None;
         if !old.exists() {
             // The key keeps a name until it is overwritten, so that a stop in between does not leave it on the disk.
-            std::fs::hard_link(&present, &old).map_err(failed("linking", &old))?;
-            sync_directory(&self.path)?;
+            match std::fs::hard_link(&present, &old) {
+                Ok(()) => sync_directory(&self.path)?,
+                // Some file systems have no second names.
+                Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+                    let file = OpenOptions::new().write(true).open(&present);
+                    replaced = Some(file.map_err(failed("opening", &present))?);
+                }
+                Err(error) => return Err(failed("linking", &old)(error)),
+            }
         }
         std::fs::rename(self.path.join(LOG_KEY_NEXT), &present).map_err(failed("renaming", &present))?;
         sync_directory(&self.path)?;
+        if let Some(mut file) = replaced {
+            overwrite(&mut file).map_err(failed("overwriting the key before", &present))?;
+        }
         self.sweep_old()?;
         let mut live = self.live_mut();
         live.log = next;
@@ -95,7 +106,8 @@ impl KeyDir {
     /// # Errors
     /// The file can't be written.
     pub fn abandon_log(&self) -> Result<(), ServerError> {
-        if self.live_mut().next_log.take().is_some() { destroy(&self.path, LOG_KEY_NEXT) } else { Ok(()) }
+        self.live_mut().next_log = None;
+        destroy(&self.path, LOG_KEY_NEXT)
     }
 
     /// Makes a MAC key durable beside the present ones.
@@ -131,19 +143,28 @@ impl KeyDir {
     /// # Errors
     /// The file can't be written.
     pub fn abandon_mac(&self) -> Result<(), ServerError> {
-        if self.live_mut().next_mac.take().is_some() { destroy(&self.path, MAC_KEY_NEXT) } else { Ok(()) }
+        self.live_mut().next_mac = None;
+        destroy(&self.path, MAC_KEY_NEXT)
     }
 }
 
-/// Overwrites a file, durably, before it is removed.
+/// Overwrites a file, if it is there, durably, before it is removed.
 pub(super) fn destroy(directory: &Path, name: &str) -> Result<(), ServerError> {
     let path = directory.join(name);
+    if !path.exists() {
+        return Ok(());
+    }
     let mut file = OpenOptions::new().write(true).open(&path).map_err(failed("opening", &path))?;
-    let length = file.metadata().map_err(failed("looking at", &path))?.len();
-    let zeros = vec![0; usize::try_from(length).unwrap_or(0).min(1 << 16)];
-    file.write_all(&zeros).and_then(|()| file.sync_all()).map_err(failed("overwriting", &path))?;
+    overwrite(&mut file).map_err(failed("overwriting", &path))?;
     std::fs::remove_file(&path).map_err(failed("removing", &path))?;
     sync_directory(directory)
+}
+
+/// Overwrites a whole file with zeros, durably.
+fn overwrite(file: &mut File) -> std::io::Result<()> {
+    let length = file.metadata()?.len();
+    std::io::copy(&mut std::io::repeat(0).take(length), file)?;
+    file.sync_all()
 }
 
 fn failed(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> ServerError + use<> {

@@ -133,9 +133,7 @@ impl Drawn {
         create_file(path, REPLACING, replacing.to_line().as_bytes())?;
         let line = |text: &str| Zeroizing::new(format!("{text}\n").into_bytes());
         let put = |name: &str, content: &[u8]| -> Result<(), ServerError> {
-            if path.join(name).exists() {
-                destroy(path, name)?;
-            }
+            destroy(path, name)?;
             create_file(path, name, content)
         };
         put(ORIGIN, &line(origin))?;

@@ -1,11 +1,13 @@
 //! The statements by which the log took new keys: read from the state up front, as they are needed to check what was
 //! signed, and compared afterwards with the entries that they must be in.
 
-use sceau_ledger::{Fault, FaultKind, KeyHistory, Lost, MacCommitment, MacKeys, SignedKeyChange, VerifierKey};
-use sceau_store::Document;
+use sceau_ledger::{
+    EpochPublic, Fault, FaultKind, KeyHistory, Lost, MacCommitment, MacKeys, Seal, SignedKeyChange, VerifierKey, choose,
+};
+use sceau_store::{Document, SealText};
 use serde::Deserialize;
 
-use crate::{history, keydir::KeyDir};
+use crate::{epochs, error::ServerError, history, keydir::KeyDir};
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -95,7 +97,7 @@ pub(super) fn check_held(history: &KeyHistory, keys: &KeyDir) -> Vec<Fault> {
         let detail = format!("the key directory holds the log key {held}, the log says {named}");
         faults.push(Fault::whole(FaultKind::State, detail));
     }
-    let macs = super::held_macs(keys, history);
+    let macs = held_macs(keys, history);
     faults.extend(check_macs(history, &macs));
     faults
 }
@@ -162,4 +164,31 @@ fn loss(change: &SignedKeyChange, known: &VerifierKey) -> String {
         (false, false) => "; no older key says so, and whoever held the database could have said it",
     });
     text
+}
+
+/// The public key of the epoch that the key directory is in: the one that the last seal names if it holds that, else
+/// its newest, which then shows that seals are missing.
+pub(super) fn current_epoch(
+    keys: &KeyDir,
+    seals: &[SealText],
+    history: &KeyHistory,
+) -> Result<EpochPublic, ServerError> {
+    let slots = keys.epoch_slots()?;
+    let last = seals.last().and_then(|seal| Seal::parse(seal.text.as_bytes()).ok());
+    let (epoch, public) = epochs::expected(last.as_ref(), history);
+    if let Ok(chosen) = choose(&slots, epoch, &public) {
+        return Ok(chosen.slot.key().public());
+    }
+    Ok(slots.last().map_or(public, |slot| slot.key().public()))
+}
+
+/// The MAC keys, with one of which a stop has left the last step of its rotation.
+pub(super) fn held_macs(keys: &KeyDir, history: &KeyHistory) -> MacKeys {
+    let mut macs = keys.mac_keys();
+    if let (Some(next), Some(last)) = (keys.next_mac_key(), history.macs().last())
+        && next.commitment() == last.new
+    {
+        macs.add(last.bundle, next);
+    }
+    macs
 }

@@ -20,7 +20,7 @@ use std::{
 use sceau_event::Deriver;
 use sceau_ledger::{
     AuditInput, Auditor, Checked, EpochPublic, Fault, FaultKind, Head, Index, KeyHistory, MacKeys, Seal, Verdict,
-    WriterId, choose,
+    WriterId,
 };
 use sceau_store::{
     AuditChunk, Document, SealText, Store, StoreError,
@@ -29,7 +29,7 @@ use sceau_store::{
 };
 use serde::Serialize;
 
-use crate::{config::Config, epochs, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
+use crate::{config::Config, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
 use given::{Facts, Given};
 use side::Sides;
 pub use state::AUDITED;
@@ -440,8 +440,8 @@ async fn offline_input(
     let seals = store.seals().await?;
     let head = store.head().await?;
     Ok(VerifyInput {
-        current_epoch: keys.map(|keys| current_epoch(keys, &seals, &history)).transpose()?,
-        mac_keys: keys.map(|keys| held_macs(keys, &history)),
+        current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
+        mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
         history,
         pins: given.pins,
         outside: given.outside,
@@ -455,29 +455,6 @@ async fn offline_input(
         faults: facts.faults,
         notes,
     })
-}
-
-/// The public key of the epoch that the key directory is in: the one that the last seal names if it holds that, else
-/// its newest, which then shows that seals are missing.
-fn current_epoch(keys: &KeyDir, seals: &[SealText], history: &KeyHistory) -> Result<EpochPublic, ServerError> {
-    let slots = keys.epoch_slots()?;
-    let last = seals.last().and_then(|seal| Seal::parse(seal.text.as_bytes()).ok());
-    let (epoch, public) = epochs::expected(last.as_ref(), history);
-    if let Ok(chosen) = choose(&slots, epoch, &public) {
-        return Ok(chosen.slot.key().public());
-    }
-    Ok(slots.last().map_or(public, |slot| slot.key().public()))
-}
-
-/// The MAC keys, with one of which a stop has left the last step of its rotation.
-fn held_macs(keys: &KeyDir, history: &KeyHistory) -> MacKeys {
-    let mut macs = keys.mac_keys();
-    if let (Some(next), Some(last)) = (keys.next_mac_key(), history.macs().last())
-        && next.commitment() == last.new
-    {
-        macs.add(last.bundle, next);
-    }
-    macs
 }
 
 #[cfg(test)]
