@@ -166,7 +166,8 @@ mod tests {
     use super::*;
 
     fn insert(tokens: &Tokens, new: &NewToken) {
-        let document = Document { key: new.id.clone(), value: new.value.clone(), version: 1 };
+        let (key, value, text) = (new.id.clone(), new.value.clone(), new.value.to_string());
+        let document = Document { key, value, text, version: 1, expires: None, mac: None };
         tokens.insert(&document).unwrap();
     }
 

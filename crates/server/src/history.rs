@@ -86,5 +86,5 @@ pub(crate) fn entry(
     builder.push_json(&framer, event.to_string().as_bytes()).map_err(|error| internal(error.to_string()))?;
     let batch = builder.finish().map_err(|error| internal(error.to_string()))?;
     let collection = COLLECTION.to_owned();
-    Ok((batch, StateWrite { collection, key, value: Some(value), expect: Expect::Absent, expires: None }))
+    Ok((batch, StateWrite { collection, key, value: Some(value), expect: Expect::Absent, expires: None, mac: None }))
 }

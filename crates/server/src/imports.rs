@@ -60,6 +60,7 @@ impl ImportMove {
             value: Some(json!({"offset": to.offset, "lines": to.lines, "tail": to.tail})),
             expect: Expect::Any,
             expires: None,
+            mac: None,
         }
     }
 }

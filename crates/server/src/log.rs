@@ -283,7 +283,7 @@ impl Log {
             "user": actor,
         });
         let (collection, key) = (collection.to_owned(), key.to_owned());
-        let write = StateWrite { collection, key, value, expect: Expect::Any, expires: None };
+        let write = StateWrite { collection, key, value, expect: Expect::Any, expires: None, mac: None };
         self.note_with(SourceId::audit(), &event, vec![write]).await
     }
 

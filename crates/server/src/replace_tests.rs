@@ -160,6 +160,7 @@ async fn a_log_with_faults_is_left_alone_unless_told() {
         value: Some(serde_json::json!({"hash": "00"})),
         expect: sceau_store::Expect::Any,
         expires: None,
+        mac: None,
     };
     reader.store().write(vec![write]).await.unwrap();
     reader.close().await.unwrap();
@@ -185,6 +186,7 @@ async fn a_break_that_nobody_declared_is_a_fault() {
         value: None,
         expect: sceau_store::Expect::Any,
         expires: None,
+        mac: None,
     };
     reader.store().write(vec![write]).await.unwrap();
     reader.close().await.unwrap();

@@ -269,6 +269,7 @@ async fn tamper(fixture: &Fixture, value: Option<serde_json::Value>) {
         value,
         expect: sceau_store::Expect::Any,
         expires: None,
+        mac: None,
     };
     reader.store().write(vec![write]).await.unwrap();
     reader.close().await.unwrap();

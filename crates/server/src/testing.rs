@@ -288,6 +288,10 @@ impl State for Failing {
         self.inner.list(collection, after, limit).await
     }
 
+    async fn audit_state(&self, after: (&str, &str), limit: usize) -> Result<Vec<(String, Document)>, StoreError> {
+        self.inner.audit_state(after, limit).await
+    }
+
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError> {
         self.inner.write(writes).await
     }

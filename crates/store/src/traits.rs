@@ -63,6 +63,16 @@ pub struct StateWrite {
     pub expect: Expect,
     /// When the document stops to exist, in microseconds since the epoch; `None`: never.
     pub expires: Option<i64>,
+    /// Bytes kept with the document, by which whoever writes it recognises it as his own; the store has no key and
+    /// gives them back as they are.
+    pub mac: Option<Vec<u8>>,
+}
+
+impl StateWrite {
+    /// The exact text of the value, as it is stored and given back in [`Document::text`].
+    pub fn text(&self) -> Option<String> {
+        self.value.as_ref().map(serde_json::Value::to_string)
+    }
 }
 
 /// A document of the state with its version, for compare-and-set.
@@ -72,8 +82,14 @@ pub struct Document {
     pub key: String,
     /// The value last written.
     pub value: serde_json::Value,
+    /// The value's exact text as it is stored.
+    pub text: String,
     /// Counts the writes to this document, from 1.
     pub version: u64,
+    /// When the document stops to exist, in microseconds since the epoch.
+    pub expires: Option<i64>,
+    /// What was kept with it; `None` in documents that a version before format 2 wrote.
+    pub mac: Option<Vec<u8>>,
 }
 
 /// Consecutive entries as stored.
@@ -258,6 +274,10 @@ pub trait State: Send + Sync {
 
     /// Up to `limit` documents of a collection with keys after `after`, by key.
     async fn list(&self, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError>;
+
+    /// Up to `limit` documents of all collections behind the document `after` (collection and key), by collection and
+    /// key, expired ones too: as they lie in the store, for the auditor.
+    async fn audit_state(&self, after: (&str, &str), limit: usize) -> Result<Vec<(String, Document)>, StoreError>;
 
     /// Writes outside a commit, all or none.
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError>;

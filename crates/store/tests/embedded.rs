@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sceau_ledger::Index;
 use sceau_store::{
-    CommitError, Ledger as _, Store as _, StoreError,
+    CommitError, Ledger as _, State as _, Store as _, StoreError,
     embedded::{Embedded, Options},
 };
 use tempfile::TempDir;
@@ -139,4 +139,86 @@ async fn opened_again_and_again() {
     }
     let store = home.open().await;
     assert_eq!(store.entries(Index(0), 10_000).await.unwrap().entries, writer.entries);
+}
+
+/// The database of a log that format 1 wrote; the fixture is the binary's, see `crates/cli/tests/upgrade.rs`.
+fn format_1() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/tests/fixtures/format-1/data");
+    std::fs::create_dir(dir.path().join("segments")).unwrap();
+    let unpack = |from: &std::path::Path, to: &str| {
+        let bytes = zstd::decode_all(std::fs::read(from).unwrap().as_slice()).unwrap();
+        std::fs::write(dir.path().join(to), bytes).unwrap();
+    };
+    unpack(&format!("{fixture}/sceau.db.zst").as_ref(), "sceau.db");
+    for file in std::fs::read_dir(format!("{fixture}/segments")).unwrap() {
+        let path = file.unwrap().path();
+        unpack(&path, &format!("segments/{}", path.file_stem().unwrap().to_str().unwrap()));
+    }
+    dir
+}
+
+fn tables(dir: &std::path::Path) -> Vec<String> {
+    let connection = rusqlite::Connection::open(dir.join("sceau.db")).unwrap();
+    let mut columns = connection
+        .prepare(
+            "SELECT m.name || ' ' || c.name || ' ' || c.type || ' ' || c.\"notnull\" || ' ' || c.pk
+             FROM sqlite_schema m JOIN pragma_table_info(m.name) c ORDER BY m.name, c.cid",
+        )
+        .unwrap();
+    columns.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+fn version(dir: &std::path::Path) -> i64 {
+    let connection = rusqlite::Connection::open(dir.join("sceau.db")).unwrap();
+    connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn an_older_database_is_migrated_when_it_is_written() {
+    let dir = format_1();
+    let options = || Options { inspect: true, ..Options::default() };
+    let looked = Embedded::open(dir.path(), deriver(), options()).await.unwrap();
+    let seen = looked.audit_state(("", ""), 100).await.unwrap();
+    assert!(seen.len() >= 3 && seen.iter().all(|(_, document)| document.mac.is_none()), "{seen:?}");
+    let entries = looked.head().await.unwrap().size.0;
+    drop(looked);
+    assert_eq!(version(dir.path()), 1, "looking changes nothing");
+    let store = Embedded::open(dir.path(), deriver(), Options::default()).await.unwrap();
+    assert_eq!(store.audit_state(("", ""), 100).await.unwrap(), seen);
+    assert_eq!(store.entries(Index(0), 1_000).await.unwrap().entries.len() as u64, entries);
+    drop(store);
+    assert_eq!(version(dir.path()), 2);
+    let fresh = tempfile::tempdir().unwrap();
+    Embedded::create(fresh.path()).unwrap();
+    assert_eq!(tables(dir.path()), tables(fresh.path()), "a migrated database is like a new one");
+}
+
+#[tokio::test]
+async fn newer_files_are_refused_by_name() {
+    let dir = format_1();
+    let database = || rusqlite::Connection::open(dir.path().join("sceau.db")).unwrap();
+    database().pragma_update(None, "user_version", 3).unwrap();
+    for inspect in [false, true] {
+        let options = Options { inspect, ..Options::default() };
+        match Embedded::open(dir.path(), deriver(), options).await.map(drop) {
+            Err(StoreError::Newer { what, found: 3, known: 2 }) => assert!(what.ends_with("sceau.db"), "{what}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    database().pragma_update(None, "user_version", 1).unwrap();
+    // The file's key is text of fixed length: the same place, another digit.
+    let segment = std::fs::read_dir(dir.path().join("segments")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let key = b"sceau.format";
+    let found: Vec<usize> = (0..bytes.len() - key.len()).filter(|&at| bytes[at..].starts_with(key)).collect();
+    for at in found {
+        let digit = at + key.len() + (0..8).find(|&more| bytes[at + key.len() + more] == b'1').unwrap();
+        bytes[digit] = b'2';
+    }
+    std::fs::write(&segment, bytes).unwrap();
+    match Embedded::open(dir.path(), deriver(), Options::default()).await.map(drop) {
+        Err(StoreError::Newer { what, found: 2, known: 1 }) => assert!(what.ends_with(".parquet"), "{what}"),
+        other => panic!("{other:?}"),
+    }
 }

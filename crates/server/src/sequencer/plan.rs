@@ -285,6 +285,7 @@ impl<'a> Plan<'a> {
                     value: Some(json!({"content": hex(&idempotency.content), "answer": taken.answer})),
                     expect: Expect::Any,
                     expires: Some(self.now.saturating_add(IDEMPOTENCY_TIME)),
+                    mac: None,
                 });
             }
         }

@@ -224,6 +224,7 @@ async fn a_conflict_refuses_only_its_own_request() {
         value: Some(json!(1)),
         expect: Expect::Absent,
         expires: None,
+        mac: None,
     };
     let spawn = |writes| {
         let (log, batch) = (log.clone(), batch(&log, log.now()));
@@ -305,8 +306,14 @@ async fn a_change_of_state_is_sealed_with_it() {
     green(&fixture).await;
     let reader = crate::Reader::open(&fixture.config).await.unwrap();
     let key = "evil".to_owned();
-    let forged =
-        StateWrite { collection: "tokens".into(), key, value: Some(value), expect: Expect::Any, expires: None };
+    let forged = StateWrite {
+        collection: "tokens".into(),
+        key,
+        value: Some(value),
+        expect: Expect::Any,
+        expires: None,
+        mac: None,
+    };
     reader.store().write(vec![forged]).await.unwrap();
     drop(reader);
     let report = verify_dir(&fixture.config, VerifyOptions::default(), &|_, _| (), Cancel::new()).await.unwrap();

@@ -108,7 +108,8 @@ mod tests {
     }
 
     fn document(key: &str, value: Value) -> Document {
-        Document { key: key.to_owned(), value, version: 1 }
+        let text = value.to_string();
+        Document { key: key.to_owned(), value, text, version: 1, expires: None, mac: None }
     }
 
     #[test]

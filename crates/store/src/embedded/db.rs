@@ -6,7 +6,9 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params, types::ValueRef};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params, types::ValueRef,
+};
 use sceau_ledger::{Head, RootHash, TileHash, TreeSize};
 
 use crate::{
@@ -19,7 +21,7 @@ pub const FILE: &str = "sceau.db";
 /// Bytes that the write-ahead log keeps on disk once it has been moved.
 pub const WAL_KEPT: u32 = 4 << 20;
 /// The version of the tables below, in `PRAGMA user_version`.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -31,10 +33,24 @@ CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL);
 CREATE TABLE seal (epoch INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE segment (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, file TEXT NOT NULL);
 CREATE TABLE state (
-    collection TEXT, key TEXT, value TEXT NOT NULL, version INTEGER NOT NULL, expires INTEGER,
+    collection TEXT, key TEXT, value TEXT NOT NULL, version INTEGER NOT NULL, expires INTEGER, mac BLOB,
     PRIMARY KEY (collection, key)
 ) WITHOUT ROWID;
 CREATE INDEX state_expires ON state (expires) WHERE expires IS NOT NULL;
+CREATE TABLE leaf_tile (bundle INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
+";
+
+/// What makes each format of the one before it, from 2 on.
+const MIGRATIONS: [&str; 1] = ["
+ALTER TABLE state ADD COLUMN mac BLOB;
+CREATE TABLE leaf_tile (bundle INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
+"];
+
+/// What makes a connection that may not write see the tables of the present format in a file of format 1.
+const SEEN_AS_NEW: &str = "
+PRAGMA temp_store = MEMORY;
+CREATE TEMP VIEW state AS SELECT *, NULL AS mac FROM main.state;
+CREATE TEMP TABLE leaf_tile (bundle INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
 ";
 
 /// One committed batch of the tail.
@@ -80,6 +96,8 @@ pub enum Access {
 pub struct Db {
     path: std::path::PathBuf,
     access: Access,
+    /// The format of the file, which a connection that only reads leaves as it is.
+    format: u64,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     stopped: OnceLock<String>,
@@ -108,6 +126,24 @@ fn odd_bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>
     Ok(match row.get_ref(column)? {
         ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
         _ => Vec::new(),
+    })
+}
+
+/// Bytes, or none: whatever else somebody may have put there reads as bytes that fit nothing.
+pub(super) fn odd_blob(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => None,
+        ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+        _ => Some(Vec::new()),
+    })
+}
+
+/// A moment, or never.
+pub(super) fn odd_expiry(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<i64>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => None,
+        ValueRef::Integer(value) => Some(value),
+        _ => Some(i64::MIN),
     })
 }
 
@@ -160,17 +196,23 @@ impl Db {
     /// Opens an existing file.
     pub fn open(dir: &Path, access: Access) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
-        let connection = connect(&path, access)?;
-        let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let found = u64::try_from(found).unwrap_or(u64::MAX);
-        if found > FORMAT {
-            return Err(StoreError::Newer { what: path.display().to_string(), found, known: FORMAT });
+        let mut connection = connect(&path, access)?;
+        let mut format = format_of(&connection)?;
+        if format > FORMAT {
+            return Err(StoreError::Newer { what: path.display().to_string(), found: format, known: FORMAT });
         }
-        if found == 0 {
+        if format == 0 {
             return Err(StoreError::Damaged(format!("{} has no tables", path.display())));
         }
+        if access == Access::Read {
+            see(&connection, format)?;
+        } else if format < FORMAT {
+            migrate(&mut connection)?;
+            tracing::info!(file = %path.display(), from = format, to = FORMAT, "the database was migrated");
+            format = FORMAT;
+        }
         let (writer, readers) = (Mutex::new(connection), Mutex::default());
-        Ok(Self { path, access, writer, readers, stopped: OnceLock::new() })
+        Ok(Self { path, access, format, writer, readers, stopped: OnceLock::new() })
     }
 
     /// Writes nothing more. The first reason counts.
@@ -190,12 +232,18 @@ impl Db {
         self.stopped().map_or(Ok(()), |reason| Err(StoreError::Stopped(reason.to_owned())))
     }
 
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let connection = connect(&self.path, self.access)?;
+        see(&connection, self.format)?;
+        Ok(connection)
+    }
+
     /// Runs `work` on a connection that only reads.
     pub fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let pooled = self.readers.lock().map_err(poisoned)?.pop();
         let connection = match pooled {
             Some(connection) => connection,
-            None => connect(&self.path, self.access)?,
+            None => self.connect()?,
         };
         let result = work(&connection);
         let mut readers = self.readers.lock().map_err(poisoned)?;
@@ -246,8 +294,31 @@ impl Db {
 
     /// A connection of one's own, for the thread that moves the write-ahead log.
     pub fn connection(&self) -> Result<Connection, StoreError> {
-        connect(&self.path, self.access)
+        self.connect()
     }
+}
+
+fn format_of(connection: &Connection) -> Result<u64, StoreError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(u64::try_from(found).unwrap_or(u64::MAX))
+}
+
+/// Brings a file to the present format, in one transaction: a crash leaves the old one whole.
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = format_of(&transaction)?;
+    for step in MIGRATIONS.iter().skip(usize::try_from(found.saturating_sub(1)).unwrap_or(usize::MAX)) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", number(FORMAT))?;
+    Ok(transaction.commit()?)
+}
+
+fn see(connection: &Connection, format: u64) -> Result<(), StoreError> {
+    if format < FORMAT {
+        connection.execute_batch(SEEN_AS_NEW)?;
+    }
+    Ok(())
 }
 
 fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {

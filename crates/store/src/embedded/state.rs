@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{
     Embedded, blocking,
-    db::{number, odd_integer, odd_text},
+    db::{number, odd_blob, odd_expiry, odd_integer, odd_text},
 };
 use crate::{
     error::{CommitError, StoreError},
@@ -24,15 +24,16 @@ pub fn now_micros() -> i64 {
 /// A document; a value that somebody made no JSON is read as the text it is, so that it is compared and found wrong.
 fn document(row: &rusqlite::Row<'_>) -> rusqlite::Result<Document> {
     let text = odd_text(row, 1)?;
-    let value = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
-    Ok(Document { key: odd_text(row, 0)?, value, version: odd_integer(row, 2)? })
+    let value = serde_json::from_str(&text).unwrap_or_else(|_| serde_json::Value::String(text.clone()));
+    let (key, version) = (odd_text(row, 0)?, odd_integer(row, 2)?);
+    Ok(Document { key, value, text, version, expires: odd_expiry(row, 3)?, mac: odd_blob(row, 4)? })
 }
 
 /// A document that has not expired at `now`.
 fn get(connection: &Connection, collection: &str, key: &str, now: i64) -> Result<Option<Document>, StoreError> {
     Ok(connection
         .prepare_cached(
-            "SELECT key, value, version FROM state
+            "SELECT key, value, version, expires, mac FROM state
              WHERE collection = ?1 AND key = ?2 AND (expires IS NULL OR expires > ?3)",
         )?
         .query_row(params![collection, key, now], document)
@@ -42,9 +43,21 @@ fn get(connection: &Connection, collection: &str, key: &str, now: i64) -> Result
 /// A page of a collection.
 fn list(connection: &Connection, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT key, value, version FROM state WHERE collection = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+        "SELECT key, value, version, expires, mac FROM state
+         WHERE collection = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
     )?;
     let rows = statement.query_map(params![collection, after, number(limit as u64)], document)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A page of everything.
+fn audit(connection: &Connection, after: (&str, &str), limit: usize) -> Result<Vec<(String, Document)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, value, version, expires, mac, collection FROM state
+         WHERE (collection, key) > (?1, ?2) ORDER BY collection, key LIMIT ?3",
+    )?;
+    let rows = statement
+        .query_map(params![after.0, after.1, number(limit as u64)], |row| Ok((odd_text(row, 5)?, document(row)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -61,11 +74,12 @@ pub fn put_state(transaction: &Transaction<'_>, write: &StateWrite, now: i64) ->
     }
     let version = found.map_or(0, |document| document.version) + 1;
     let key = params![write.collection, write.key];
-    match &write.value {
+    match &write.text() {
         None => transaction.execute("DELETE FROM state WHERE collection = ?1 AND key = ?2", key),
-        Some(value) => transaction.execute(
-            "INSERT OR REPLACE INTO state (collection, key, value, version, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![write.collection, write.key, value.to_string(), number(version), write.expires],
+        Some(text) => transaction.execute(
+            "INSERT OR REPLACE INTO state (collection, key, value, version, expires, mac)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![write.collection, write.key, text, number(version), write.expires, write.mac],
         ),
     }
     .map_err(StoreError::from)?;
@@ -87,6 +101,11 @@ impl State for Embedded {
     async fn list(&self, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
         let (inner, collection, after) = (self.inner.clone(), collection.to_owned(), after.to_owned());
         blocking(move || inner.db.read(|connection| list(connection, &collection, &after, limit))).await
+    }
+
+    async fn audit_state(&self, after: (&str, &str), limit: usize) -> Result<Vec<(String, Document)>, StoreError> {
+        let (inner, after) = (self.inner.clone(), (after.0.to_owned(), after.1.to_owned()));
+        blocking(move || inner.db.read(|connection| audit(connection, (&after.0, &after.1), limit))).await
     }
 
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError> {

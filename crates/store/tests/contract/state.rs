@@ -9,7 +9,7 @@ use super::{Home, reopen};
 const LATER: i64 = i64::MAX / 2;
 
 pub fn put(key: &str, value: Value, expect: Expect) -> StateWrite {
-    StateWrite { collection: "c".into(), key: key.into(), value: Some(value), expect, expires: None }
+    StateWrite { collection: "c".into(), key: key.into(), value: Some(value), expect, expires: None, mac: None }
 }
 
 async fn get(store: &impl State, key: &str) -> Option<Document> {
@@ -26,7 +26,8 @@ pub async fn compare_and_set<H: Home>(home: &H) {
     assert!(conflicts(store.write(vec![put("a", json!(1), Expect::Version(1))]).await));
     store.write(vec![put("a", json!({"x": [1, null, "é"]}), Expect::Absent)]).await.unwrap();
     let first = get(&store, "a").await.unwrap();
-    assert_eq!(first, Document { key: "a".into(), value: json!({"x": [1, null, "é"]}), version: 1 });
+    let (value, text) = (json!({"x": [1, null, "é"]}), r#"{"x":[1,null,"é"]}"#.into());
+    assert_eq!(first, Document { key: "a".into(), value, text, version: 1, expires: None, mac: None });
     assert!(conflicts(store.write(vec![put("a", json!(2), Expect::Absent)]).await));
     assert!(conflicts(store.write(vec![put("a", json!(2), Expect::Version(2))]).await));
     store.write(vec![put("a", json!(2), Expect::Version(1))]).await.unwrap();
@@ -89,4 +90,34 @@ pub async fn all_or_nothing<H: Home>(home: &H) {
     }
     assert_eq!(get(&store, "a").await, None);
     store.write(vec![]).await.unwrap();
+}
+
+pub async fn macs_are_kept<H: Home>(home: &H) {
+    let store = home.open().await;
+    let with = |key, mac: Option<&[u8]>| StateWrite {
+        mac: mac.map(<[u8]>::to_vec),
+        expires: Some(LATER),
+        ..put(key, json!({"b": 1.50, "a": "\u{1F980}"}), Expect::Any)
+    };
+    let text = with("x", None).text().unwrap();
+    let other = StateWrite { collection: "b".into(), ..with("z", Some(b"of another collection")) };
+    store.write(vec![with("x", Some(&[0, 255])), with("y", None), other]).await.unwrap();
+    let store = reopen(home, store).await;
+    let found = get(&store, "x").await.unwrap();
+    assert_eq!((found.mac, found.text, found.expires), (Some(vec![0, 255]), text, Some(LATER)));
+    // A write without one takes the old one away.
+    store.write(vec![with("x", None)]).await.unwrap();
+    assert_eq!(get(&store, "x").await.unwrap().mac, None);
+    let mut all: Vec<(String, Document)> = Vec::new();
+    loop {
+        let after = all.last().map_or(("", ""), |(collection, document)| (collection, &document.key));
+        let page = store.audit_state(after, 2).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+    }
+    let names: Vec<_> = all.iter().map(|(collection, document)| (collection.as_str(), document.key.as_str())).collect();
+    assert_eq!(names, [("b", "z"), ("c", "x"), ("c", "y")]);
+    assert_eq!(all[0].1.mac.as_deref(), Some(b"of another collection".as_slice()));
 }
