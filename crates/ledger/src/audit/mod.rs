@@ -12,6 +12,7 @@
 mod bundle;
 mod chain;
 mod heads;
+mod pruned;
 mod side;
 mod tree;
 mod verdict;
@@ -20,6 +21,7 @@ use crate::{EpochPublic, Head, Index, MacKey, RootHash, VerifierKey, open_checkp
 use chain::Chain;
 pub use chain::{MAX_EPOCH_MICROS, SEAL_SLACK_MICROS};
 use heads::{Claim, Fork, Misfit, Pending, Source};
+use pruned::Pruned;
 use side::{MacCheck, TileCheck, span};
 use std::collections::{BTreeMap, BTreeSet};
 use tree::{Edge, Hash, WIDTH};
@@ -95,6 +97,7 @@ pub struct Auditor {
     next: u64,
     /// Entries read and hashed.
     entries: u64,
+    pruned: Pruned,
     /// Leaves of the unfinished bundle.
     leaves: Vec<Option<Hash>>,
     /// Entries of the unfinished bundle that their stored prefix does not fit.
@@ -137,6 +140,7 @@ impl Auditor {
             tiles: TileCheck::default(),
             next: 0,
             entries: 0,
+            pruned: Pruned::default(),
             leaves: Vec::with_capacity(WIDTH),
             suspects: Vec::new(),
             edge: Edge::default(),
@@ -279,15 +283,8 @@ impl Auditor {
         received_micros: Option<i64>,
     ) {
         let index = index.0;
-        if index >= self.input.head.size.0 {
-            self.faults.run(FaultKind::EntryExtra, index, index, || "stored beyond the head's size".to_owned());
+        if !self.reach(index) {
             return;
-        }
-        if index != self.next && !self.skip_to(index) {
-            return;
-        }
-        if self.next_claim <= index {
-            self.check_claims(index);
         }
         if let Some(received) = received_micros {
             self.chain.check_received(index, received, &mut self.faults);
@@ -301,6 +298,21 @@ impl Auditor {
         }
         self.entries += u64::from(leaf.is_some());
         self.push(leaf);
+    }
+
+    /// Brings the audit to `index`; `false` if nothing can be taken in there.
+    fn reach(&mut self, index: u64) -> bool {
+        if index >= self.input.head.size.0 {
+            self.faults.run(FaultKind::EntryExtra, index, index, || "stored beyond the head's size".to_owned());
+            return false;
+        }
+        if index != self.next && !self.skip_to(index) {
+            return false;
+        }
+        if self.next_claim <= index {
+            self.check_claims(index);
+        }
+        true
     }
 
     fn lose(&mut self, kind: FaultKind, index: u64, why: &str) {
@@ -370,6 +382,7 @@ impl Auditor {
             // What is stored about the torn bundle covers entries that are gone: its leaves prove nothing by it.
             self.leaves.push(None);
         }
+        self.pruned.check(&mut self.faults);
         let root = self.close_log();
         let covered = self.macs.finish(size, &mut self.faults);
         self.tiles.finish(size, &mut self.faults);
@@ -411,6 +424,7 @@ impl Auditor {
             origin: self.input.origin,
             head: self.input.head,
             entries: self.entries,
+            pruned: self.pruned.count(),
             checkpoints: self.checkpoints,
             seals: self.seals,
             faults,

@@ -35,6 +35,7 @@ CREATE TABLE state (
     PRIMARY KEY (collection, key)
 ) WITHOUT ROWID;
 CREATE INDEX state_expires ON state (expires) WHERE expires IS NOT NULL;
+CREATE TABLE leaf_tile (bundle INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
 ";
 
 /// One committed batch of the tail.
@@ -104,7 +105,7 @@ pub(super) fn odd_integer(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::R
 }
 
 /// Bytes; whatever else somebody may have put there reads as none.
-fn odd_bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
+pub(super) fn odd_bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
         _ => Vec::new(),
