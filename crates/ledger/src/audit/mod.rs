@@ -65,6 +65,7 @@ pub struct Checked {
     checkpoints: u64,
     seals: u64,
     sealed: u64,
+    pruned: Pruned,
 }
 
 impl Checked {
@@ -197,10 +198,10 @@ impl Auditor {
     #[must_use]
     pub fn resume(input: AuditInput, from: Checked) -> Self {
         let mut auditor = Auditor::new(input);
-        let Checked { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed } = from;
+        let Checked { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned } = from;
         auditor.claims = auditor.claims.split_off(&next);
         auditor.next_claim = auditor.claims.first_key_value().map_or(u64::MAX, |(size, _)| *size);
-        Auditor { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, ..auditor }
+        Auditor { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned, ..auditor }
     }
 
     /// Says that nothing can be read from the next entry on, and why: the audit ends with what it has.
@@ -373,6 +374,7 @@ impl Auditor {
             checkpoints: self.checkpoints,
             seals: self.seals,
             sealed: self.sealed,
+            pruned: self.pruned.clone(),
         };
         if self.next < size {
             if !self.cut {

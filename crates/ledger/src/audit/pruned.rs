@@ -5,7 +5,7 @@ use super::verdict::{Fault, FaultKind, Faults};
 use crate::{Index, LeafHash};
 
 /// What is known of deleted entries.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Pruned {
     /// First and last index of each run without gaps.
     runs: Vec<(u64, u64)>,

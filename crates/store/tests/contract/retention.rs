@@ -30,7 +30,7 @@ async fn settled<H: Home>(home: &H) -> (H::Store, Writer) {
 }
 
 /// Everything that a log must say whose entries below `kept` are deleted.
-async fn check(store: &impl Store, writer: &Writer, kept: u64) {
+pub async fn check(store: &impl Store, writer: &Writer, kept: u64) {
     let all = &writer.entries;
     assert_eq!(store.kept_from().await.unwrap(), Index(kept));
     assert_eq!(store.head().await.unwrap(), writer.head());
