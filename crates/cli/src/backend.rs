@@ -93,7 +93,7 @@ impl Backend {
         match self {
             Self::Local(reader) => {
                 let limit = usize::try_from(size - from).unwrap_or(usize::MAX).min(4_096);
-                Ok(reader.entries(from, limit).await?.entries)
+                Ok(reader.entries(Some(from), limit).await?.entries)
             }
             Self::Remote(client) => {
                 let limit = (size - from).min(REMOTE_ENTRIES);

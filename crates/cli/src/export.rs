@@ -21,9 +21,9 @@ Examples:
 Each line is an entry exactly as it was hashed, so the file can be checked against a checkpoint without Sceau:
 docs/format.md shows how, in a few lines of Python.")]
 pub struct ExportArgs {
-    /// The first entry.
-    #[arg(long, default_value_t = 0, value_name = "INDEX")]
-    from_index: u64,
+    /// The first entry; the first that retention has kept if left out.
+    #[arg(long, value_name = "INDEX")]
+    from_index: Option<u64>,
     /// At most so many entries; all if left out.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -40,6 +40,7 @@ pub struct ExportArgs {
 #[derive(Deserialize)]
 struct Integrity {
     head: Head,
+    first_index: u64,
 }
 
 #[derive(Deserialize)]
@@ -53,14 +54,15 @@ pub async fn run(args: ExportArgs) -> Result<Outcome, CliError> {
     let integrity: Integrity =
         serde_json::from_str(&backend.integrity().await?).map_err(CliError::json("the answer"))?;
     let size = integrity.head.tree_size;
+    let from = args.from_index.unwrap_or(integrity.first_index);
     let end = match (args.limit, args.to_index) {
-        (Some(limit), _) => args.from_index.saturating_add(limit),
+        (Some(limit), _) => from.saturating_add(limit),
         (_, Some(last)) => last.saturating_add(1),
         _ => u64::MAX,
     };
     let end = end.min(size);
     let mut out = create(args.output.as_deref())?;
-    let mut next = args.from_index;
+    let mut next = from;
     while next < end {
         let mut entries = backend.entries(next, size).await?;
         if entries.is_empty() {
@@ -77,7 +79,7 @@ pub async fn run(args: ExportArgs) -> Result<Outcome, CliError> {
     drop(out);
     backend.close().await?;
     if args.output.is_some() {
-        eprintln!("{} entries written", grouped(next - args.from_index.min(next)));
+        eprintln!("{} entries written", grouped(next - from.min(next)));
     }
     Ok(Outcome::Done)
 }

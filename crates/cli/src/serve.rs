@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, value_parser};
 use sceau_event::Micros;
-use sceau_server::{Config, InitReport, NewToken, Ready, Schedule, Secret};
+use sceau_server::{Config, InitReport, NewToken, Ready, Retention, Schedule, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -54,6 +54,17 @@ pub struct ServeArgs {
     /// Allow plain HTTP on an address that other machines reach: tokens and logs then travel in the clear.
     #[arg(long)]
     insecure_http: bool,
+    /// Delete entries that were received more than so many days ago, in whole segments; proofs of them still hold
+    /// [env: SCEAU_RETAIN_DAYS].
+    #[arg(long, env = "SCEAU_RETAIN_DAYS", value_name = "DAYS", hide_env = true, value_parser = value_parser!(u32).range(1..))]
+    retain_days: Option<u32>,
+    /// Delete the oldest segments while all together are larger, e.g. 200G [env: SCEAU_RETAIN_BYTES].
+    #[arg(long, env = "SCEAU_RETAIN_BYTES", value_name = "SIZE", hide_env = true, value_parser = size)]
+    retain_bytes: Option<u64>,
+    /// Refuse events while the data directory's disk has less free; 512M, or 5 % of a small disk but at least 64M, if
+    /// left out [env: SCEAU_MIN_FREE].
+    #[arg(long, env = "SCEAU_MIN_FREE", value_name = "SIZE", hide_env = true, value_parser = size)]
+    min_free: Option<u64>,
     /// How often the running log verifies what was added: 30m, 1h … or `never`.
     #[arg(long, default_value = "1h", value_name = "TIME")]
     verify_every: Every,
@@ -87,6 +98,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     sceau_server::duration(text).map_err(|error| error.to_string())
 }
 
+fn size(text: &str) -> Result<u64, String> {
+    sceau_server::size(text).map_err(|error| error.to_string())
+}
+
 /// The value of `--segment-entries`.
 fn entries(text: &str) -> Result<usize, String> {
     let wanted = || "must be a multiple of 256, from 256 to 1048576".to_owned();
@@ -105,6 +120,8 @@ pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     let (whole_every, share) = (args.verify_all_every, args.verify_share);
     config.schedule = args.verify_every.0.map(|every| Schedule { every, whole_every, share });
     config.bootstrap_token = std::env::var("SCEAU_BOOTSTRAP_TOKEN").ok().filter(|t| !t.is_empty()).map(Secret::new);
+    config.retention = Retention { days: args.retain_days, bytes: args.retain_bytes };
+    config.min_free = args.min_free;
     config.segment_entries = args.segment_entries;
     config.seal_after = Duration::from_secs(args.seal_after);
     check(&config)?;

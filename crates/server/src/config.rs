@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use sceau_store::embedded::Options;
 use zeroize::Zeroizing;
 
-use crate::epochs::WITH_ENTRIES;
+use crate::{epochs::WITH_ENTRIES, error::ServerError};
 
 /// A text that must not be shown; wiped when dropped.
 #[derive(Clone)]
@@ -48,12 +48,56 @@ pub struct Config {
     pub bootstrap_token: Option<Secret>,
     /// When the log verifies itself; never if absent.
     pub schedule: Option<Schedule>,
+    /// How long entries are kept; for ever if it says nothing.
+    pub retention: Retention,
+    /// Bytes that stay free on the file system of the data directory: less, and nothing is taken in. Chosen by its size
+    /// if absent.
+    pub min_free: Option<u64>,
     /// How many entries make a segment, a multiple of 256. Twice as many may wait in the tail.
     pub segment_entries: usize,
     /// How long after its first entry an epoch is sealed, at most an hour.
     pub seal_after: Duration,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// How long entries are kept. What is over one of the limits goes, in whole segments from the oldest on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Days since an entry was received.
+    pub days: Option<u32>,
+    /// Bytes of all segments.
+    pub bytes: Option<u64>,
+}
+
+impl Retention {
+    /// Whether anything is ever deleted.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.days.is_some() || self.bytes.is_some()
+    }
+}
+
+/// Reads a number of bytes: digits, then nothing or one of `K`, `M`, `G`, `T` (also as `KiB`, `MB` …), always powers of
+/// 1024.
+///
+/// # Errors
+/// [`ServerError::Config`] says what would be right.
+pub fn size(text: &str) -> Result<u64, ServerError> {
+    let wrong = || ServerError::Config(format!("{text:?} is no size; write it as 500M, 20G or in bytes"));
+    let text = text.trim();
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
 /// When and how fast the running log verifies itself.
@@ -85,6 +129,8 @@ impl Config {
             parsers: None,
             bootstrap_token: None,
             schedule: Some(Schedule::default()),
+            retention: Retention::default(),
+            min_free: None,
             segment_entries: Options::default().segment_entries,
             seal_after: WITH_ENTRIES,
             limits: Limits::default(),

@@ -95,6 +95,16 @@ pub enum ServerError {
     /// The store can't take more for now.
     #[error("the store can't take more until a segment is written")]
     Full,
+    /// A file system is nearly full.
+    #[error("the {dir} directory has {free} bytes free, and keeps {keep} for what was taken already")]
+    DiskFull {
+        /// `data` or `key`.
+        dir: &'static str,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must be.
+        keep: u64,
+    },
     /// The entries waited too long before they could be sequenced.
     #[error("the entries waited too long to be sealed with their receive time")]
     TooOld,

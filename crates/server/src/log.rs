@@ -13,14 +13,15 @@ use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError, em
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::{
-    sync::{Mutex, Semaphore, watch},
+    sync::{Mutex, RwLock, Semaphore, watch},
     task::JoinHandle,
 };
 
 use crate::{
     auth::{self, NewToken, Tokens},
     clock::Clock,
-    config::{Config, Limits},
+    config::{Config, Limits, Retention},
+    disk::{self, Disk},
     epochs::Epochs,
     error::ServerError,
     history,
@@ -31,6 +32,7 @@ use crate::{
     prover,
     publisher::{self, Publisher},
     reader::{Reader, load_deriver},
+    retention,
     rotation::{self, Rotated, RotatedKey},
     sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Parts, Payload, Sequencer, supervise},
 };
@@ -56,6 +58,12 @@ struct Inner {
     workers: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     publishing: Mutex<Option<JoinHandle<()>>>,
+    /// Space on the disks.
+    disk: Arc<Disk>,
+    /// Held for writing while entries are deleted, for reading while they are verified.
+    upkeep: RwLock<()>,
+    /// The guard of the disks, and retention.
+    tending: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Log {
@@ -93,6 +101,7 @@ impl Log {
             gate: gate.clone(),
             head: committed,
         };
+        let disk = Arc::new(Disk::of(config, metrics.clone()));
         let publisher = Arc::new(Publisher::new(signing, epochs, history.log()).await?);
         publisher.publish().await?;
         // What was received before a stop must not share an epoch with what comes after it: the time between is unknown.
@@ -128,8 +137,45 @@ impl Log {
             workers,
             stop,
             publishing,
+            disk,
+            upkeep: RwLock::new(()),
+            tending: Mutex::new(Vec::new()),
         };
-        Ok(Self(Arc::new(inner)))
+        let log = Self(Arc::new(inner));
+        log.tend(config.retention.clone()).await;
+        Ok(log)
+    }
+
+    /// Starts what looks after the log beside its work.
+    async fn tend(&self, retention: Retention) {
+        let inner = &self.0;
+        let mut tending = inner.tending.lock().await;
+        let guard = disk::run(inner.disk.clone(), inner.stop.subscribe());
+        tending.push(tokio::spawn(supervise("disk guard", inner.health.clone(), guard)));
+        if retention.is_on() {
+            let log = Arc::downgrade(inner);
+            let keeper = retention::run(move || log.upgrade().map(Self), retention, inner.stop.subscribe());
+            tending.push(tokio::spawn(supervise("retention", inner.health.clone(), keeper)));
+        }
+    }
+
+    /// Space on the disks.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.0.disk
+    }
+
+    /// Held for writing while entries are deleted, for reading while they are verified.
+    pub(crate) fn upkeep(&self) -> &RwLock<()> {
+        &self.0.upkeep
+    }
+
+    /// Whether it takes in what clients send, and why not.
+    ///
+    /// # Errors
+    /// [`ServerError::Poisoned`], [`ServerError::DiskFull`].
+    pub(crate) fn check_accepting(&self) -> Result<(), ServerError> {
+        self.health().check()?;
+        self.0.disk.check()
     }
 
     /// Answers questions about it.
@@ -187,7 +233,12 @@ impl Log {
     /// Nothing, or (an import's position apart) nothing of the body, was kept; the error says why.
     pub async fn ingest(&self, body: Bytes, request: &IngestRequest) -> Result<IngestAnswer, ServerError> {
         let inner = &*self.0;
-        inner.health.check()?;
+        self.check_accepting()?;
+        if body.len() > INLINE_BODY {
+            // Large work is not begun on what was true a second ago.
+            inner.disk.look();
+            inner.disk.check()?;
+        }
         inner.metrics.received(body.len());
         if !request.wait && inner.sequencer.is_full() {
             return Err(ServerError::Overloaded);
@@ -295,7 +346,7 @@ impl Log {
         self.note_with(source, event, Vec::new()).await
     }
 
-    async fn note_with(
+    pub(crate) async fn note_with(
         &self,
         source: SourceId,
         event: &Value,
@@ -332,6 +383,9 @@ impl Log {
         let Some(publishing) = inner.publishing.lock().await.take() else { return Ok(()) };
         // It only waits for the publisher, whose own end is looked at there.
         drop(publishing.await);
+        for task in std::mem::take(&mut *inner.tending.lock().await) {
+            drop(task.await);
+        }
         let signed = self.sign_off().await;
         inner.reader.store().close().await?;
         signed

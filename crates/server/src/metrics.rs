@@ -60,6 +60,8 @@ impl Metrics {
         describe("sceau_events_refused_total", "Events refused, by reason.");
         describe("sceau_requests_refused_total", "Requests refused, by the code of their problem.");
         describe("sceau_verifications_total", "Verifications of the whole log, by outcome.");
+        describe("sceau_retention_deleted_total", "Entries deleted by retention.");
+        describe("sceau_retention_failures_total", "Times that retention could not delete what was due.");
         describe("sceau_http_requests_total", "HTTP requests answered, by method and status.");
         Self {
             accepted: counter("sceau_events_accepted_total", "Entries committed."),
@@ -125,6 +127,21 @@ impl Metrics {
     pub(crate) fn verified(&self, good: bool) {
         let outcome = if good { "good" } else { "bad" };
         self.labelled("sceau_verifications_total", &[("outcome", outcome)]).increment(1);
+    }
+
+    /// Entries that retention deleted.
+    pub(crate) fn retained(&self, deleted: u64) {
+        self.labelled("sceau_retention_deleted_total", &[]).increment(deleted);
+    }
+
+    pub(crate) fn retention_failed(&self) {
+        self.labelled("sceau_retention_failures_total", &[]).increment(1);
+    }
+
+    /// Bytes that are free where one of the directories lies.
+    pub(crate) fn disk_free(&self, dir: &'static str, bytes: u64) {
+        let key = Key::from_parts("sceau_disk_free_bytes", vec![Label::new("dir", dir)]);
+        self.recorder.register_gauge(&key, &META).set(bytes as f64);
     }
 
     pub(crate) fn queried(&self, time: Duration) {

@@ -81,7 +81,7 @@ impl From<&ServerError> for Problem {
                 ),
             )
             .with("cause", cause.word()),
-            E::Closing | E::Overloaded | E::Full | E::TooOld | E::Busy => load(error),
+            E::Closing | E::Overloaded | E::Full | E::DiskFull { .. } | E::TooOld | E::Busy => load(error),
             E::Unauthorized => {
                 Self::new(401, "unauthorized", "No valid token", "Send `Authorization: Bearer <token>`.")
             }
@@ -155,6 +155,13 @@ fn load(error: &ServerError) -> Problem {
     use ServerError as E;
     match error {
         E::Closing => Problem::new(503, "closing", "The server is stopping", "").retry(5),
+        E::DiskFull { dir, .. } => Problem::new(
+            503,
+            "disk_full",
+            "The disk is nearly full",
+            format!("The {dir} directory's file system has no room left. Nothing of the request was kept; it can be sent again."),
+        )
+        .retry(30),
         E::Full => Problem::new(503, "store_full", "The store can't keep up", sentence(error)).retry(5),
         E::TooOld => {
             Problem::new(503, "too_late", "Not sealed in time", sentence(error) + " Send them again.").retry(1)
@@ -168,6 +175,9 @@ fn store(error: &StoreError) -> Problem {
     let text = sentence(error);
     match error {
         StoreError::Absent(_) => Problem::new(404, "not_found", "Not found", text),
+        StoreError::Expired { first, .. } => {
+            Problem::new(410, "entry_expired", "Deleted by retention", text).with("first_index", *first)
+        }
         StoreError::Timeout(_) => Problem::new(503, "query_timeout", "The query took too long", text),
         StoreError::Memory => Problem::new(503, "query_memory", "The query needs too much memory", text),
         StoreError::Query(_) => Problem::new(400, "bad_query", "The query can't be answered", text),

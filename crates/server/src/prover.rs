@@ -2,8 +2,8 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use sceau_ledger::{Head, Index, LedgerError, Tiles, Tree, TreeSize};
-use sceau_store::Store;
+use sceau_ledger::{Head, Index, LeafHash, LedgerError, Tiles, Tree, TreeSize};
+use sceau_store::{Store, StoreError};
 
 use crate::error::ServerError;
 
@@ -29,12 +29,53 @@ impl Tiles for Fetched {
     }
 }
 
-/// Runs `compute` again and again, each time with one more of the tiles that it asks for.
+/// The leaf of an entry, of one that retention deleted too.
+///
+/// # Errors
+/// The tile can't be read.
+pub async fn leaf(store: &dyn Store, index: Index) -> Result<LeafHash, ServerError> {
+    let place = u16::try_from(index.0 % 256).unwrap_or(0);
+    let hashes = store.tile(0, index.0 / 256, place + 1).await?;
+    let leaf =
+        hashes.get(usize::from(place)).ok_or_else(|| StoreError::Absent(format!("the leaf of entry {index}")))?;
+    Ok(LeafHash(*leaf))
+}
+
+/// Makes sure that a full bundle with these leaves is in the tree of `head`.
+///
+/// # Errors
+/// It is not, or a tile can't be read.
+pub async fn check_bundle(store: &dyn Store, head: &Head, bundle: u64, leaves: &[LeafHash]) -> Result<(), ServerError> {
+    let index = bundle.saturating_mul(256);
+    let first = leaves.first().copied().filter(|_| leaves.len() == 256);
+    let mut fetched = Fetched::default();
+    // The path of the first leaf goes through the hash of all: with these for its siblings it fits only if all do.
+    fetched.tiles.insert((0, bundle, 256), leaves.iter().map(|leaf| leaf.0).collect());
+    let path = fetching(store, fetched, |tiles| sceau_ledger::inclusion_proof(Index(index), head.size, &tiles)).await?;
+    let proven = first.map(|first| sceau_ledger::check_inclusion(Index(index), first, head, &path));
+    match proven {
+        Some(Ok(())) => Ok(()),
+        _ => {
+            let detail = "or one of the 255 behind it is not what was sealed; run `sceau verify`".to_owned();
+            Err(StoreError::Entry { index, detail }.into())
+        }
+    }
+}
+
+/// Runs `compute` with whatever tiles it asks for.
 async fn with_tiles<T>(
     store: &dyn Store,
     compute: impl Fn(&dyn Tiles) -> Result<T, LedgerError>,
 ) -> Result<T, ServerError> {
-    let mut fetched = Fetched::default();
+    fetching(store, Fetched::default(), compute).await
+}
+
+/// Runs `compute` again and again, each time with one more of the tiles that it asks for.
+async fn fetching<T>(
+    store: &dyn Store,
+    mut fetched: Fetched,
+    compute: impl Fn(&dyn Tiles) -> Result<T, LedgerError>,
+) -> Result<T, ServerError> {
     loop {
         let result = compute(&fetched);
         match fetched.missed.take() {

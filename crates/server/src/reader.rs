@@ -157,6 +157,11 @@ impl Reader {
         Ok(Query { from: time("from", &filtered.from)?, to: time("to", &filtered.to)?, filter, internal })
     }
 
+    /// How long a question may take.
+    pub(crate) fn query_time(&self) -> Duration {
+        self.query_time
+    }
+
     /// One page of events.
     ///
     /// # Errors
@@ -289,9 +294,16 @@ impl Reader {
                 ServerError::NotFound(format!("entry {index}"))
             });
         };
-        let entry = self.entry(index).await?;
+        let entry = match self.entry(index).await {
+            Err(ServerError::Store(StoreError::Expired { .. })) => None,
+            entry => Some(entry?),
+        };
         let proof = prover::inclusion(&*self.store, Index(index), published.head.size).await?;
-        let leaf = leaf_hash(&entry);
+        let leaf = match &entry {
+            Some(entry) => leaf_hash(entry),
+            // Retention has left it.
+            None => prover::leaf(&*self.store, Index(index)).await?,
+        };
         // A proof that does not hold must never leave the house.
         sceau_ledger::check_inclusion(Index(index), leaf, &published.head, &proof)
             .map_err(|error| StoreError::Damaged(format!("the proof of entry {index}: {error}")))?;
@@ -302,7 +314,7 @@ impl Reader {
             root_hash: hex(&published.head.root.0),
             proof: proof.iter().map(|hash| BASE64_STANDARD.encode(hash)).collect(),
             checkpoint: published.note.to_string(),
-            entry: EventView::new(&self.deriver, index, entry)?.entry,
+            entry: entry.map(|entry| EventView::new(&self.deriver, index, entry)).transpose()?.map(|view| view.entry),
         })
     }
 
@@ -315,6 +327,7 @@ impl Reader {
         let history = history::read(&*self.store).await?;
         Ok(IntegrityView {
             head: (&self.store.head().await?).into(),
+            first_index: self.store.kept_from().await?.0,
             origin: self.fact("origin").await?,
             verifier_key: self.fact("verifier_key").await?,
             first_epoch_key: self.fact("first_epoch_key").await?,
@@ -328,12 +341,16 @@ impl Reader {
         })
     }
 
-    /// Up to `limit` entries from `from`; fewer if they are large.
+    /// Up to `limit` entries from `from`, or from the first that is kept; fewer if they are large.
     ///
     /// # Errors
-    /// The store can't be read.
-    pub async fn entries(&self, from: u64, limit: usize) -> Result<EntryRows, ServerError> {
+    /// Retention deleted entry `from`, or the store can't be read.
+    pub async fn entries(&self, from: Option<u64>, limit: usize) -> Result<EntryRows, ServerError> {
         const STEP: usize = 256;
+        let from = match from {
+            Some(from) => from,
+            None => self.store.kept_from().await?.0,
+        };
         let mut rows = EntryRows { first: Index(from), entries: Vec::new() };
         let mut bytes = 0;
         while rows.entries.len() < limit && bytes < MAX_ANSWER {

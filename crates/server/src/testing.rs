@@ -16,9 +16,9 @@ use sceau_ledger::{Head, Index, TileHash, TreeSize};
 use sceau_store::{
     AuditChunk, Commit, CommitError, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText, Search, State,
     StateWrite, Store, StoreError, TopTable,
-    embedded::{Embedded, Options},
+    embedded::Embedded,
     query::{Page, Query},
-    traits::BundleTag,
+    traits::{BundleTag, Stretch},
 };
 use tempfile::TempDir;
 
@@ -55,7 +55,7 @@ impl Fixture {
     /// A log over a store that fails as told.
     pub async fn failing(&self) -> (Log, Arc<Failing>) {
         let deriver = Arc::new(Deriver::builtin());
-        let store = Embedded::open(&self.config.data_dir, deriver.clone(), Options::default()).await.unwrap();
+        let store = Embedded::open(&self.config.data_dir, deriver.clone(), self.config.store_options()).await.unwrap();
         let store = Arc::new(Failing::over(store));
         let keys = KeyDir::open(&self.config.key_dir, &self.config.data_dir).unwrap();
         (Log::assemble(&self.config, store.clone(), deriver, keys).await.unwrap(), store)
@@ -86,6 +86,8 @@ pub enum Failure {
     Audit,
     AuditPanic,
     Macs,
+    /// Nothing is deleted.
+    Prune,
     /// A tile comes back without its last hash.
     ShortTile,
 }
@@ -171,6 +173,21 @@ impl Ledger for Failing {
 
     async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError> {
         self.inner.entries(first, limit).await
+    }
+
+    async fn kept_from(&self) -> Result<Index, StoreError> {
+        self.inner.kept_from().await
+    }
+
+    async fn stretches(&self) -> Result<Vec<Stretch>, StoreError> {
+        self.inner.stretches().await
+    }
+
+    async fn prune(&self, before: Index) -> Result<Index, StoreError> {
+        if self.is(Failure::Prune) {
+            return Err(broken());
+        }
+        self.inner.prune(before).await
     }
 
     async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Vec<[u8; 32]>, StoreError> {

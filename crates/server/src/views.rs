@@ -144,8 +144,8 @@ pub struct ProofView {
     pub proof: Vec<String>,
     /// The signed checkpoint of that tree.
     pub checkpoint: String,
-    /// The entry, exactly as sealed.
-    pub entry: String,
+    /// The entry, exactly as sealed; none if retention deleted it.
+    pub entry: Option<String>,
 }
 
 impl ProofView {
@@ -180,6 +180,8 @@ impl From<&sceau_ledger::Head> for HeadView {
 pub struct IntegrityView {
     /// The committed head.
     pub head: HeadView,
+    /// The first entry that is kept; those before it were deleted by retention.
+    pub first_index: u64,
     /// The log's name.
     pub origin: String,
     /// Checks its first checkpoints.

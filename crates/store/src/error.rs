@@ -35,6 +35,14 @@ pub enum StoreError {
     /// Asked for something that isn't there.
     #[error("{0} is not in the log")]
     Absent(String),
+    /// Asked for an entry that retention deleted.
+    #[error("entry {index} was deleted by retention; the log keeps its entries from {first} on")]
+    Expired {
+        /// The first of the entries asked for.
+        index: u64,
+        /// The first entry that is kept.
+        first: u64,
+    },
     /// A fact, checkpoint or seal exists already with another value.
     #[error("refused to overwrite {0}")]
     Exists(String),

@@ -14,5 +14,5 @@ pub use batch::{Batch, BatchBuilder};
 pub use error::{CommitError, StoreError};
 pub use traits::{
     AuditChunk, Commit, Counts, Document, EntryRows, Expect, Histogram, HistogramRow, Hit, Hits, Ledger, SealText,
-    Search, State, StateWrite, Store, TopRow, TopTable,
+    Search, State, StateWrite, Store, Stretch, TopRow, TopTable,
 };

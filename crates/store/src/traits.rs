@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use sceau_event::{Deriver, Field};
-use sceau_ledger::{Fault, Head, Index, TileHash, TreeSize};
+use sceau_ledger::{Fault, Head, Index, LeafHash, TileHash, TreeSize};
 
 use crate::{
     batch::Batch,
@@ -122,8 +122,43 @@ pub struct AuditChunk {
     /// The stored records (schema `schema::records()`), one row an entry, and the version of the deriver that made
     /// them. `None` where the backend stores no columns for this stretch.
     pub records: Option<(RecordBatch, String)>,
+    /// Instead of entries: the stored leaves of entries that [`Ledger::prune`] deleted, one an index, gapless.
+    pub pruned: Vec<LeafHash>,
     /// What the store itself found wrong here.
     pub faults: Vec<Fault>,
+}
+
+impl AuditChunk {
+    /// How many entries it speaks of.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len().max(self.pruned.len())
+    }
+
+    /// Whether it is the end of the log.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Consecutive entries that a backend deletes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The index of the first entry, a multiple of 256.
+    pub first: u64,
+    /// How many entries, a multiple of 256.
+    pub count: u64,
+    /// Bytes of storage that go with them.
+    pub bytes: u64,
+}
+
+impl Stretch {
+    /// The index behind the last entry.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.first.saturating_add(self.count)
+    }
 }
 
 /// The sealed log: the ground truth.
@@ -139,10 +174,29 @@ pub trait Ledger: Send + Sync {
     async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError>;
 
     /// Up to `limit` consecutive entries from `first`; fewer at the log's end.
+    ///
+    /// # Errors
+    /// [`StoreError::Expired`] if the first of them was deleted by [`Ledger::prune`].
     async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError>;
 
-    /// The first `width` hashes of tile `n` of `level`; level 0 holds leaf hashes.
+    /// The first `width` hashes of tile `n` of `level`; level 0 holds leaf hashes, those of deleted entries too.
     async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Vec<[u8; 32]>, StoreError>;
+
+    /// The first entry that is kept: 0, unless older ones were deleted.
+    async fn kept_from(&self) -> Result<Index, StoreError>;
+
+    /// What can be deleted as a whole, by index, from the first entry that is kept on; what is too young to have got its
+    /// place among older entries is not in it.
+    async fn stretches(&self) -> Result<Vec<Stretch>, StoreError>;
+
+    /// Deletes the oldest stretches, as far as they end at or before `before`, and gives the first entry that is kept
+    /// then. Each stretch goes in one durable step, in which its leaf hashes take its place, so that tiles and proofs
+    /// stay what they were; before that its entries are compared with the tree once more. Who reads them goes on
+    /// undisturbed.
+    ///
+    /// # Errors
+    /// A stretch is not what was sealed ([`StoreError::Entry`]), or can't be read: it is kept, and so is what follows.
+    async fn prune(&self, before: Index) -> Result<Index, StoreError>;
 
     /// Keeps a signed checkpoint. Keeping the same note twice is no error; another note of the same size is.
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError>;

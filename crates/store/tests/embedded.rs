@@ -222,3 +222,87 @@ async fn newer_files_are_refused_by_name() {
         other => panic!("{other:?}"),
     }
 }
+
+fn database(home: &Directory) -> rusqlite::Connection {
+    rusqlite::Connection::open(home.dir.path().join("sceau.db")).unwrap()
+}
+
+/// A log with two segments of 512 entries, and the oldest one's file.
+async fn two_segments(home: &Directory) -> (Embedded, Writer, std::path::PathBuf) {
+    let store = home.open().await;
+    let mut writer = Writer::new();
+    contract::ledger::fill(&store, &mut writer, 1_200).await;
+    home.settle(&store).await;
+    let file: String =
+        database(home).query_row("SELECT file FROM segment WHERE first = 0", [], |row| row.get(0)).unwrap();
+    (store, writer, home.dir.path().join("segments").join(file))
+}
+
+/// A crash before the one transaction: everything is as it was, and can be deleted later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_that_was_not_committed_changes_nothing() {
+    let home = Directory::small();
+    let (store, writer, file) = two_segments(&home).await;
+    let on_fire = "CREATE TRIGGER fire BEFORE DELETE ON segment BEGIN SELECT RAISE(ABORT, 'the disk is on fire'); END";
+    database(&home).execute_batch(on_fire).unwrap();
+    assert!(store.prune(Index(512)).await.is_err());
+    drop(store);
+    assert!(file.exists());
+    let left: i64 = database(&home).query_row("SELECT count(*) FROM leaf_tile", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+    database(&home).execute_batch("DROP TRIGGER fire").unwrap();
+    let store = home.open().await;
+    contract::retention::check(&store, &writer, 0).await;
+    assert_eq!(store.prune(Index(512)).await.unwrap(), Index(512));
+    contract::retention::check(&store, &writer, 512).await;
+}
+
+/// A crash after it: the file that nothing names any more goes at the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_file_of_a_deleted_segment_goes_at_the_next_start_at_the_latest() {
+    let home = Directory::small();
+    let (store, writer, file) = two_segments(&home).await;
+    let copy = std::fs::read(&file).unwrap();
+    store.prune(Index(512)).await.unwrap();
+    drop(store);
+    assert!(!file.exists());
+    std::fs::write(&file, copy).unwrap();
+    let store = home.open().await;
+    assert!(!file.exists());
+    contract::retention::check(&store, &writer, 512).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_the_tree_is_not_deleted() {
+    let home = Directory::small();
+    let (store, _, file) = two_segments(&home).await;
+    database(&home).execute("UPDATE tile SET hash = zeroblob(32) WHERE level = 1 AND position = 1", []).unwrap();
+    match store.prune(Index(u64::MAX)).await {
+        Err(StoreError::Entry { index, .. }) => assert_eq!(index, 256),
+        other => panic!("{other:?}"),
+    }
+    assert!(file.exists());
+    assert_eq!(store.kept_from().await.unwrap(), Index(0));
+}
+
+/// Leaves that are missing, cut or put where entries are show in what the auditor sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn altered_leaves_show() {
+    for (statement, opens, first, faults) in [
+        ("DELETE FROM leaf_tile WHERE bundle = 0", true, 256, 0),
+        ("UPDATE leaf_tile SET hashes = x'00' WHERE bundle = 0", true, 512, 0),
+        ("DELETE FROM leaf_tile", false, 512, 1),
+        ("INSERT INTO leaf_tile SELECT 2, hashes FROM leaf_tile WHERE bundle = 0", false, 0, 1),
+    ] {
+        let home = Directory::small();
+        let (store, ..) = two_segments(&home).await;
+        store.prune(Index(512)).await.unwrap();
+        drop(store);
+        assert!(database(&home).execute(statement, []).unwrap() > 0);
+        assert_eq!(home.try_open().await.is_ok(), opens, "{statement}");
+        let inspect = Options { inspect: true, ..Options::default() };
+        let store = Embedded::open(home.dir.path(), deriver(), inspect).await.unwrap();
+        let chunk = store.audit(Index(0)).await.unwrap();
+        assert_eq!((chunk.first, chunk.faults.len()), (first, faults), "{statement}: {:?}", chunk.faults);
+    }
+}

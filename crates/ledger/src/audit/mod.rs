@@ -12,6 +12,7 @@
 mod bundle;
 mod chain;
 mod heads;
+mod pruned;
 mod side;
 mod tree;
 mod verdict;
@@ -20,6 +21,7 @@ use crate::{ChainStart, EpochPublic, Head, Index, KeyHistory, MacKeys, RootHash,
 use chain::Chain;
 pub use chain::{MAX_EPOCH_MICROS, SEAL_SLACK_MICROS};
 use heads::{Claim, Fork, Misfit, Pending, Source};
+use pruned::Pruned;
 use side::{MacCheck, TileCheck, span};
 use std::collections::{BTreeMap, BTreeSet};
 use tree::{Edge, Hash, WIDTH};
@@ -61,6 +63,7 @@ pub struct Checked {
     checkpoints: u64,
     seals: u64,
     sealed: Vec<u64>,
+    pruned: Pruned,
 }
 
 impl Checked {
@@ -93,6 +96,7 @@ pub struct Auditor {
     next: u64,
     /// Entries read and hashed.
     entries: u64,
+    pruned: Pruned,
     /// Leaves of the unfinished bundle.
     leaves: Vec<Option<Hash>>,
     /// Entries of the unfinished bundle that their stored prefix does not fit.
@@ -137,6 +141,7 @@ impl Auditor {
             tiles: TileCheck::default(),
             next: 0,
             entries: 0,
+            pruned: Pruned::default(),
             leaves: Vec::with_capacity(WIDTH),
             suspects: Vec::new(),
             edge: Edge::default(),
@@ -199,10 +204,10 @@ impl Auditor {
     #[must_use]
     pub fn resume(input: AuditInput, from: Checked) -> Self {
         let mut auditor = Auditor::new(input);
-        let Checked { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed } = from;
+        let Checked { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned } = from;
         auditor.claims = auditor.claims.split_off(&next);
         auditor.next_claim = auditor.claims.first_key_value().map_or(u64::MAX, |(size, _)| *size);
-        Auditor { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, ..auditor }
+        Auditor { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned, ..auditor }
     }
 
     /// Says that nothing can be read from the next entry on, and why: the audit ends with what it has.
@@ -288,15 +293,8 @@ impl Auditor {
         received_micros: Option<i64>,
     ) {
         let index = index.0;
-        if index >= self.input.head.size.0 {
-            self.faults.run(FaultKind::EntryExtra, index, index, || "stored beyond the head's size".to_owned());
+        if !self.reach(index) {
             return;
-        }
-        if index != self.next && !self.skip_to(index) {
-            return;
-        }
-        if self.next_claim <= index {
-            self.check_claims(index);
         }
         if let Some(received) = received_micros {
             self.chain.check_received(index, received, &mut self.faults);
@@ -310,6 +308,21 @@ impl Auditor {
         }
         self.entries += u64::from(leaf.is_some());
         self.push(leaf);
+    }
+
+    /// Brings the audit to `index`; `false` if nothing can be taken in there.
+    fn reach(&mut self, index: u64) -> bool {
+        if index >= self.input.head.size.0 {
+            self.faults.run(FaultKind::EntryExtra, index, index, || "stored beyond the head's size".to_owned());
+            return false;
+        }
+        if index != self.next && !self.skip_to(index) {
+            return false;
+        }
+        if self.next_claim <= index {
+            self.check_claims(index);
+        }
+        true
     }
 
     fn lose(&mut self, kind: FaultKind, index: u64, why: &str) {
@@ -370,6 +383,7 @@ impl Auditor {
             checkpoints: self.checkpoints,
             seals: self.seals,
             sealed: self.sealed.clone(),
+            pruned: self.pruned.clone(),
         };
         if self.next < size {
             if !self.cut {
@@ -379,6 +393,7 @@ impl Auditor {
             // What is stored about the torn bundle covers entries that are gone: its leaves prove nothing by it.
             self.leaves.push(None);
         }
+        self.pruned.check(&mut self.faults);
         let root = self.close_log();
         let covered = self.macs.finish(size, &mut self.faults);
         self.tiles.finish(size, &mut self.faults);
@@ -417,6 +432,7 @@ impl Auditor {
             origin: self.input.origin,
             head: self.input.head,
             entries: self.entries,
+            pruned: self.pruned.count(),
             checkpoints: self.checkpoints,
             seals: self.seals,
             faults,

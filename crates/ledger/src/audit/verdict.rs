@@ -182,6 +182,8 @@ pub struct Verdict {
     pub root: Option<RootHash>,
     /// Entries read and hashed.
     pub entries: u64,
+    /// Entries of which only the leaf hash is left, since retention deleted them; their hashes were checked.
+    pub pruned: u64,
     /// Stored checkpoints whose signature and root hold.
     pub checkpoints: u64,
     /// Seals whose signature and root hold.
@@ -237,6 +239,14 @@ impl fmt::Display for Verdict {
             writeln!(f, "consistent: all {size} entries of {} lead to its head.", self.origin)?;
         } else {
             writeln!(f, "NOT consistent: the {size} entries of {} don't all lead to its heads.", self.origin)?;
+        }
+        match self.pruned {
+            0 => {}
+            1 => writeln!(f, "entry 0 was deleted by retention (its hash is still checked).")?,
+            count => {
+                let last = count - 1;
+                writeln!(f, "entries 0 to {last} were deleted by retention (their hashes are still checked).")?;
+            }
         }
         self.sentence(f, &self.macs, "MACs hold", "under", "no entry has a MAC that was checked and holds")?;
         self.sentence(f, &self.sealed, "sealed", "under", "nothing is sealed")?;

@@ -601,3 +601,60 @@ proptest::proptest! {
         }
     }
 }
+
+/// A log whose first `gone` entries are there as leaves only, as an auditor sees it that is told what retention deleted.
+fn audit_pruned(store: &Store, gone: usize, explained: u64) -> Verdict {
+    let mut auditor = store.auditor();
+    store.seals.iter().for_each(|seal| auditor.seal(seal.as_bytes()));
+    store.checkpoints.iter().for_each(|note| auditor.checkpoint(note.as_bytes()));
+    store.side(&mut auditor);
+    for (n, bytes) in store.entries.iter().enumerate() {
+        let index = Index(n as u64);
+        match bytes.as_deref() {
+            Some(bytes) if n < gone => auditor.pruned(index, leaf_hash(bytes)),
+            None if n < gone => {}
+            bytes => auditor.entry(index, bytes, Some(store.prefixes[n]), Some(store.received[n])),
+        }
+    }
+    auditor.explain_pruned(explained);
+    auditor.finish()
+}
+
+#[test]
+fn deleted_entries_are_checked_by_their_leaves() {
+    let store = store(1_000);
+    let verdict = audit_pruned(&store, 512, 512);
+    assert!(verdict.ok() && verdict.consistent, "{verdict}");
+    assert_eq!((verdict.entries, verdict.pruned), (488, 512));
+    let whole = store.audit();
+    assert_eq!((verdict.checkpoints, verdict.seals), (whole.checkpoints, whole.seals));
+    assert_eq!((&verdict.macs, &verdict.sealed, &verdict.anchored), (&whole.macs, &whole.sealed, &whole.anchored));
+    assert!(verdict.to_string().contains("entries 0 to 511 were deleted by retention"), "{verdict}");
+    assert!(!whole.to_string().contains("retention"), "{whole}");
+}
+
+#[test]
+fn a_deletion_that_the_log_does_not_tell_of_is_none_by_retention() {
+    let store = store(1_000);
+    let verdict = audit_pruned(&store, 512, 256);
+    let fault = only(&verdict);
+    assert_eq!((fault.kind, fault.first, fault.last), (K::EntryMissing, Some(256), Some(511)));
+    assert_eq!(verdict.pruned, 256);
+    assert_eq!(only(&audit_pruned(&store, 512, 0)).first, Some(0));
+}
+
+#[test]
+fn a_forged_leaf_of_a_deleted_entry_is_named() {
+    let mut store = store(1_000);
+    store.entries[300] = Some(b"forged".to_vec());
+    let verdict = audit_pruned(&store, 512, 512);
+    let fault = only(&verdict);
+    assert_eq!(fault.kind, K::EntryChanged);
+    assert!(fault.first <= Some(300) && fault.last >= Some(300), "{verdict}");
+    // Leaves that are not there any more are missing, whatever the log says about its retention.
+    store = self::store(1_000);
+    (256..512).for_each(|n| store.entries[n] = None);
+    let verdict = audit_pruned(&store, 512, 512);
+    let fault = only(&verdict);
+    assert_eq!((fault.kind, fault.first, fault.last), (K::EntryMissing, Some(256), Some(511)));
+}

@@ -97,7 +97,7 @@ fn wants_text(headers: &HeaderMap) -> bool {
 
 pub(super) async fn entries(State(app): Shared, uri: Uri) -> Answer<Response> {
     let mut params = Params::read(&uri, &["from", "limit"])?;
-    let from = params.number("from")?.unwrap_or(0);
+    let from = params.number("from")?;
     let limit = params.number("limit")?.unwrap_or(1_000);
     if !(1..=MAX_ENTRIES).contains(&limit) {
         return Err(ServerError::parameter("limit", format!("must be 1 to {MAX_ENTRIES}")).into());

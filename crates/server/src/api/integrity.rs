@@ -24,7 +24,10 @@ pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<Integ
     let last = app.jobs.view(None).and_then(|job| serde_json::to_value(job).ok());
     let writing = match app.log.health().cause() {
         Some(cause) => format!("store_failed: {} Restart the server.", cause.sentence()),
-        None => "ok".to_owned(),
+        None => match app.log.disk().check() {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => format!("disk_full: {}", error.public_detail()),
+        },
     };
     Ok(Json(IntegrityView { last_verification: last, writing, ..view }))
 }

@@ -4,6 +4,7 @@
 mod given;
 mod keys;
 mod records;
+mod retention;
 mod side;
 mod state;
 
@@ -287,11 +288,11 @@ async fn walk(
         return Ok(work);
     }
     let mut chunk = readable(store.audit(Index(next)).await, &mut work.auditor);
-    while !chunk.entries.is_empty() {
+    while !chunk.is_empty() {
         cancel.check()?;
         let begun = Instant::now();
         progress(next.min(size), size);
-        let before = std::mem::replace(&mut next, chunk.first.saturating_add(chunk.entries.len() as u64));
+        let before = std::mem::replace(&mut next, chunk.first.saturating_add(chunk.len() as u64));
         if next <= before {
             work.auditor.cut_off(&format!("what is stored behind entry {before} can't be walked"));
             return Ok(work);
@@ -326,11 +327,17 @@ impl Work {
             let entry = entry.as_deref();
             self.auditor.entry(Index(index), entry, *prefix, *received);
         }
+        for (leaf, index) in chunk.pruned.iter().zip(chunk.first..end) {
+            self.auditor.pruned(Index(index), *leaf);
+        }
         for row in checked.audit {
             let index = chunk.first.saturating_add(row as u64);
             if let Some(Some(entry)) = chunk.entries.get(row).filter(|_| index < end) {
                 self.explained.add(index, entry);
                 self.stated.add(index, entry);
+                if let Some(before) = retention::deleted_before(index, entry) {
+                    self.auditor.explain_pruned(before);
+                }
             }
         }
     }
@@ -362,6 +369,8 @@ pub(crate) async fn verify_log(
     way: Way<'_>,
 ) -> Result<(VerifyReport, Option<Resume>), ServerError> {
     let (store, deriver) = (log.reader().store(), log.reader().deriver());
+    // What is there now must stay until it has been read.
+    let _still = log.upkeep().read().await;
     let links = log.publisher().links().await?;
     let moment = {
         let _gate = log.gate().lock().await;

@@ -282,6 +282,7 @@ mod tests {
             entries: (0..5).map(|row| Some(batch.entries().value(row).to_vec())).collect(),
             prefixes: vec![None; 5],
             records: Some((batch.records().clone(), version.to_owned())),
+            pruned: Vec::new(),
             faults: Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use datafusion::arrow::{
 use parquet::arrow::arrow_reader::RowSelection;
 use sceau_ledger::{Fault, FaultKind, leaf_hash};
 
-use super::{Inner, db, ledger::usize_of, segment::Segment, tail, write};
+use super::{Inner, db, ledger::usize_of, prune, segment::Segment, tail, write};
 use crate::{error::StoreError, schema, traits::AuditChunk};
 
 /// Rows of one chunk of the tail.
@@ -25,11 +25,19 @@ const SLICE: usize = 256;
 /// there, so that no number in a table can keep a verification going for ever.
 pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
     // One moment of the database: between two, the tail may have become a segment.
-    let (catalogue, spans, rows) = inner.db.read_moment(|connection| {
+    let (catalogue, spans, rows, leaves, pruned) = inner.db.read_moment(|connection| {
         let spans = if first == 0 { db::tail_spans(connection)? } else { Vec::new() };
-        Ok((db::segments(connection)?, spans, db::odd_tail_rows(connection, first, TAIL_ROWS)?))
+        let leaves = prune::rows(connection, first / 256, CHUNK / 256)?;
+        let pruned = prune::end(connection)?;
+        Ok((db::segments(connection)?, spans, db::odd_tail_rows(connection, first, TAIL_ROWS)?, leaves, pruned))
     })?;
-    let mut faults = if first == 0 { structure(&catalogue, &spans) } else { Vec::new() };
+    let mut faults = if first == 0 { structure(pruned, &catalogue, &spans) } else { Vec::new() };
+    // Where entries are there as well, they count.
+    let there = catalogue.iter().map(|row| row.first).chain(rows.iter().map(|row| row.first)).min();
+    let chunk = prune::chunk(first, there.unwrap_or(u64::MAX), &leaves);
+    if !chunk.is_empty() {
+        return Ok(with(faults, chunk));
+    }
     for row in &catalogue {
         let end = end_of(row.first, row.count);
         if end <= first {
@@ -66,9 +74,9 @@ fn end_of(first: u64, count: u64) -> u64 {
 }
 
 /// What segments and batches say of themselves must be gapless and without overlap.
-fn structure(catalogue: &[db::SegmentRow], spans: &[(u64, u64)]) -> Vec<Fault> {
+fn structure(pruned: u64, catalogue: &[db::SegmentRow], spans: &[(u64, u64)]) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut next = 0;
+    let mut next = pruned;
     for row in catalogue {
         if row.file.contains('/') || !row.file.starts_with("seg-") {
             faults.push(Fault::at(FaultKind::Segment, row.first, format!("{:?} is no segment's name", row.file)));

@@ -10,7 +10,7 @@ use std::{
 use datafusion::arrow::array::RecordBatch;
 use rusqlite::Connection;
 use sceau_event::Deriver;
-use sceau_ledger::{Tree, leaf_hash};
+use sceau_ledger::{LeafHash, Tree, leaf_hash};
 
 use super::{
     Inner, Snapshot, Wake, Workers,
@@ -214,14 +214,19 @@ fn write_checked(
     let segment = Segment::open(&inner.dir, SegmentRow { first, count, file: file.clone() }).inspect_err(|_| {
         let _ = std::fs::remove_file(inner.dir.join(DIRECTORY).join(&file));
     })?;
-    let checked = check(inner, &segment);
+    let checked = check(inner, &segment, |_, _| ());
     if checked.is_err() {
         segment.retire();
     }
     checked.map(|()| segment)
 }
 
-fn check(inner: &Inner, segment: &Segment) -> Result<(), StoreError> {
+/// Compares every entry of a segment with the tree, and gives the leaves of each bundle as its place and they are known.
+pub(super) fn check(
+    inner: &Inner,
+    segment: &Segment,
+    mut bundle: impl FnMut(u64, &[LeafHash]),
+) -> Result<(), StoreError> {
     let mut expected = segment.row.first;
     let mut leaves = Vec::with_capacity(BUNDLE);
     let wrong = |index: u64| {
@@ -239,8 +244,9 @@ fn check(inner: &Inner, segment: &Segment) -> Result<(), StoreError> {
                 leaves.push(leaf_hash(entry.unwrap_or_default()));
                 expected += 1;
                 if leaves.len() == BUNDLE {
-                    check_bundle(inner, expected - BUNDLE as u64, &leaves)
-                        .map_err(|_| wrong(expected - BUNDLE as u64))?;
+                    let first = expected - BUNDLE as u64;
+                    check_bundle(inner, first, &leaves).map_err(|_| wrong(first))?;
+                    bundle(first / BUNDLE as u64, &leaves);
                     leaves.clear();
                 }
             }
@@ -249,7 +255,7 @@ fn check(inner: &Inner, segment: &Segment) -> Result<(), StoreError> {
     if expected != segment.end() || !leaves.is_empty() { Err(wrong(expected)) } else { Ok(()) }
 }
 
-fn check_bundle(inner: &Inner, first: u64, leaves: &[sceau_ledger::LeafHash]) -> Result<(), StoreError> {
+fn check_bundle(inner: &Inner, first: u64, leaves: &[LeafHash]) -> Result<(), StoreError> {
     let position = first / BUNDLE as u64;
     let computed = Tree::new().append(leaves);
     let stored = inner.db.read(|connection| db::tiles(connection, 1, position, 1))?;
@@ -263,6 +269,10 @@ fn check_bundle(inner: &Inner, first: u64, leaves: &[sceau_ledger::LeafHash]) ->
 pub fn rewrite(inner: &Inner, segment: &Arc<Segment>, deriver: &Arc<Deriver>) -> Result<(), StoreError> {
     let _one = inner.segments.lock().unwrap_or_else(PoisonError::into_inner);
     inner.db.check()?;
+    if !inner.snapshot().segments.iter().any(|present| Arc::ptr_eq(present, segment)) {
+        // Retention has deleted it since the list was made.
+        return Ok(());
+    }
     let mut rows = Vec::new();
     let mut first = segment.row.first;
     for group in 0..segment.groups.len() {

@@ -122,7 +122,7 @@ pub(super) fn odd_integer(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::R
 }
 
 /// Bytes; whatever else somebody may have put there reads as none.
-fn odd_bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
+pub(super) fn odd_bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
         _ => Vec::new(),

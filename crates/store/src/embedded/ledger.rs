@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use sceau_ledger::{Head, Index, TileHash, TreeSize, leaf_hash};
 
 use super::{
-    Embedded, Inner, audit, blocking, db,
+    Embedded, Inner, audit, blocking, db, prune,
+    segment::Segment,
     state::{self, now_micros},
     tail,
 };
 use crate::{
     error::{CommitError, StoreError},
-    traits::{AuditChunk, BundleTag, Commit, EntryRows, Ledger, SealText},
+    traits::{AuditChunk, BundleTag, Commit, EntryRows, Ledger, SealText, Stretch},
 };
 
 impl Inner {
@@ -66,6 +67,9 @@ impl Inner {
     /// Entries from `first`, at most `limit`, read from segments and tail.
     pub(super) fn entries(&self, first: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         let snapshot = self.snapshot();
+        if first < snapshot.first && limit > 0 {
+            return Err(StoreError::Expired { index: first, first: snapshot.first });
+        }
         let mut found: Vec<Vec<u8>> = Vec::new();
         let end = snapshot.end().min(first.saturating_add(limit as u64));
         let mut next = first;
@@ -100,7 +104,11 @@ impl Inner {
     fn tile(&self, level: u8, n: u64, width: u16) -> Result<Vec<[u8; 32]>, StoreError> {
         let first = n * 256;
         let hashes: Vec<[u8; 32]> = if level == 0 {
-            self.entries(first, usize::from(width))?.iter().map(|entry| leaf_hash(entry).0).collect()
+            match self.entries(first, usize::from(width)) {
+                // Deleted ones have left their leaves, from before they were gone.
+                Err(StoreError::Expired { .. }) => self.db.read(|connection| prune::leaves(connection, n, width))?,
+                entries => entries?.iter().map(|entry| leaf_hash(entry).0).collect(),
+            }
         } else {
             let tiles = self.db.read(|connection| db::tiles(connection, level, first, usize::from(width)))?;
             let gapless = tiles.iter().enumerate().all(|(offset, tile)| tile.position == first + offset as u64);
@@ -148,6 +156,28 @@ impl Ledger for Embedded {
     async fn tile(&self, level: u8, n: u64, width: u16) -> Result<Vec<[u8; 32]>, StoreError> {
         let inner = self.inner.clone();
         blocking(move || inner.tile(level, n, width)).await
+    }
+
+    async fn kept_from(&self) -> Result<Index, StoreError> {
+        Ok(Index(self.inner.snapshot().first))
+    }
+
+    async fn stretches(&self) -> Result<Vec<Stretch>, StoreError> {
+        let snapshot = self.inner.snapshot();
+        let stretch = |segment: &Arc<Segment>| Stretch {
+            first: segment.row.first,
+            count: segment.row.count,
+            bytes: segment.bytes(),
+        };
+        Ok(snapshot.segments.iter().map(stretch).collect())
+    }
+
+    async fn prune(&self, before: Index) -> Result<Index, StoreError> {
+        let inner = self.inner.clone();
+        let kept = blocking(move || prune::prune(&inner, before.0)).await;
+        // The write-ahead log has grown by the leaves.
+        self.workers.committed();
+        kept.map(Index)
     }
 
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError> {

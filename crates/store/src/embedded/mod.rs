@@ -10,6 +10,7 @@ mod compact;
 pub mod db;
 pub mod eval;
 mod ledger;
+mod prune;
 mod scan;
 mod search;
 pub mod segment;
@@ -74,6 +75,8 @@ const MAKING: &str = "making";
 /// What queries see: one moment of segments and tail.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    /// The first entry that is kept.
+    pub first: u64,
     /// By index, gapless.
     pub segments: Vec<Arc<Segment>>,
     /// By index, following the segments.
@@ -83,7 +86,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Where the tail begins.
     pub fn tail_first(&self) -> u64 {
-        self.segments.last().map_or(0, |segment| segment.end())
+        self.segments.last().map_or(self.first, |segment| segment.end())
     }
 
     /// The index behind the newest entry.
@@ -272,7 +275,7 @@ fn look(dir: &Path) -> Result<File, StoreError> {
 /// Loads what a running store keeps in memory, refusing whatever contradicts itself.
 fn load(dir: &Path, db: &db::Db, deriver: &Arc<Deriver>) -> Result<Snapshot, StoreError> {
     let (head, catalogue) = db.read(|connection| Ok((db::head(connection)?, db::segments(connection)?)))?;
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot { first: db.read(prune::end)?, ..Snapshot::default() };
     for row in catalogue.iter().cloned() {
         if row.first != snapshot.tail_first() {
             return Err(StoreError::Damaged(format!("no segment holds entry {}", snapshot.tail_first())));

@@ -132,7 +132,7 @@ pub async fn state_is_written_with_entries<H: Home>(home: &H) {
 }
 
 /// A log of so many small entries in commits of odd sizes.
-async fn fill(store: &impl Store, writer: &mut Writer, count: usize) {
+pub async fn fill(store: &impl Store, writer: &mut Writer, count: usize) {
     let framer: Framer = framer("fill", 0);
     let mut sizes = [1, 255, 256, 257, 3, 500].into_iter().cycle();
     while writer.entries.len() < count {

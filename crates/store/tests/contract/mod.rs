@@ -12,6 +12,7 @@ pub mod large;
 pub mod ledger;
 pub mod oracle;
 pub mod paging;
+pub mod retention;
 pub mod search;
 pub mod state;
 pub mod writer;
@@ -57,6 +58,8 @@ macro_rules! contract {
             ledger: an_empty_log, entries_are_exact, a_stale_head_changes_nothing, a_state_conflict_changes_nothing,
                     state_is_written_with_entries, tiles_are_those_of_the_tree, what_the_auditor_sees,
                     checkpoints_are_kept, seals_are_kept, facts_are_fixed, only_one_of_many_writers_wins;
+            retention: deleted_entries_leave_their_leaves, everything_old_can_go_and_the_log_goes_on,
+                    readers_are_not_disturbed;
             state: compare_and_set, expiry, pages, all_or_nothing, macs_are_kept;
             search: filters_of_every_kind, time_ranges_are_half_open, internal_sources_are_hidden,
                     words_and_texts, numbers_and_times, refusals, time_limits, dropped_futures;
