@@ -452,6 +452,54 @@ fn a_start_that_fails_is_none() {
     );
 }
 
+/// The fault comes while a key is rotated: nothing has changed, or the log stops and the next start finishes or undoes it.
+fn while_rotating((fault, key, then): (Fault, &str, Then)) {
+    let mut victim = Victim::new(fault);
+    let server = victim.serve();
+    let mut client = Client::connect(&server.url).unwrap();
+    for count in [1, 700, 3] {
+        assert_eq!(victim.request(&mut client, count, 60).status, 200);
+    }
+    victim.arm();
+    let said = server.run(&["keys", "rotate", key]);
+    assert!(victim.fired(), "{fault:?} never came to pass: {said:?}");
+    assert_eq!(said.code, 1, "{said:?}");
+    match then {
+        Then::Stops(causes) => victim.stopped(&mut client, causes),
+        _ => assert_eq!(victim.request(&mut client, 5, 40).status, 200),
+    }
+    victim.live(&mut client);
+    server.kill();
+    // The start resolves it; what is found before that is not for an auditor yet.
+    let server = victim.place.serve_as(&mut victim.serving());
+    server.run(&["keys", "rotate", key]).with(0);
+    server.stop();
+    victim.afterwards(None);
+}
+
+#[test]
+fn a_rotation_that_fails_is_finished_or_undone() {
+    let keys = Then::Stops(&["keys"]);
+    table(
+        &[
+            (Fault("write", ".log.key.next.new", "*", 1, 1, ENOSPC, "short"), "log", Then::Nothing),
+            (Fault("fsync", ".mac.key.next.new", "*", 1, 1, EIO, "failed"), "mac", Then::Nothing),
+            (Fault("rename", "/log.key.next", "*", 1, 1, EIO, "persisted"), "log", Then::Nothing),
+            (Fault("fsync", "/keys", "*", 1, 1, EIO, "failed"), "mac", Then::Nothing),
+            (Fault("rename", "/log.key", "*", 1, 1, EIO, "failed"), "log", keys),
+            (Fault("rename", "/log.key", "*", 1, 1, EIO, "persisted"), "log", keys),
+            (Fault("fsync", "/keys", "*", 2, 1, EIO, "failed"), "log", keys),
+            (Fault("fsync", "/keys", "*", 3, 1, EIO, "failed"), "log", keys),
+            (Fault("write", "/log.key.old", "*", 1, 1, EIO, "failed"), "log", keys),
+            (Fault("fsync", "/log.key.old", "*", 1, 1, EIO, "persisted"), "log", keys),
+            (Fault("write", ".mac.key.new", "*", 1, 1, ENOSPC, "failed"), "mac", keys),
+            (Fault("rename", "/mac.key", "*", 1, 1, EIO, "persisted"), "mac", keys),
+            (Fault("write", "/mac.key.next", "*", 1, 1, EIO, "failed"), "mac", keys),
+        ],
+        while_rotating,
+    );
+}
+
 /// The fault comes while the log is made: the next attempt goes on with what is there.
 fn while_making(fault: Fault) {
     let place = Place::new();
