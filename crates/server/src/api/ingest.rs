@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json,
-    body::{Body, BodyDataStream, HttpBody as _},
+    body::{Body, HttpBody as _},
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
     response::{IntoResponse, Response},
@@ -144,15 +144,10 @@ async fn read(app: &App, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePerm
             return Err(too_large());
         }
         let size = u32::try_from(frame.len()).map_err(|_| too_large())?;
-        match (Arc::clone(&app.bodies).try_acquire_many_owned(size), &mut room) {
-            (Ok(more), None) => room = Some(more),
-            (Ok(more), Some(room)) => room.merge(more),
-            (Err(_), _) => {
-                let left = limit - so_far - frame.len();
-                drop((room, first, rest, frame));
-                drain(frames, left).await;
-                return Err(ServerError::Overloaded);
-            }
+        let more = Arc::clone(&app.bodies).try_acquire_many_owned(size).map_err(|_| ServerError::Overloaded)?;
+        match &mut room {
+            None => room = Some(more),
+            Some(room) => room.merge(more),
         }
         // Most bodies come in one frame, which then need not be copied.
         if first.is_empty() {
@@ -171,18 +166,6 @@ async fn read(app: &App, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePerm
 
 /// The most bytes that are reserved on a client's word that they will come.
 const RESERVED: usize = 8 << 20;
-
-/// Reads what is left of a body and forgets it. Whoever is still sending would not read a refusal: it would find the
-/// connection reset, and not learn that it should come again.
-async fn drain(mut frames: BodyDataStream, limit: usize) {
-    let mut read = 0;
-    while let Some(Ok(frame)) = frames.next().await {
-        read += frame.len();
-        if read > limit {
-            break;
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ mod integrity;
 mod ops;
 mod page;
 mod params;
+mod rest;
 #[cfg(test)]
 mod tests;
 mod tlog;
@@ -129,6 +130,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 /// Lets in whoever has a token, and counts.
 async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
+    let (body, left) = rest::Returning::around(std::mem::take(request.body_mut()));
+    *request.body_mut() = body;
+    // Such a client sends nothing before it is told to go on, and a refusal is what it waits for.
+    let expects = request.headers().contains_key(header::EXPECT);
     let response = if OPEN.contains(&request.uri().path()) {
         next.run(request).await
     } else {
@@ -138,7 +143,10 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
                 request.extensions_mut().insert(Actor(actor));
                 next.run(request).await
             }
-            None => Failure(ServerError::Unauthorized).into_response(),
+            None => {
+                drop(request);
+                Failure(ServerError::Unauthorized).into_response()
+            }
         }
     };
     let response = with_room(&app, with_problem(response)).await;
@@ -146,6 +154,10 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
     metrics.http(method.as_str(), response.status().as_u16());
     if let Some(Refused(code)) = response.extensions().get() {
         metrics.request_refused(code);
+        if !expects && *code != "body_timeout" {
+            // A client that is too slow even now is cut off.
+            drop(tokio::time::timeout(app.limits.header_time, rest::drain(left, app.limits.body)).await);
+        }
     }
     with_security(response)
 }

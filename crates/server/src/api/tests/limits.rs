@@ -175,3 +175,29 @@ async fn idle_connections_make_room_for_others() {
         assert_eq!(stream.read(&mut [0; 100]).await.unwrap_or(0), 0, "an idle connection is closed without a word");
     }
 }
+
+#[tokio::test]
+async fn refusals_reach_whoever_is_still_sending() {
+    let server = Server::new().await;
+    let mut stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let size = 8 << 20;
+    for (method, target, token, status) in [
+        ("POST", "/api/v1/events", "wrong", "401"),
+        ("POST", "/api/v1/events?nope=1", TOKEN, "400"),
+        ("DELETE", "/api/v1/events", TOKEN, "405"),
+        ("POST", "/nonesuch", TOKEN, "404"),
+        ("POST", "/api/v1/integrity/verify", TOKEN, "413"),
+    ] {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n");
+        stream.write_all(format!("{head}Content-Length: {size}\r\n\r\n").as_bytes()).await.unwrap();
+        // All of it, on a connection that stays open for the next.
+        stream.write_all(&vec![b' '; size]).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[9..], *status.as_bytes(), "{method} {target}");
+        let mut text = Vec::new();
+        while !text.ends_with(b"}") {
+            text.push(stream.read_u8().await.unwrap());
+        }
+    }
+}
