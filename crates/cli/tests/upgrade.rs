@@ -9,6 +9,8 @@
 mod common;
 
 use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -100,4 +102,84 @@ pub fn small_segments(data: &Path) {
         }
         store.close().await.unwrap();
     });
+}
+
+/// The fixture of a format, unpacked.
+fn unpacked(format: u64) -> (Place, serde_json::Value) {
+    let (place, source) = (Place::new(), fixture(format));
+    let mut all = Vec::new();
+    files(&source, Path::new(""), &mut all);
+    for file in all {
+        let bytes = std::fs::read(source.join(&file)).unwrap();
+        let target = place.dir.path().join(&file);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        match file.extension().is_some_and(|end| end == "zst") {
+            true => std::fs::write(target.with_extension(""), zstd::decode_all(bytes.as_slice()).unwrap()).unwrap(),
+            false => std::fs::write(target, bytes).unwrap(),
+        }
+    }
+    for file in std::fs::read_dir(place.keys()).unwrap() {
+        std::fs::set_permissions(file.unwrap().path(), Permissions::from_mode(0o600)).unwrap();
+    }
+    std::fs::set_permissions(place.keys(), Permissions::from_mode(0o700)).unwrap();
+    let facts = serde_json::from_slice(&std::fs::read(source.join("facts.json")).unwrap()).unwrap();
+    (place, facts)
+}
+
+fn database_format(place: &Place) -> i64 {
+    let database = rusqlite::Connection::open(place.data().join(db::FILE)).unwrap();
+    database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_log_of_format_1_verifies_migrates_and_goes_on() {
+    let (place, facts) = unpacked(1);
+    let kept = text(&place.dir.path().join("checkpoint"));
+    let (pin, vkey) = (facts["pin"].as_str().unwrap(), facts["verifier_key"].as_str().unwrap());
+    let verify = ["verify", "--pin", pin, "--verifier-key", vkey, "--since-checkpoint", &kept];
+    let said = place.run(&verify).with(0);
+    assert!(said.out.contains("documents of the state are unproven"), "{said:#?}");
+    assert_eq!(database_format(&place), 1, "verifying changes nothing");
+
+    let server = place.serve();
+    for (query, count) in facts["counts"].as_object().unwrap() {
+        assert_eq!(server.run(&["count", query]).with(0).out.trim(), count.to_string(), "{query}");
+    }
+    server.run(&verify).with(0);
+    let posted = post(&server.url, "/api/v1/events?source=vpn", &[], "{\"user\":\"bob\"}");
+    assert!(posted.starts_with("HTTP/1.1 200"), "{posted}");
+    server.stop();
+    assert_eq!(database_format(&place), 2);
+    let said = place.run(&verify).with(0);
+    assert!(!said.out.contains("documents of the state are unproven"), "{said:#?}");
+    assert_eq!(place.run(&["count", "source:vpn"]).with(0).out.trim(), "2");
+
+    // Set back to format 1 by somebody without the keys, who moves nothing: the documents are no longer believed.
+    let database = rusqlite::Connection::open(place.data().join(db::FILE)).unwrap();
+    database
+        .execute_batch("ALTER TABLE state DROP COLUMN mac; DROP TABLE leaf_tile; PRAGMA user_version = 1;")
+        .unwrap();
+    drop(database);
+    let said = place.run(&verify).with(4);
+    assert!(said.out.contains("position") && said.out.contains("somebody else wrote it"), "{said:#?}");
+}
+
+#[test]
+fn files_of_newer_versions_are_refused_by_name() {
+    let refused = |change: &dyn Fn(&Place), words: &[&str]| {
+        let (place, _) = unpacked(1);
+        change(&place);
+        let said = place.run(&["serve", "--listen", "127.0.0.1:0"]).with(1);
+        assert!(words.iter().all(|word| said.err.contains(word)), "{words:?}: {said:#?}");
+    };
+    let database = |place: &Place| {
+        let database = rusqlite::Connection::open(place.data().join(db::FILE)).unwrap();
+        database.pragma_update(None, "user_version", 99).unwrap();
+    };
+    refused(&database, &["sceau.db", "format 99", "newer sceau"]);
+    let keys = |place: &Place| {
+        std::fs::write(place.keys().join("format"), "99\n").unwrap();
+        std::fs::set_permissions(place.keys().join("format"), Permissions::from_mode(0o600)).unwrap();
+    };
+    refused(&keys, &["format 99", "newer sceau"]);
 }

@@ -53,7 +53,8 @@ mod tests {
         let first = new_admin_token(&fixture.config, "operator").await.unwrap();
         let token = new_admin_token(&fixture.config, "operator").await.unwrap();
         let reader = Reader::open(&fixture.config).await.unwrap();
-        let tokens = Tokens::load(&**reader.store()).await.unwrap();
+        let keys = crate::keydir::KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap();
+        let tokens = Tokens::load(&**reader.store(), &keys).await.unwrap();
         for token in [&first, &token] {
             assert_eq!(tokens.check(token.secret.expose()).as_deref(), Some(token.id.as_str()));
         }

@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::{config::Secret, error::ServerError, hex, keydir::random};
+use crate::{
+    config::Secret,
+    error::ServerError,
+    guard, hex,
+    keydir::{KeyDir, random},
+};
 
 /// The collection of the state that holds tokens.
 pub const COLLECTION: &str = "tokens";
@@ -74,22 +79,27 @@ fn id(token: &str, hash: &str) -> String {
 #[derive(Debug, Default)]
 pub struct Tokens {
     hashes: RwLock<HashMap<String, [u8; 32]>>,
+    /// Those that somebody else put into the database.
+    forged: u64,
 }
 
 impl Tokens {
-    /// Reads all tokens.
+    /// Reads all tokens. One without a right MAC is not valid: it is logged and counted.
     ///
     /// # Errors
     /// The store can't be read, or what it holds is no token.
-    pub async fn load(store: &dyn Store) -> Result<Self, ServerError> {
-        let tokens = Self::default();
+    pub async fn load(store: &dyn Store, keys: &KeyDir) -> Result<Self, ServerError> {
+        let mut tokens = Self::default();
         let mut after = String::new();
         loop {
             let page = store.list(COLLECTION, &after, 500).await?;
             let Some(last) = page.last() else { return Ok(tokens) };
             after.clone_from(&last.key);
             for document in page {
-                tokens.insert(&document)?;
+                match guard::check(keys, COLLECTION, &document) {
+                    Ok(()) => tokens.insert(&document)?,
+                    Err(_) => tokens.forged += 1,
+                }
             }
             if tokens.len() > MAX_TOKENS {
                 return Err(StoreError::Damaged(format!("more than {MAX_TOKENS} tokens")).into());
@@ -120,6 +130,11 @@ impl Tokens {
     pub(crate) fn check_room(&self) -> Result<(), ServerError> {
         let full = || ServerError::Config(format!("the log has {MAX_TOKENS} tokens, and can't have more"));
         (self.len() < MAX_TOKENS).then_some(()).ok_or_else(full)
+    }
+
+    /// How many were found that are not this log's.
+    pub fn forged(&self) -> u64 {
+        self.forged
     }
 
     /// How many there are.

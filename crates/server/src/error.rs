@@ -111,6 +111,9 @@ pub enum ServerError {
     /// A document of the state was changed by somebody else.
     #[error("{0} was changed by somebody else")]
     StateConflict(String),
+    /// A document of the state without the MAC of this log's key.
+    #[error("the document {0} of the state was not written by this log")]
+    StateForged(String),
     /// No or no valid token.
     #[error("no valid token")]
     Unauthorized,

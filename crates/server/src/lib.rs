@@ -15,6 +15,7 @@ mod config;
 mod disk;
 mod epochs;
 mod error;
+mod guard;
 mod history;
 mod imports;
 mod ingest;

@@ -24,7 +24,7 @@ use crate::{
     disk::{self, Disk},
     epochs::Epochs,
     error::ServerError,
-    history,
+    guard, history,
     ingest::{self, IngestAnswer, IngestRequest, Ingested, Single},
     init,
     keydir::KeyDir,
@@ -121,7 +121,7 @@ impl Log {
         let (stop, stopped) = watch::channel(false);
         let publishing = supervise("publisher", health.clone(), publisher.clone().run(stopped));
         let publishing = Mutex::new(Some(tokio::spawn(publishing)));
-        let reader = Reader::new(store, deriver, clock.clone(), limits.query_time);
+        let reader = Reader::new(store, deriver, clock.clone(), limits.query_time).guarded(keys.clone());
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let workers = Arc::new(Semaphore::new(processors));
         let inner = Inner {
@@ -367,7 +367,7 @@ impl Log {
     /// No token was made; or, after [`ServerError::Poisoned`], nobody knows whether one was that nobody has.
     pub async fn new_admin_token(&self, actor: &str) -> Result<NewToken, ServerError> {
         let token = NewToken::random(self.now())?;
-        Tokens::load(&**self.reader().store()).await?.check_room()?;
+        Tokens::load(&**self.reader().store(), self.keys()).await?.check_room()?;
         self.record_state_change(auth::COLLECTION, &token.id, Some(token.value.clone()), actor).await?;
         Ok(token)
     }
@@ -419,6 +419,7 @@ async fn take_up(
     let tree = check_head(config, &**store, keys).await?;
     rotation::resolve(keys, &history)?;
     let bundle = restore_bundle(&**store, keys, tree.head()).await?;
+    guard::adopt(&**store, keys).await?;
     let epochs = Epochs::resume(keys.clone(), &**store, writer, &history).await?.sealing_after(config.seal_after);
     let floor = last_received(&**store, deriver, tree.head()).await?.max(epochs.last_time()).unwrap_or_default();
     Ok(TakenUp { tree, bundle, epochs, clock: Arc::new(Clock::new(floor)), history })

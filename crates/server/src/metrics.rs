@@ -58,6 +58,7 @@ impl Metrics {
             recorder.describe_counter(name.into(), None, help.into());
         };
         describe("sceau_events_refused_total", "Events refused, by reason.");
+        describe("sceau_state_forged_total", "Documents of the state that are not this log's, found at start.");
         describe("sceau_requests_refused_total", "Requests refused, by the code of their problem.");
         describe("sceau_verifications_total", "Verifications of the whole log, by outcome.");
         describe("sceau_retention_deleted_total", "Entries deleted by retention.");
@@ -104,6 +105,11 @@ impl Metrics {
 
     pub(crate) fn request_refused(&self, code: &'static str) {
         self.labelled("sceau_requests_refused_total", &[("code", code)]).increment(1);
+    }
+
+    /// Tokens that the start found and did not take.
+    pub(crate) fn forged(&self, tokens: u64) {
+        self.labelled("sceau_state_forged_total", &[("collection", "tokens")]).increment(tokens);
     }
 
     pub(crate) fn http(&self, method: &str, status: u16) {

@@ -95,6 +95,17 @@ impl From<&ServerError> for Problem {
                 Self::new(409, "verify_running", "A verification is running", "").with("id", id.clone())
             }
             E::Cancelled => Self::new(409, "cancelled", "Cancelled", ""),
+            E::StateForged(_) => Self {
+                internal: true,
+                ..Self::new(
+                    409,
+                    "state_forged",
+                    "The stored state was altered",
+                    sentence(error)
+                        + " It is not used: verify the log with `sceau verify`. An import can begin anew \
+                     under another name; another idempotency key can be used.",
+                )
+            },
             E::StateConflict(_) => Self::new(409, "conflict", "Changed by somebody else", sentence(error)),
             _ => request(error),
         }

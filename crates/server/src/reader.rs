@@ -16,9 +16,10 @@ use crate::{
     config::Config,
     epochs,
     error::ServerError,
-    hex, history,
+    guard, hex, history,
     imports::{self, ImportPosition},
     interval::Interval,
+    keydir::KeyDir,
     prover, publisher,
     views::{
         Bucket, ChainView, CountView, EventView, HistogramView, IntegrityView, KeyChangeView, LogKeyView, ProofView,
@@ -108,6 +109,8 @@ pub struct Reader {
     deriver: Arc<Deriver>,
     clock: Arc<Clock>,
     query_time: Duration,
+    /// What the state's documents are checked by, where the log's keys are at hand.
+    keys: Option<Arc<KeyDir>>,
 }
 
 impl Reader {
@@ -122,7 +125,12 @@ impl Reader {
     }
 
     pub(crate) fn new(store: Arc<dyn Store>, deriver: Arc<Deriver>, clock: Arc<Clock>, query_time: Duration) -> Self {
-        Self { store, deriver, clock, query_time }
+        Self { store, deriver, clock, query_time, keys: None }
+    }
+
+    /// Checks the state's documents by these keys from now on.
+    pub(crate) fn guarded(self, keys: Arc<KeyDir>) -> Self {
+        Self { keys: Some(keys), ..self }
     }
 
     /// The store.
@@ -372,6 +380,9 @@ impl Reader {
     pub async fn import_position(&self, id: &str) -> Result<Option<ImportPosition>, ServerError> {
         imports::check_id("id", id)?;
         let stored = self.store.get(imports::COLLECTION, id, self.clock.now().0).await?;
+        if let (Some(keys), Some(stored)) = (&self.keys, &stored) {
+            guard::check(keys, imports::COLLECTION, stored)?;
+        }
         stored.map(|stored| imports::parse(stored.value)).transpose()
     }
 

@@ -75,7 +75,8 @@ async fn serve_log(
     let listening = ServerError::io(format!("listening on {}", config.listen));
     let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
     let addr = listener.local_addr().map_err(ServerError::io("listening"))?;
-    let tokens = Tokens::load(&**log.reader().store()).await?;
+    let tokens = Tokens::load(&**log.reader().store(), log.keys()).await?;
+    log.metrics().forged(tokens.forged());
     let bootstrap_token = bootstrap(log, &tokens, config.bootstrap_token.clone()).await?;
     let app = Arc::new(App::new(log.clone(), tokens, config.limits.clone()));
     tracing::info!(%addr, origin = report.origin, "serving");

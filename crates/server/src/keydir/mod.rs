@@ -14,7 +14,10 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use sceau_ledger::{EpochKey, FILE_SIZE, Head, LogKey, MacKey, MacKeys, Slot, decode, encode, wiped};
@@ -39,6 +42,11 @@ pub const EPOCH_KEY: &str = "epoch.key";
 pub const HEADS: &str = "heads";
 /// The file of the log's origin.
 pub const ORIGIN: &str = "origin";
+/// The file of the directory's format. It is missing in a directory of format 1. From format 2 on every document of the
+/// state has a MAC.
+pub const FORMAT: &str = "format";
+/// The newest format that is known.
+const KNOWN_FORMAT: u64 = 2;
 /// The files that are there only while a key is being replaced.
 const PASSING: [&str; 4] = [LOG_KEY_NEXT, LOG_KEY_OLD, MAC_KEY_NEXT, replace::REPLACING];
 /// The files in the order in which they are made: none is made before those in front of it are durable.
@@ -52,6 +60,7 @@ pub struct KeyDir {
     live: RwLock<Live>,
     epoch_file: File,
     heads: Mutex<Heads>,
+    format: AtomicU64,
 }
 
 impl KeyDir {
@@ -68,6 +77,9 @@ impl KeyDir {
             if !file.exists() {
                 create_file(path, name, &fresh(name, origin)?)?;
             }
+        }
+        if !path.join(FORMAT).exists() {
+            create_file(path, FORMAT, format!("{KNOWN_FORMAT}\n").as_bytes())?;
         }
         // An earlier attempt may have ended between a file's renaming and this.
         sync_directory(path)?;
@@ -94,6 +106,7 @@ impl KeyDir {
     pub fn open(path: &Path, data_dir: &Path) -> Result<Self, ServerError> {
         paths::check_apart(path, data_dir)?;
         check_directory(path)?;
+        let format = format_of(path)?;
         for name in ORDER {
             check_file(&path.join(name))?;
         }
@@ -117,8 +130,16 @@ impl KeyDir {
         let next_mac = passing(MAC_KEY_NEXT).and_then(|text| MacKey::from_secret(&text).ok());
         let epoch_file = open_in_place(&path.join(EPOCH_KEY))?;
         let heads = Mutex::new(Heads::open(open_in_place(&path.join(HEADS))?)?);
+        let format = AtomicU64::new(format);
         let live = Live { log: Arc::new(log_key), next_log: next_log.map(Arc::new), mac, next_mac };
-        Ok(Self { path: path.to_owned(), origin: origin.to_string(), live: RwLock::new(live), epoch_file, heads })
+        Ok(Self {
+            path: path.to_owned(),
+            origin: origin.to_string(),
+            live: RwLock::new(live),
+            epoch_file,
+            heads,
+            format,
+        })
     }
 
     /// The log's origin.
@@ -144,6 +165,21 @@ impl KeyDir {
     /// A MAC key that was made durable but is not among the others yet.
     pub fn next_mac_key(&self) -> Option<MacKey> {
         self.live().next_mac.clone()
+    }
+
+    /// Whether every document of the state has a MAC by now.
+    pub fn notes_state(&self) -> bool {
+        self.format.load(Ordering::Acquire) >= KNOWN_FORMAT
+    }
+
+    /// Notes durably that every document of the state has a MAC.
+    ///
+    /// # Errors
+    /// The note can't be written.
+    pub(crate) fn note_state(&self) -> Result<(), ServerError> {
+        create_file(&self.path, FORMAT, format!("{KNOWN_FORMAT}\n").as_bytes())?;
+        self.format.store(KNOWN_FORMAT, Ordering::Release);
+        Ok(())
     }
 
     /// Where it is.
@@ -207,6 +243,23 @@ impl KeyDir {
 
     fn epoch_io(&self, what: &str) -> impl FnOnce(std::io::Error) -> ServerError {
         ServerError::io(format!("{what} {}", self.path.join(EPOCH_KEY).display()))
+    }
+}
+
+/// The directory's format; a newer one is refused before anything else is read.
+fn format_of(path: &Path) -> Result<u64, ServerError> {
+    if path.join(FORMAT).symlink_metadata().is_err() {
+        return Ok(1);
+    }
+    check_file(&path.join(FORMAT))?;
+    let text = text(path, FORMAT)?;
+    let refused = |reason: String| ServerError::KeyDir { path: path.join(FORMAT), reason };
+    match text.parse::<u64>() {
+        Ok(format @ 1..=KNOWN_FORMAT) => Ok(format),
+        Ok(format) if format > KNOWN_FORMAT => {
+            Err(refused(format!("has format {format}, this version reads up to {KNOWN_FORMAT}; use a newer sceau")))
+        }
+        _ => Err(refused("is not the number of a format; restore it from your backup".into())),
     }
 }
 

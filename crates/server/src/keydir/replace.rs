@@ -6,7 +6,7 @@ use sceau_ledger::{EpochKey, FILE_SIZE, Head, LogKey, Lost, MacKey, MacKeys, Slo
 use zeroize::Zeroizing;
 
 use super::{
-    EPOCH_KEY, HEADS, Heads, KeyDir, LOG_KEY, LOG_KEY_NEXT, MAC_KEY, ORIGIN, create_file, heads, lines,
+    EPOCH_KEY, FORMAT, HEADS, Heads, KeyDir, LOG_KEY, LOG_KEY_NEXT, MAC_KEY, ORIGIN, create_file, heads, lines,
     next::destroy,
     open_in_place,
     paths::{check_apart, check_directory, check_file, create_directory, sync_directory},
@@ -141,6 +141,10 @@ impl Drawn {
             put(LOG_KEY, &line(&key.to_secret()))?;
         }
         if let Some((bundle, key)) = &self.mac {
+            // The state's documents have MACs of a key that is gone: the next start gives them new ones, once.
+            if path.join(FORMAT).exists() {
+                destroy(path, FORMAT)?;
+            }
             put(MAC_KEY, MacKeys::new(*bundle, key.clone()).to_text().as_bytes())?;
         }
         if let Some(key) = &self.epoch {

@@ -63,7 +63,7 @@ pub(super) async fn examine(
             return Err(StoreError::Entry { index: next, detail: "or one behind it is missing".into() }.into());
         }
         let (deriver, from) = (deriver.clone(), next);
-        let work = move || step(&deriver, from, &rows.entries, found).map(|(leaves, found)| (leaves, found));
+        let work = move || step(&deriver, from, &rows.entries, found);
         let leaves;
         (leaves, found) =
             tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Internal(error.to_string()))??;

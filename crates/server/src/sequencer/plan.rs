@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 use super::{AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, supervise::message};
 use crate::{
     error::{Refusals, ServerError},
-    imports,
+    guard, imports,
     ingest::Single,
+    keydir::KeyDir,
 };
 
 /// Room for single events of a group that is made at first.
@@ -100,12 +101,14 @@ pub(super) struct Plan<'a> {
     imports: HashMap<String, imports::ImportMove>,
     writes: Vec<StateWrite>,
     mac: Option<(u64, MacKey)>,
+    guard: &'a KeyDir,
 }
 
 impl<'a> Plan<'a> {
-    pub fn new(store: &'a dyn Store, deriver: &'a Arc<Deriver>, now: i64, size: u64) -> Self {
+    pub fn new(store: &'a dyn Store, guard: &'a KeyDir, deriver: &'a Arc<Deriver>, now: i64, size: u64) -> Self {
         Self {
             store,
+            guard,
             deriver,
             now,
             size,
@@ -135,7 +138,8 @@ impl<'a> Plan<'a> {
                 return Ok(());
             }
             if let Some(stored) = self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await? {
-                let _ = reply.send(replay(&stored.value, &idempotency.content));
+                let checked = guard::check(self.guard, IDEMPOTENCY, &stored);
+                let _ = reply.send(checked.and_then(|()| replay(&stored.value, &idempotency.content)));
                 return Ok(());
             }
         }
@@ -144,7 +148,14 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         if let Some(step) = &options.import {
-            let position = self.position(&step.id).await?;
+            let position = match self.position(&step.id).await {
+                Ok(position) => position,
+                Err(ServerError::Store(error)) => return Err(error),
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    return Ok(());
+                }
+            };
             if position.as_ref().map_or(0, |position| position.offset) != step.from {
                 let _ = reply.send(Err(ServerError::ImportPosition(position)));
                 return Ok(());
@@ -252,15 +263,13 @@ impl<'a> Plan<'a> {
         self.taken.push(Taken { reply, answer, repeats: Vec::new(), room, options, payload });
     }
 
-    async fn position(&self, id: &str) -> Result<Option<imports::ImportPosition>, StoreError> {
+    async fn position(&self, id: &str) -> Result<Option<imports::ImportPosition>, ServerError> {
         if let Some(step) = self.imports.get(id) {
             return Ok(Some(step.to.clone()));
         }
-        let stored = self.store.get(imports::COLLECTION, id, self.now).await?;
-        stored.map(|stored| imports::parse(stored.value)).transpose().map_err(|error| match error {
-            ServerError::Store(error) => error,
-            other => StoreError::Internal(other.to_string()),
-        })
+        let Some(stored) = self.store.get(imports::COLLECTION, id, self.now).await? else { return Ok(None) };
+        guard::check(self.guard, imports::COLLECTION, &stored)?;
+        imports::parse(stored.value).map(Some)
     }
 
     /// Fixes the answers, now that the group is complete, and gives everything to be written with it.
@@ -289,6 +298,7 @@ impl<'a> Plan<'a> {
                 });
             }
         }
+        guard::sign(&self.guard.mac_keys(), &mut writes);
         Ok(Planned { batches: self.batches, state: writes, mac: self.mac, taken: self.taken })
     }
 }

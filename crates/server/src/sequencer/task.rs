@@ -92,8 +92,9 @@ impl Task {
         }
         let store = self.parts.store.clone();
         let deriver = self.parts.deriver.clone();
+        let keys = self.parts.keys.clone();
         let expected = self.edge.tree.head();
-        let mut plan = Plan::new(&*store, &deriver, self.parts.clock.now().0, expected.size.0);
+        let mut plan = Plan::new(&*store, &keys, &deriver, self.parts.clock.now().0, expected.size.0);
         let mut group = group.into_iter();
         while let Some(request) = group.next() {
             if let Err(error) = plan.admit(request).await {

@@ -30,10 +30,13 @@ use sceau_store::{
 };
 use serde::Serialize;
 
-use crate::{config::Config, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
+use crate::{
+    config::Config, error::ServerError, guard, history, keydir::KeyDir, log::Log, reader::load_deriver,
+};
 use given::{Facts, Given};
 use side::Sides;
 pub use state::AUDITED;
+pub(crate) use state::Explained;
 
 /// Stops a verification.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +158,8 @@ pub(crate) struct VerifyInput {
     pub history: KeyHistory,
     pub current_epoch: Option<EpochPublic>,
     pub mac_keys: Option<MacKeys>,
+    /// Whether every document of the state must have a MAC by now.
+    pub state_noted: bool,
     pub pins: Vec<EpochPublic>,
     pub outside: Vec<Vec<u8>>,
     pub head_note: Option<Head>,
@@ -189,6 +194,7 @@ pub(crate) async fn verify(
     way: Way<'_>,
 ) -> Result<(Verdict, Option<Resume>), ServerError> {
     let VerifyInput { head, live, .. } = input;
+    let state = guard::audit(&**store, input.mac_keys.as_ref(), input.state_noted).await;
     let audit = AuditInput {
         origin: input.history.log().first().origin().to_owned(),
         head,
@@ -203,7 +209,10 @@ pub(crate) async fn verify(
         Some(from) => (Auditor::resume(audit, from.checked), from.explained, from.stated),
         None => (Auditor::new(audit), state::Explained::default(), keys::Stated::default()),
     };
-    for fault in input.faults {
+    let (faults, unproven) = state.unwrap_or_else(|error| {
+        (vec![Fault::whole(FaultKind::State, format!("the state can't be read: {error}"))], None)
+    });
+    for fault in input.faults.into_iter().chain(faults) {
         auditor.fault(fault);
     }
     if let Some(noted) = input.head_note {
@@ -225,6 +234,7 @@ pub(crate) async fn verify(
     let (mut verdict, checked) = auditor.finish_checked();
     verdict.notes.extend(keys::told(&input.history));
     verdict.notes.extend(input.notes);
+    verdict.notes.extend(unproven);
     verdict.notes.extend(notes);
     if first > 0 {
         verdict.notes.push(format!("the entries before {first} were verified earlier and not read again"));
@@ -390,6 +400,7 @@ pub(crate) async fn verify_log(
         history,
         current_epoch: Some(links.current),
         mac_keys: Some(keys.mac_keys()),
+        state_noted: keys.notes_state(),
         pins: given.pins,
         outside: given.outside,
         head_note: None,
@@ -451,6 +462,7 @@ async fn offline_input(
     Ok(VerifyInput {
         current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
         mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
+        state_noted: keys.is_some_and(KeyDir::notes_state),
         history,
         pins: given.pins,
         outside: given.outside,

@@ -48,7 +48,7 @@ struct Change {
 
 /// What the audit entries so far say.
 #[derive(Clone, Default)]
-pub(super) struct Explained(BTreeMap<(String, String), (u64, Option<Value>)>);
+pub(crate) struct Explained(BTreeMap<(String, String), (u64, Option<Value>)>);
 
 impl Explained {
     /// Takes in an entry of `sceau.audit`; those that change no state are passed over.
@@ -58,6 +58,12 @@ impl Explained {
         {
             self.0.insert((data.collection, data.key), (index, data.value));
         }
+    }
+
+    /// Whether the newest entry about a document sets it to this.
+    pub fn sets(&self, collection: &str, key: &str, value: &Value) -> bool {
+        let newest = self.0.get(&(collection.to_owned(), key.to_owned()));
+        newest.is_some_and(|(_, set)| set.as_ref() == Some(value))
     }
 
     /// Names every document that is not what the newest entry about it says.

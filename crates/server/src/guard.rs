@@ -1,0 +1,159 @@
+//! The guard over the state: every document carries a MAC under the log's MAC key, so that whoever writes the database
+//! without the keys can't give himself a token, move an import's position or answer a request in our place.
+//!
+//! Invariant: once the key directory notes it, a document without a right MAC is never used (ADR 40 says what
+//! a database of format 1 gets, and why only once).
+
+use sceau_event::Field;
+use sceau_ledger::{Fault, FaultKind, MacKeys, StateText};
+use sceau_store::{
+    CommitError, Document, Expect, StateWrite, Store, StoreError,
+    query::{Filter, Order, Page, Query, Test},
+};
+
+use crate::{
+    error::ServerError,
+    imports,
+    keydir::KeyDir,
+    verify::{AUDITED, Explained},
+};
+
+/// Documents read at once.
+const PAGE: usize = 1_000;
+/// How long the search for the entries that explain the state may take.
+const SEARCH: std::time::Duration = std::time::Duration::from_secs(600);
+
+fn text<'a>(collection: &'a str, document: &'a Document) -> StateText<'a> {
+    StateText { collection, key: &document.key, expires: document.expires, text: &document.text }
+}
+
+/// Gives writes their MACs. The one place where that is done.
+pub(crate) fn sign(keys: &MacKeys, writes: &mut [StateWrite]) {
+    for write in writes {
+        let Some(text) = write.text() else { continue };
+        let (collection, key, expires) = (write.collection.as_str(), write.key.as_str(), write.expires);
+        write.mac = Some(keys.state_mac(&StateText { collection, key, expires, text: &text }).to_vec());
+    }
+}
+
+fn holds(keys: &MacKeys, collection: &str, document: &Document) -> bool {
+    document.mac.as_deref().is_some_and(|mac| keys.state_mac_holds(&text(collection, document), mac))
+}
+
+/// Makes sure that a document is this log's own.
+///
+/// # Errors
+/// [`ServerError::StateForged`] names it.
+pub(crate) fn check(keys: &KeyDir, collection: &str, document: &Document) -> Result<(), ServerError> {
+    if holds(&keys.mac_keys(), collection, document) {
+        return Ok(());
+    }
+    let name = format!("{collection}/{}", document.key);
+    tracing::error!(document = name, "a document of the state is not this log's own and is not used");
+    Err(ServerError::StateForged(name))
+}
+
+/// Gives the documents of a database that format 1 wrote, or whose MAC key was lost, their MACs: once, since the key
+/// directory notes it. Those that audit entries must explain get one only if the newest such entry sets them.
+pub(crate) async fn adopt(store: &dyn Store, keys: &KeyDir) -> Result<(), ServerError> {
+    if keys.notes_state() {
+        return Ok(());
+    }
+    let macs = keys.mac_keys();
+    let explained = explained(store).await?;
+    let mut after = (String::new(), String::new());
+    loop {
+        let page = page(store, &mut after).await?;
+        if page.is_empty() {
+            break;
+        }
+        let mut writes = Vec::new();
+        for (collection, document) in page {
+            let audited = AUDITED.contains(&collection.as_str());
+            if holds(&macs, &collection, &document) {
+                continue;
+            }
+            if audited && !explained.sets(&collection, &document.key, &document.value) {
+                tracing::error!(%collection, key = document.key, "no entry of sceau.audit explains this document");
+                continue;
+            }
+            let (key, expires) = (document.key, document.expires);
+            let expect = Expect::Any;
+            writes.push(StateWrite { collection, key, value: Some(document.value), expect, expires, mac: None });
+        }
+        sign(&macs, &mut writes);
+        store.write(writes).await.map_err(|error| match error {
+            CommitError::Failed(error) => ServerError::Store(error),
+            other => ServerError::Internal(other.to_string()),
+        })?;
+    }
+    keys.note_state()
+}
+
+/// A page of all documents; empty at the end, or where somebody put rows that don't follow each other.
+async fn page(store: &dyn Store, after: &mut (String, String)) -> Result<Vec<(String, Document)>, StoreError> {
+    let page = store.audit_state((&after.0, &after.1), PAGE).await?;
+    let Some((collection, document)) = page.last() else { return Ok(page) };
+    let last = (collection.clone(), document.key.clone());
+    if last <= *after {
+        return Ok(Vec::new());
+    }
+    *after = last;
+    Ok(page)
+}
+
+/// What the entries of `sceau.audit` say.
+async fn explained(store: &dyn Store) -> Result<Explained, StoreError> {
+    let filter = Filter::Is(Field::Source, Test::Equals(sceau_event::SourceId::audit().as_str().to_owned()));
+    let query = Query { from: None, to: None, filter, internal: true };
+    let (mut after, mut entries) = (None, Vec::new());
+    loop {
+        let asked = Page { order: Order::Newest, limit: Page::MAX, after };
+        let found = store.search(&query, &asked, SEARCH).await?;
+        entries.extend(found.hits.into_iter().map(|hit| (hit.index.0, hit.entry)));
+        after = found.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    entries.sort_unstable_by_key(|(index, _)| *index);
+    let mut explained = Explained::default();
+    entries.iter().for_each(|(index, entry)| explained.add(*index, entry));
+    Ok(explained)
+}
+
+/// Names every document without a right MAC; `noted`: whether each must have one by now. Gives a note where something
+/// is unproven.
+pub(crate) async fn audit(
+    store: &dyn Store,
+    keys: Option<&MacKeys>,
+    noted: bool,
+) -> Result<(Vec<Fault>, Option<String>), StoreError> {
+    let Some(keys) = keys else {
+        let note = "the MAC key was not given, so import positions and idempotency keys are unproven";
+        return Ok((Vec::new(), Some(note.to_owned())));
+    };
+    let (mut faults, mut unproven) = (Vec::new(), 0u64);
+    let mut after = (String::new(), String::new());
+    loop {
+        let page = page(store, &mut after).await?;
+        if page.is_empty() {
+            break;
+        }
+        for (collection, document) in page.iter().filter(|(collection, document)| !holds(keys, collection, document)) {
+            if document.mac.is_none() && !noted {
+                unproven += 1;
+                continue;
+            }
+            let kind = if collection == imports::COLLECTION { FaultKind::Position } else { FaultKind::State };
+            let name = format!("{collection}/{}", document.key);
+            faults.push(Fault::whole(kind, format!("{name} has no MAC of this log's key: somebody else wrote it")));
+        }
+    }
+    let note = "documents of the state are unproven: a version before format 2 wrote them, without MACs";
+    Ok((faults, (unproven > 0).then(|| format!("{unproven} {note}"))))
+}
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

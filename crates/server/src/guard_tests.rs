@@ -1,0 +1,154 @@
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    ImportMove, ImportPosition, IngestRequest, Log, Reader, Tokens,
+    keydir::FORMAT,
+    testing::Fixture,
+    verify::{Cancel, VerifyOptions, VerifyReport, verify_dir},
+};
+
+fn step(from: u64, to: u64) -> IngestRequest {
+    let to = ImportPosition { offset: to, lines: to, tail: String::new() };
+    let import = Some(ImportMove { id: "file".into(), from, to });
+    IngestRequest { import, ..IngestRequest::default() }
+}
+
+fn keyed() -> IngestRequest {
+    IngestRequest { idempotency: Some("once".into()), actor: "a".into(), ..IngestRequest::default() }
+}
+
+const BODY: Bytes = Bytes::from_static(b"{}");
+
+/// A closed log with one document of each kind.
+async fn filled() -> Fixture {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    log.ingest(BODY, &step(0, 5)).await.unwrap();
+    log.ingest(BODY, &keyed()).await.unwrap();
+    log.new_admin_token("test").await.unwrap();
+    log.close().await.unwrap();
+    fixture
+}
+
+/// Writes to the database as somebody without the keys.
+async fn tamper(fixture: &Fixture, collection: &str, change: impl Fn(&mut Value, &mut Option<Vec<u8>>)) {
+    let reader = Reader::open(&fixture.config).await.unwrap();
+    let documents = reader.store().audit_state(("", ""), 100).await.unwrap();
+    let mut writes = Vec::new();
+    for (_, Document { key, mut value, expires, mut mac, .. }) in
+        documents.into_iter().filter(|(name, _)| name == collection)
+    {
+        change(&mut value, &mut mac);
+        let collection = collection.to_owned();
+        writes.push(StateWrite { collection, key, value: Some(value), expect: Expect::Any, expires, mac });
+    }
+    assert!(!writes.is_empty());
+    reader.store().write(writes).await.unwrap();
+    reader.close().await.unwrap();
+}
+
+async fn report(fixture: &Fixture) -> VerifyReport {
+    verify_dir(&fixture.config, VerifyOptions::default(), &|_, _| (), Cancel::new()).await.unwrap()
+}
+
+async fn valid_tokens(log: &Log) -> (usize, u64) {
+    let tokens = Tokens::load(&**log.reader().store(), log.keys()).await.unwrap();
+    (tokens.len(), tokens.forged())
+}
+
+#[tokio::test]
+async fn what_the_log_wrote_holds() {
+    let fixture = filled().await;
+    assert!(report(&fixture).await.ok);
+    let log = fixture.log().await;
+    assert_eq!(log.reader().import_position("file").await.unwrap().unwrap().offset, 5);
+    assert!(log.ingest(BODY, &keyed()).await.unwrap().replayed);
+    log.ingest(BODY, &step(5, 9)).await.unwrap();
+    assert_eq!(valid_tokens(&log).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_moved_position_is_refused_and_named() {
+    for without_mac in [false, true] {
+        let fixture = filled().await;
+        tamper(&fixture, imports::COLLECTION, |value, mac| {
+            value["offset"] = json!(7);
+            *mac = mac.take().filter(|_| !without_mac);
+        })
+        .await;
+        let told = report(&fixture).await;
+        assert!(told.verdict.faults.iter().any(|fault| fault.kind == FaultKind::Position), "{told}");
+        let log = fixture.log().await;
+        let refused = log.ingest(BODY, &step(7, 9)).await.unwrap_err();
+        assert_eq!((refused.status(), refused.code()), (409, "state_forged"));
+        assert_eq!(log.reader().import_position("file").await.unwrap_err().code(), "state_forged");
+        // Others go on.
+        log.ingest(BODY, &IngestRequest::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_somebody_else_stored_is_not_given() {
+    let fixture = filled().await;
+    tamper(&fixture, "idempotency", |value, _| value["answer"]["tree_size"] = json!(99)).await;
+    assert!(report(&fixture).await.verdict.faults.iter().any(|fault| fault.kind == FaultKind::State));
+    let log = fixture.log().await;
+    assert_eq!(log.ingest(BODY, &keyed()).await.unwrap_err().code(), "state_forged");
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_else_stored_is_not_valid() {
+    let fixture = filled().await;
+    tamper(&fixture, "tokens", |value, _| value["role"] = json!("other")).await;
+    assert!(!report(&fixture).await.ok);
+    assert_eq!(valid_tokens(&fixture.log().await).await, (0, 1));
+}
+
+#[tokio::test]
+async fn documents_without_macs_get_them_once() {
+    let fixture = filled().await;
+    for collection in [imports::COLLECTION, "tokens", "idempotency"] {
+        tamper(&fixture, collection, |_, mac| *mac = None).await;
+    }
+    std::fs::remove_file(fixture.config.key_dir.join(FORMAT)).unwrap();
+    let told = report(&fixture).await;
+    assert!(told.ok && told.to_string().contains("3 documents of the state are unproven"), "{told}");
+    let log = fixture.log().await;
+    assert_eq!(valid_tokens(&log).await, (1, 0));
+    log.ingest(BODY, &step(5, 9)).await.unwrap();
+    log.close().await.unwrap();
+    drop(log);
+    let told = report(&fixture).await;
+    assert!(told.ok && !told.to_string().contains("unproven: a version"), "{told}");
+    // The second time nobody believes it: the note is in the key directory.
+    tamper(&fixture, "tokens", |_, mac| *mac = None).await;
+    assert!(!report(&fixture).await.ok);
+    assert_eq!(valid_tokens(&fixture.log().await).await, (0, 1));
+}
+
+#[tokio::test]
+async fn a_token_of_an_old_log_that_no_entry_explains_gets_no_mac() {
+    let fixture = filled().await;
+    tamper(&fixture, "tokens", |value, mac| (value["role"], *mac) = (json!("other"), None)).await;
+    std::fs::remove_file(fixture.config.key_dir.join(FORMAT)).unwrap();
+    assert_eq!(valid_tokens(&fixture.log().await).await, (0, 1));
+    assert!(!report(&fixture).await.ok);
+}
+
+#[tokio::test]
+async fn a_newer_key_directory_is_refused_by_name() {
+    let fixture = filled().await;
+    std::fs::write(fixture.config.key_dir.join(FORMAT), "3\n").unwrap();
+    let refused = Log::open(&fixture.config).await.err().unwrap().to_string();
+    assert!(refused.contains("format 3") && refused.contains("newer sceau"), "{refused}");
+}
+
+#[tokio::test]
+async fn without_the_key_the_state_is_said_to_be_unproven() {
+    let fixture = filled().await;
+    std::fs::rename(&fixture.config.key_dir, fixture.config.key_dir.with_extension("away")).unwrap();
+    let told = report(&fixture).await;
+    assert!(told.ok && told.to_string().contains("import positions and idempotency keys are unproven"), "{told}");
+}
