@@ -92,6 +92,7 @@ async fn what_is_deleted_is_told_first_and_proofs_still_hold() {
     assert_eq!((after.entry, &after.leaf_hash), (None, &before.leaf_hash));
     assert!(prover::starts_with(&**log.reader().store(), &old).await.unwrap());
     log.close().await.unwrap();
+    drop(log);
 
     let report = verify(&fixture).await;
     assert!(report.ok && report.verdict.consistent, "{report}");
@@ -104,6 +105,7 @@ async fn what_is_deleted_is_told_first_and_proofs_still_hold() {
     assert!(rounds(&log, &BY_SIZE).await >= 512);
     assert_eq!(audit(&log, "state_change").await[0].1["key"], token.id.as_str());
     log.close().await.unwrap();
+    drop(log);
     let report = verify(&fixture).await;
     assert!(report.ok && report.verdict.pruned >= 1_024, "{report}");
 }
@@ -186,6 +188,7 @@ async fn a_deletion_that_was_told_and_not_done_is_no_fault() {
     let log = fixture.log().await;
     assert_eq!(rounds(&log, &BY_SIZE).await, 512);
     log.close().await.unwrap();
+    drop(log);
     assert!(verify(&fixture).await.ok);
 }
 
@@ -205,6 +208,7 @@ async fn what_is_not_what_was_sealed_is_kept() {
     assert!(refused.to_string().contains("index 0") || refused.to_string().contains("index 256"), "{refused}");
     assert_eq!(log.reader().store().kept_from().await.unwrap(), Index(0));
     log.close().await.unwrap();
+    drop(log);
     assert!(verify(&fixture).await.verdict.faults.iter().any(|fault| fault.kind == FaultKind::Tile));
 }
 
