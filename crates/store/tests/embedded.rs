@@ -151,7 +151,7 @@ fn format_1() -> TempDir {
         let bytes = zstd::decode_all(std::fs::read(from).unwrap().as_slice()).unwrap();
         std::fs::write(dir.path().join(to), bytes).unwrap();
     };
-    unpack(&format!("{fixture}/sceau.db.zst").as_ref(), "sceau.db");
+    unpack(format!("{fixture}/sceau.db.zst").as_ref(), "sceau.db");
     for file in std::fs::read_dir(format!("{fixture}/segments")).unwrap() {
         let path = file.unwrap().path();
         unpack(&path, &format!("segments/{}", path.file_stem().unwrap().to_str().unwrap()));

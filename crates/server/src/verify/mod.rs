@@ -30,9 +30,7 @@ use sceau_store::{
 };
 use serde::Serialize;
 
-use crate::{
-    config::Config, error::ServerError, guard, history, keydir::KeyDir, log::Log, reader::load_deriver,
-};
+use crate::{config::Config, error::ServerError, guard, history, keydir::KeyDir, log::Log, reader::load_deriver};
 use given::{Facts, Given};
 use side::Sides;
 pub use state::AUDITED;
