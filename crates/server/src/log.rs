@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 use sceau_ledger::{BundleMac, Head, Index, KeyHistory, Tree, WriterId};
-use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError, embedded::Embedded, traits::BundleTag};
+use sceau_store::{Batch, BatchBuilder, Expect, Store, StoreError, embedded::Embedded, traits::BundleTag};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::{
@@ -24,7 +24,8 @@ use crate::{
     disk::{self, Disk},
     epochs::Epochs,
     error::ServerError,
-    guard, history,
+    guard::{self, StateChange},
+    history,
     ingest::{self, IngestAnswer, IngestRequest, Ingested, Single},
     init,
     keydir::KeyDir,
@@ -334,7 +335,7 @@ impl Log {
             "user": actor,
         });
         let (collection, key) = (collection.to_owned(), key.to_owned());
-        let write = StateWrite { collection, key, value, expect: Expect::Any, expires: None, mac: None };
+        let write = StateChange { collection, key, value, expect: Expect::Any, expires: None };
         self.note_with(SourceId::audit(), &event, vec![write]).await
     }
 
@@ -350,7 +351,7 @@ impl Log {
         &self,
         source: SourceId,
         event: &Value,
-        writes: Vec<StateWrite>,
+        writes: Vec<StateChange>,
     ) -> Result<Appended, ServerError> {
         let framer = Framer::new(self.now(), &source, &Meta::default());
         let mut builder = BatchBuilder::new(self.reader().deriver().clone());

@@ -129,7 +129,7 @@ impl KeyDir {
         let next_log = passing(LOG_KEY_NEXT).and_then(|text| LogKey::from_secret(&text).ok());
         let next_mac = passing(MAC_KEY_NEXT).and_then(|text| MacKey::from_secret(&text).ok());
         let epoch_file = open_in_place(&path.join(EPOCH_KEY))?;
-        let heads = Mutex::new(Heads::open(open_in_place(&path.join(HEADS))?)?);
+        let heads = Mutex::new(open_heads(path)?);
         let format = AtomicU64::new(format);
         let live = Live { log: Arc::new(log_key), next_log: next_log.map(Arc::new), mac, next_mac };
         Ok(Self {
@@ -246,6 +246,13 @@ impl KeyDir {
     }
 }
 
+fn open_heads(path: &Path) -> Result<Heads, ServerError> {
+    let path = path.join(HEADS);
+    let reason = "both of its notes are damaged, so nothing shows whether the data directory is an older copy: restore it \
+                  from your backup, or give it up with `sceau keys replace`, which verifies the whole log first";
+    Heads::open(&path)?.ok_or(ServerError::KeyDir { path, reason: reason.to_owned() })
+}
+
 /// The directory's format; a newer one is refused before anything else is read.
 fn format_of(path: &Path) -> Result<u64, ServerError> {
     if path.join(FORMAT).symlink_metadata().is_err() {
@@ -259,7 +266,7 @@ fn format_of(path: &Path) -> Result<u64, ServerError> {
         Ok(format) if format > KNOWN_FORMAT => {
             Err(refused(format!("has format {format}, this version reads up to {KNOWN_FORMAT}; use a newer sceau")))
         }
-        _ => Err(refused("is not the number of a format; restore it from your backup".into())),
+        _ => Err(refused(format!("is not the number of a format; it should be one line with a {KNOWN_FORMAT}"))),
     }
 }
 

@@ -7,6 +7,7 @@ mod records;
 mod retention;
 mod side;
 mod state;
+mod stated;
 
 use std::{
     fmt,
@@ -35,6 +36,7 @@ use given::{Facts, Given};
 use side::Sides;
 pub use state::AUDITED;
 pub(crate) use state::Explained;
+use stated::Stated;
 
 /// Stops a verification.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +125,7 @@ impl Pace {
 pub(crate) struct Resume {
     checked: Checked,
     explained: state::Explained,
-    stated: keys::Stated,
+    stated: Stated,
 }
 
 impl Resume {
@@ -181,7 +183,7 @@ struct Work {
     auditor: Auditor,
     records: records::Records,
     explained: state::Explained,
-    stated: keys::Stated,
+    stated: Stated,
 }
 
 /// Checks everything.
@@ -205,7 +207,7 @@ pub(crate) async fn verify(
     let (first, epochs) = way.from.as_ref().map_or((0, 0), |from| (from.size(), from.checked.epochs()));
     let (mut auditor, explained, stated) = match way.from {
         Some(from) => (Auditor::resume(audit, from.checked), from.explained, from.stated),
-        None => (Auditor::new(audit), state::Explained::default(), keys::Stated::default()),
+        None => (Auditor::new(audit), state::Explained::default(), Stated::new(&input.history)),
     };
     let (faults, unproven) = state.unwrap_or_else(|error| {
         (vec![Fault::whole(FaultKind::State, format!("the state can't be read: {error}"))], None)
@@ -338,6 +340,7 @@ impl Work {
         for (leaf, index) in chunk.pruned.iter().zip(chunk.first..end) {
             self.auditor.pruned(Index(index), *leaf);
         }
+        self.stated.pruned(chunk.first, &chunk.pruned);
         for row in checked.audit {
             let index = chunk.first.saturating_add(row as u64);
             if let Some(Some(entry)) = chunk.entries.get(row).filter(|_| index < end) {
