@@ -134,7 +134,10 @@ async fn a_token_of_an_old_log_that_no_entry_explains_gets_no_mac() {
     let fixture = filled().await;
     tamper(&fixture, "tokens", |value, mac| (value["role"], *mac) = (json!("other"), None)).await;
     std::fs::remove_file(fixture.config.key_dir.join(FORMAT)).unwrap();
-    assert_eq!(valid_tokens(&fixture.log().await).await, (0, 1));
+    let log = fixture.log().await;
+    assert_eq!(valid_tokens(&log).await, (0, 1));
+    log.close().await.unwrap();
+    drop(log);
     assert!(!report(&fixture).await.ok);
 }
 

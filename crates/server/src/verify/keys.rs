@@ -59,7 +59,7 @@ fn check_macs(history: &KeyHistory, macs: &MacKeys) -> Vec<Fault> {
             let detail = "the MAC key's rotation is not authenticated by the key before it";
             faults.push(Fault::at(FaultKind::Keys, index, detail));
         }
-        // One that another took the place of before its first bundle began has authenticated nothing.
+        // One that another took the place of before its first bundle began has authenticated no bundle.
         let later = history.changes().iter().filter(|later| later.body().index > index);
         let replaced = later.filter_map(|later| later.body().mac).any(|later| later.bundle <= mac.bundle);
         if mac.bundle >= macs.first_bundle() && held(mac.new).is_none() && !replaced {
