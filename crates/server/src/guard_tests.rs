@@ -68,6 +68,12 @@ async fn what_the_log_wrote_holds() {
     assert!(log.ingest(BODY, &keyed()).await.unwrap().replayed);
     log.ingest(BODY, &step(5, 9)).await.unwrap();
     assert_eq!(valid_tokens(&log).await, (1, 0));
+    // A rebuild touches no document.
+    log.reader().store().rebuild(log.reader().deriver().clone(), &|_, _| ()).await.unwrap();
+    log.close().await.unwrap();
+    drop(log);
+    assert_eq!(all_hold(&fixture).await, 3);
+    assert!(report(&fixture).await.ok);
 }
 
 #[tokio::test]
