@@ -192,12 +192,14 @@ fn newer_slot(place: &Place) {
     });
 }
 
-fn newer_segment(place: &Place) {
+/// Changes the first character of one of the segment's own keys.
+fn newer_key(place: &Place, key: &str) {
     let segment = std::fs::read_dir(place.data().join("segments")).unwrap().next().unwrap().unwrap().path();
     patch(&segment, |file| {
-        // The name, then the value as Thrift writes a text of one byte.
-        let name = b"sceau.format\x18\x01";
-        let at = file.windows(name.len()).position(|bytes| bytes == name).unwrap() + name.len();
+        // Behind the name Thrift writes the kind and the length of the value.
+        let name = format!("{key}\x18").into_bytes();
+        let at = file.windows(name.len()).position(|bytes| bytes == name).unwrap() + name.len() + 1;
+        assert_eq!(file[at], b'1');
         file[at] = b'7';
     });
 }
@@ -242,7 +244,7 @@ const NEWER: [Newer; 8] = [
         &["seal", "format 2", "up to 1"],
     ),
     ("statement about keys", newer_statement, &["statement about keys", "format 2", "up to 1"]),
-    ("segment", newer_segment, &["segments/seg-", "format 7", "up to 1"]),
+    ("segment", |place| newer_key(place, "sceau.format"), &["segments/seg-", "format 7", "up to 1"]),
     ("entry", newer_entries, &["entry of format 2", "up to 1"]),
 ];
 
@@ -260,4 +262,16 @@ fn what_a_newer_version_wrote_is_refused_by_name() {
             }
         }
     }
+}
+
+#[test]
+fn word_filters_of_a_newer_version_are_not_used() {
+    let (place, facts) = unpacked(1);
+    newer_key(&place, "sceau.words");
+    place.run(&["verify"]).with(0);
+    let server = place.serve();
+    for (query, count) in facts["counts"].as_object().unwrap() {
+        assert_eq!(server.run(&["count", query]).with(0).out.trim(), count.to_string(), "{query}");
+    }
+    server.stop();
 }
