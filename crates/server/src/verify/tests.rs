@@ -1,9 +1,9 @@
 use bytes::Bytes;
-use sceau_ledger::{LogKey, sign_checkpoint};
+use sceau_ledger::{Head, LogKey, sign_checkpoint};
 
 use super::*;
 use crate::{
-    Format, IngestRequest, Log,
+    Format, IngestRequest, KeyDir, Log,
     testing::{Failing, Failure, Fixture},
 };
 
