@@ -17,11 +17,13 @@ use std::{
 
 use common::{Place, numbered, post, text};
 use sceau_event::Deriver;
+use sceau_ledger::SLOT_SIZE;
 use sceau_store::{
     Commit, Ledger as _, Store as _,
     embedded::{Embedded, Options, db},
 };
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 fn fixture(format: u64) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/format-{format}"))
@@ -164,22 +166,112 @@ fn a_log_of_format_1_verifies_migrates_and_goes_on() {
     assert!(said.out.contains("position") && said.out.contains("somebody else wrote it"), "{said:#?}");
 }
 
+fn patch(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(file).unwrap();
+    change(&mut bytes);
+    std::fs::write(file, bytes).unwrap();
+    std::fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+}
+
+fn database(place: &Place) -> rusqlite::Connection {
+    rusqlite::Connection::open(place.data().join(db::FILE)).unwrap()
+}
+
+fn newer_directory(place: &Place) {
+    std::fs::write(place.keys().join("format"), "99\n").unwrap();
+    std::fs::set_permissions(place.keys().join("format"), Permissions::from_mode(0o600)).unwrap();
+}
+
+fn newer_slot(place: &Place) {
+    patch(&place.keys().join("epoch.key"), |file| {
+        for slot in file.chunks_mut(SLOT_SIZE).filter(|slot| slot[0] != 0) {
+            slot[11] = 2;
+            let checksum = Sha256::digest(&slot[..SLOT_SIZE - 32]);
+            slot[SLOT_SIZE - 32..].copy_from_slice(&checksum);
+        }
+    });
+}
+
+/// Changes the first character of one of the segment's own keys.
+fn newer_key(place: &Place, key: &str) {
+    let segment = std::fs::read_dir(place.data().join("segments")).unwrap().next().unwrap().unwrap().path();
+    patch(&segment, |file| {
+        // Behind the name Thrift writes the kind and the length of the value.
+        let name = format!("{key}\x18").into_bytes();
+        let at = file.windows(name.len()).position(|bytes| bytes == name).unwrap() + name.len() + 1;
+        assert_eq!(file[at], b'1');
+        file[at] = b'7';
+    });
+}
+
+/// Of the newest entries, which are in no segment.
+fn newer_entries(place: &Place) {
+    let database = database(place);
+    let rows = "SELECT first, data FROM tail ORDER BY first DESC LIMIT 1";
+    let (first, data): (i64, Vec<u8>) = database.query_row(rows, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let entries = String::from_utf8(zstd::decode_all(data.as_slice()).unwrap()).unwrap();
+    let data = zstd::encode_all(entries.replace("{\"v\":1,", "{\"v\":2,").as_bytes(), 1).unwrap();
+    database.execute("UPDATE tail SET data = ?1 WHERE first = ?2", rusqlite::params![data, first]).unwrap();
+}
+
+fn newer_statement(place: &Place) {
+    let note = json!({"note": "sceau.keys.v2\norigin test.example/log\n"}).to_string();
+    let insert = "INSERT INTO state (collection, key, value, version) VALUES ('keys', '00000000000000000007', ?1, 1)";
+    database(place).execute(insert, [note]).unwrap();
+}
+
+/// Each stored format of `docs/format.md`, "Versions".
+type Newer = (&'static str, fn(&Place), &'static [&'static str]);
+const NEWER: [Newer; 8] = [
+    (
+        "database",
+        |place| database(place).pragma_update(None, "user_version", 99).unwrap(),
+        &["sceau.db", "format 99", "up to 2"],
+    ),
+    ("key directory", newer_directory, &["keys/format", "format 99", "up to 2"]),
+    ("epoch key slot", newer_slot, &["epoch.key", "format 2", "up to 1"]),
+    (
+        "noted heads",
+        |place| patch(&place.keys().join("heads"), |file| file[7] = b'2'),
+        &["keys/heads", "format 2", "up to 1"],
+    ),
+    (
+        "seal",
+        |place| {
+            let label = "UPDATE seal SET text = replace(text, 'sceau.seal.v1', 'sceau.seal.v2')";
+            assert!(database(place).execute(label, []).unwrap() > 0);
+        },
+        &["seal", "format 2", "up to 1"],
+    ),
+    ("statement about keys", newer_statement, &["statement about keys", "format 2", "up to 1"]),
+    ("segment", |place| newer_key(place, "sceau.format"), &["segments/seg-", "format 7", "up to 1"]),
+    ("entry", newer_entries, &["entry of format 2", "up to 1"]),
+];
+
 #[test]
-fn files_of_newer_versions_are_refused_by_name() {
-    let refused = |change: &dyn Fn(&Place), words: &[&str]| {
+fn what_a_newer_version_wrote_is_refused_by_name() {
+    for (what, change, words) in NEWER {
         let (place, _) = unpacked(1);
         change(&place);
-        let said = place.run(&["serve", "--listen", "127.0.0.1:0"]).with(1);
-        assert!(words.iter().all(|word| said.err.contains(word)), "{words:?}: {said:#?}");
-    };
-    let database = |place: &Place| {
-        let database = rusqlite::Connection::open(place.data().join(db::FILE)).unwrap();
-        database.pragma_update(None, "user_version", 99).unwrap();
-    };
-    refused(&database, &["sceau.db", "format 99", "newer sceau"]);
-    let keys = |place: &Place| {
-        std::fs::write(place.keys().join("format"), "99\n").unwrap();
-        std::fs::set_permissions(place.keys().join("format"), Permissions::from_mode(0o600)).unwrap();
-    };
-    refused(&keys, &["format 99", "newer sceau"]);
+        let refused = place.run(&["serve", "--listen", "127.0.0.1:0"]).with(1);
+        let verified = place.run(&["verify"]);
+        assert_ne!(verified.code, 0, "{what}: {verified:#?}");
+        for said in [refused.err, format!("{}{}", verified.out, verified.err)] {
+            for word in words.iter().chain(&["newer sceau"]) {
+                assert!(said.contains(word), "{what}, {word}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn word_filters_of_a_newer_version_are_not_used() {
+    let (place, facts) = unpacked(1);
+    newer_key(&place, "sceau.words");
+    place.run(&["verify"]).with(0);
+    let server = place.serve();
+    for (query, count) in facts["counts"].as_object().unwrap() {
+        assert_eq!(server.run(&["count", query]).with(0).out.trim(), count.to_string(), "{query}");
+    }
+    server.stop();
 }

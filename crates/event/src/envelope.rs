@@ -123,7 +123,8 @@ pub(crate) fn open(entry: &[u8]) -> Result<Opened<'_>, EntryError> {
     }
     let text = check_utf8(entry)?;
     let mut reader = Reader { text, at: 0 };
-    reader.expect(BEFORE_RECEIVED, "{\"v\":1,\"received\":\"")?;
+    let newer = |error| newer(text).map_or(error, |found| EntryError::Newer { found: found.to_owned() });
+    reader.expect(BEFORE_RECEIVED, "{\"v\":1,\"received\":\"").map_err(newer)?;
     let at = reader.at;
     let received = reader.until_quote()?;
     let received = match received.parse::<Micros>() {
@@ -141,6 +142,13 @@ pub(crate) fn open(entry: &[u8]) -> Result<Opened<'_>, EntryError> {
     let context = Context::new(received, &meta);
     let data = reader.data()?;
     Ok(Opened { context, source, data })
+}
+
+/// The format of an entry that a newer version wrote.
+fn newer(text: &str) -> Option<&str> {
+    let (version, _) = text.strip_prefix("{\"v\":")?.split_once(',')?;
+    let is_number = (1..=9).contains(&version.len()) && version.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !version.starts_with('0') && version != "1").then_some(version)
 }
 
 struct Reader<'e> {

@@ -95,6 +95,12 @@ pub enum EntryError {
         /// What was expected there.
         why: &'static str,
     },
+    /// A newer version wrote it.
+    #[error("an entry of format {found}, this version reads up to 1; use a newer sceau")]
+    Newer {
+        /// Its format.
+        found: String,
+    },
     /// The envelope is right, the event in it is not.
     #[error("the entry's data is not an event: {0}")]
     Data(#[from] EventError),

@@ -260,6 +260,17 @@ pub(crate) fn parse_note(note: &[u8]) -> Result<Note, LedgerError> {
     Note::from_bytes(note).map_err(|_| LedgerError::Checkpoint("not a signed note"))
 }
 
+/// Tells a note of ours that a newer version wrote from a malformed one: its first line is `label` with another number.
+pub(crate) fn check_version(what: &'static str, note: &[u8], label: &str) -> Result<(), LedgerError> {
+    let stem = label.trim_end_matches(|digit: char| digit.is_ascii_digit());
+    let line = note.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Some(version) = line.strip_prefix(stem.as_bytes()) else { return Ok(()) };
+    if line == label.as_bytes() || !(1..=9).contains(&version.len()) || !version.iter().all(u8::is_ascii_digit) {
+        return Ok(());
+    }
+    Err(LedgerError::Newer { what, found: String::from_utf8_lossy(version).into_owned() })
+}
+
 /// Reads a checkpoint and checks that it is signed by the log key that was in use for its size.
 ///
 /// # Errors

@@ -117,8 +117,16 @@ pub enum LedgerError {
         /// Length expected.
         expected: usize,
     },
+    /// A note of Sceau's own kind was written by a newer version.
+    #[error("the {what} has format {found}, this version reads up to 1; use a newer sceau")]
+    Newer {
+        /// Which kind of note.
+        what: &'static str,
+        /// The version found.
+        found: String,
+    },
     /// The epoch key file was written by a newer version of Sceau.
-    #[error("the epoch key file has format {found}; this version knows formats up to {known}")]
+    #[error("the epoch key file has format {found}, this version reads up to {known}; use a newer sceau")]
     KeyFileVersion {
         /// Version found.
         found: u32,

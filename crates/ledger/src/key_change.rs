@@ -4,7 +4,7 @@
 //! It is a C2SP signed note of its own kind: its first line can't be a checkpoint's, which is an origin followed by a
 //! number, nor a seal's.
 
-use crate::checkpoint::{parse_note, sign_note_by};
+use crate::checkpoint::{check_version, parse_note, sign_note_by};
 use crate::hash::{from_base64, hash_type, to_base64};
 use crate::{EpochKey, EpochPublic, LedgerError, LogKey, MacKey, VerifierKey, WriterId, check_origin};
 use ed25519_dalek::SigningKey;
@@ -233,9 +233,10 @@ impl SignedKeyChange {
     /// Reads a statement **without checking any signature**; only the canonical bytes are accepted.
     ///
     /// # Errors
-    /// [`LedgerError::KeyChange`].
+    /// [`LedgerError::KeyChange`], [`LedgerError::Newer`].
     pub fn parse(text: &[u8]) -> Result<Self, LedgerError> {
         let malformed = |reason: &str| LedgerError::KeyChange(reason.to_owned());
+        check_version("statement about keys", text, LABEL)?;
         let note = parse_note(text).map_err(|_| malformed("it is not a signed note"))?;
         let text = std::str::from_utf8(text).map_err(|_| malformed("it is not UTF-8"))?;
         let signed = std::str::from_utf8(note.text()).map_err(|_| malformed("it is not UTF-8"))?;

@@ -93,7 +93,9 @@ impl MacKeys {
                 None => (line, "0"),
             };
             let number: u64 = first.parse().map_err(|_| error("its first bundle is not a number"))?;
-            if number.to_string() != first || keys.as_ref().is_some_and(|keys| keys.newest().0 >= number) {
+            // One whose place another took before its first bundle began stands in front of that, with the same number.
+            let behind = |keys: &MacKeys| number > 0 && number >= keys.newest().0;
+            if number.to_string() != first || keys.as_ref().is_some_and(|keys| !behind(keys)) {
                 return Err(error("its first bundle is out of order"));
             }
             let key = MacKey::from_secret(secret)?;
@@ -119,14 +121,17 @@ impl MacKeys {
         text
     }
 
-    /// Adds a key that counts from bundle `first` on. It takes the place of those that would count from there or later.
+    /// Adds a key that counts from bundle `first` on, in the place of those that would count from there or later. These
+    /// are kept all the same: documents of the state have their MACs. Adding the newest once more changes nothing.
     pub fn add(&mut self, first: u64, key: MacKey) {
-        self.later.retain(|(from, _)| *from < first);
-        if self.first.0 < first {
-            self.later.push((first, key));
-        } else {
-            self.first = (first, key);
+        let (from, newest) = self.newest();
+        if from == first && newest.commitment() == key.commitment() {
+            return;
         }
+        for (from, _) in std::iter::once(&mut self.first).chain(&mut self.later) {
+            *from = first.min(*from);
+        }
+        self.later.push((first, key));
     }
 
     /// The key of a bundle; `None` before the first key that is at hand.

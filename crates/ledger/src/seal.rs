@@ -3,7 +3,7 @@
 //! A seal is a C2SP signed note of its own kind. Its first line can't be a checkpoint's, and its key is never the log
 //! key, so neither can be taken for the other. `docs/format.md` gives the bytes.
 
-use crate::checkpoint::{parse_note, sign_note};
+use crate::checkpoint::{check_version, parse_note, sign_note};
 use crate::hash::{from_base64, hash_type, to_base64};
 use crate::{Head, LedgerError, RootHash, TreeSize, VerifierKey, check_origin};
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -187,8 +187,9 @@ impl Seal {
     /// Reads a seal **without checking its signature**; only the canonical bytes are accepted.
     ///
     /// # Errors
-    /// [`LedgerError::Seal`].
+    /// [`LedgerError::Seal`], [`LedgerError::Newer`].
     pub fn parse(text: &[u8]) -> Result<Seal, LedgerError> {
+        check_version("seal", text, LABEL)?;
         let note = parse_note(text).map_err(|_| LedgerError::Seal("not a signed note"))?;
         let text = std::str::from_utf8(text).map_err(|_| LedgerError::Seal("not UTF-8"))?;
         let signed = std::str::from_utf8(note.text()).map_err(|_| LedgerError::Seal("not UTF-8"))?;

@@ -163,6 +163,15 @@ fn mac_keys_keep_their_bundles() {
     assert_eq!(at(&again, 2), Some(mac(1).commitment()));
     assert_eq!(at(&again, 3), Some(mac(2).commitment()));
     assert_eq!(at(&again, 99), Some(mac(3).commitment()));
+    // Replaced before its first bundle began: it stays, but authenticates no bundle. Added twice, it is there once.
+    let mut replaced = again.clone();
+    replaced.add(7, mac(4));
+    replaced.add(7, mac(4));
+    let replaced = MacKeys::from_text(&replaced.to_text()).unwrap();
+    assert_eq!(ids(&replaced).len(), 4);
+    assert_eq!(ids(&replaced)[2..], [(7, mac(3).commitment()), (7, mac(4).commitment())]);
+    assert_eq!((at(&replaced, 6), at(&replaced, 7)), (Some(mac(2).commitment()), Some(mac(4).commitment())));
+    assert_eq!(replaced.newest().1.commitment(), mac(4).commitment());
     let lost = MacKeys::from_text(&MacKeys::new(5, mac(4)).to_text()).unwrap();
     assert_eq!((lost.first_bundle(), at(&lost, 4)), (5, None));
     // A file of the time before keys could be rotated.
@@ -179,6 +188,7 @@ fn mac_keys_keep_their_bundles() {
         old.replace('\n', " x\n"),
         old.replace('\n', " 01\n"),
         old.replace('\n', " 0\n"),
+        format!("{old}{old}"),
     ] {
         assert!(MacKeys::from_text(&wrong).is_err(), "{wrong:?}");
     }

@@ -10,6 +10,7 @@ use sceau_store::{
     CommitError, Document, Expect, StateWrite, Store, StoreError,
     query::{Filter, Order, Page, Query, Test},
 };
+use serde_json::Value;
 
 use crate::{
     error::ServerError,
@@ -27,13 +28,32 @@ fn text<'a>(collection: &'a str, document: &'a Document) -> StateText<'a> {
     StateText { collection, key: &document.key, expires: document.expires, text: &document.text }
 }
 
-/// Gives writes their MACs. The one place where that is done.
-pub(crate) fn sign(keys: &MacKeys, writes: &mut [StateWrite]) {
-    for write in writes {
-        let Some(text) = write.text() else { continue };
-        let (collection, key, expires) = (write.collection.as_str(), write.key.as_str(), write.expires);
-        write.mac = Some(keys.state_mac(&StateText { collection, key, expires, text: &text }).to_vec());
-    }
+/// A write to the state as everybody makes it. It has no place for a MAC, so the only way to the store leads through
+/// [`signed`].
+#[derive(Clone, Debug)]
+pub(crate) struct StateChange {
+    pub collection: String,
+    pub key: String,
+    /// The new value; `None` removes the document.
+    pub value: Option<Value>,
+    /// What must hold for the write to happen.
+    pub expect: Expect,
+    /// When the document stops to exist, microseconds since the epoch; `None`: never.
+    pub expires: Option<i64>,
+}
+
+/// Gives changes their MACs. No [`StateWrite`] is made anywhere else.
+pub(crate) fn signed(keys: &MacKeys, changes: Vec<StateChange>) -> Vec<StateWrite> {
+    let sign = |change| {
+        let StateChange { collection, key, value, expect, expires } = change;
+        let mut write = StateWrite { collection, key, value, expect, expires, mac: None };
+        if let Some(text) = write.text() {
+            let (collection, key) = (write.collection.as_str(), write.key.as_str());
+            write.mac = Some(keys.state_mac(&StateText { collection, key, expires, text: &text }).to_vec());
+        }
+        write
+    };
+    changes.into_iter().map(sign).collect()
 }
 
 fn holds(keys: &MacKeys, collection: &str, document: &Document) -> bool {
@@ -67,7 +87,7 @@ pub(crate) async fn adopt(store: &dyn Store, keys: &KeyDir) -> Result<(), Server
         if page.is_empty() {
             break;
         }
-        let mut writes = Vec::new();
+        let mut changes = Vec::new();
         for (collection, document) in page {
             let audited = AUDITED.contains(&collection.as_str());
             if holds(&macs, &collection, &document) {
@@ -79,10 +99,9 @@ pub(crate) async fn adopt(store: &dyn Store, keys: &KeyDir) -> Result<(), Server
             }
             let (key, expires) = (document.key, document.expires);
             let expect = Expect::Any;
-            writes.push(StateWrite { collection, key, value: Some(document.value), expect, expires, mac: None });
+            changes.push(StateChange { collection, key, value: Some(document.value), expect, expires });
         }
-        sign(&macs, &mut writes);
-        store.write(writes).await.map_err(|error| match error {
+        store.write(signed(&macs, changes)).await.map_err(|error| match error {
             CommitError::Failed(error) => ServerError::Store(error),
             other => ServerError::Internal(other.to_string()),
         })?;
@@ -141,7 +160,8 @@ pub(crate) async fn audit(
             break;
         }
         for (collection, document) in page.iter().filter(|(collection, document)| !holds(keys, collection, document)) {
-            if document.mac.is_none() && !noted {
+            // They get a MAC at the next start, or are never used from then on.
+            if !noted {
                 unproven += 1;
                 continue;
             }
@@ -150,7 +170,8 @@ pub(crate) async fn audit(
             faults.push(Fault::whole(kind, format!("{name} has no MAC of this log's key: somebody else wrote it")));
         }
     }
-    let note = "documents of the state are unproven: a version before format 2 wrote them, without MACs";
+    let note = "documents of the state are unproven: a version before format 2 wrote them without MACs, or the MAC key was \
+                lost; the next start gives them new ones";
     Ok((faults, (unproven > 0).then(|| format!("{unproven} {note}"))))
 }
 

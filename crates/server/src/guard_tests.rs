@@ -3,8 +3,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ImportMove, ImportPosition, IngestRequest, Log, Reader, Tokens,
-    keydir::FORMAT,
+    ImportMove, ImportPosition, IngestRequest, Log, Reader, RotatedKey, Tokens,
+    keydir::{FORMAT, HEADS, MAC_KEY},
+    replace_keys,
     testing::Fixture,
     verify::{Cancel, VerifyOptions, VerifyReport, verify_dir},
 };
@@ -67,6 +68,12 @@ async fn what_the_log_wrote_holds() {
     assert!(log.ingest(BODY, &keyed()).await.unwrap().replayed);
     log.ingest(BODY, &step(5, 9)).await.unwrap();
     assert_eq!(valid_tokens(&log).await, (1, 0));
+    // A rebuild touches no document.
+    log.reader().store().rebuild(log.reader().deriver().clone(), &|_, _| ()).await.unwrap();
+    log.close().await.unwrap();
+    drop(log);
+    assert_eq!(all_hold(&fixture).await, 3);
+    assert!(report(&fixture).await.ok);
 }
 
 #[tokio::test]
@@ -133,8 +140,95 @@ async fn a_token_of_an_old_log_that_no_entry_explains_gets_no_mac() {
     let fixture = filled().await;
     tamper(&fixture, "tokens", |value, mac| (value["role"], *mac) = (json!("other"), None)).await;
     std::fs::remove_file(fixture.config.key_dir.join(FORMAT)).unwrap();
-    assert_eq!(valid_tokens(&fixture.log().await).await, (0, 1));
+    let log = fixture.log().await;
+    assert_eq!(valid_tokens(&log).await, (0, 1));
+    log.close().await.unwrap();
+    drop(log);
     assert!(!report(&fixture).await.ok);
+}
+
+/// Every document has a MAC of the keys that are there now; gives how many there are.
+async fn all_hold(fixture: &Fixture) -> usize {
+    let reader = Reader::open(&fixture.config).await.unwrap();
+    let keys = KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap().mac_keys();
+    let documents = reader.store().audit_state(("", ""), 100).await.unwrap();
+    for (collection, document) in &documents {
+        assert!(holds(&keys, collection, document), "{collection}/{}", document.key);
+    }
+    reader.close().await.unwrap();
+    documents.len()
+}
+
+#[tokio::test]
+async fn what_was_written_under_an_older_key_still_holds() {
+    let fixture = filled().await;
+    assert_eq!(all_hold(&fixture).await, 3);
+    let log = fixture.log().await;
+    for key in [RotatedKey::Mac, RotatedKey::Log, RotatedKey::Mac] {
+        log.rotate(key, "test").await.unwrap();
+    }
+    assert!(log.ingest(BODY, &keyed()).await.unwrap().replayed);
+    assert_eq!(valid_tokens(&log).await, (1, 0));
+    log.new_admin_token("test").await.unwrap();
+    log.ingest(BODY, &step(5, 9)).await.unwrap();
+    log.close().await.unwrap();
+    drop(log);
+    assert_eq!(all_hold(&fixture).await, 7);
+    assert!(report(&fixture).await.ok);
+}
+
+#[tokio::test]
+async fn a_lost_mac_key_costs_no_position_and_is_replaced_once() {
+    let fixture = filled().await;
+    std::fs::remove_file(fixture.config.key_dir.join(MAC_KEY)).unwrap();
+    let replaced = replace_keys(&fixture.config, VerifyOptions::default(), false, "test", &|_, _| ()).await.unwrap();
+    assert_eq!(replaced.lost, ["mac"]);
+    assert_eq!(all_hold(&fixture).await, 4);
+    assert!(fixture.config.key_dir.join(FORMAT).exists());
+    let log = fixture.log().await;
+    assert!(log.ingest(BODY, &keyed()).await.unwrap().replayed);
+    log.ingest(BODY, &step(5, 9)).await.unwrap();
+    assert_eq!(valid_tokens(&log).await, (1, 0));
+    log.close().await.unwrap();
+    drop(log);
+    let told = report(&fixture).await;
+    assert!(told.ok && !told.to_string().contains("documents of the state are unproven"), "{told}");
+    tamper(&fixture, imports::COLLECTION, |value, _| value["offset"] = json!(1)).await;
+    assert!(!report(&fixture).await.ok);
+    assert_eq!(fixture.log().await.ingest(BODY, &step(1, 9)).await.unwrap_err().code(), "state_forged");
+}
+
+#[tokio::test]
+async fn the_statement_of_a_loss_has_its_mac_before_the_log_is_opened() {
+    let fixture = filled().await;
+    let heads = fixture.config.key_dir.join(HEADS);
+    std::fs::write(&heads, [0xA5; 1024]).unwrap();
+    let refused = Log::open(&fixture.config).await.err().unwrap().to_string();
+    assert!(refused.contains("heads") && refused.contains("sceau keys replace"), "{refused}");
+    let replaced = replace_keys(&fixture.config, VerifyOptions::default(), false, "test", &|_, _| ()).await.unwrap();
+    assert_eq!(replaced.lost, ["heads"]);
+    // The key directory noted all the time that every document has a MAC, so nothing was adopted.
+    assert_eq!(all_hold(&fixture).await, 4);
+    assert!(report(&fixture).await.ok);
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_never_replaced() {
+    let fixture = filled().await;
+    let keys = &fixture.config.key_dir;
+    std::fs::remove_file(keys.join(MAC_KEY)).unwrap();
+    for (name, bytes) in [(FORMAT, b"3\n".as_slice()), (HEADS, b"SCEAUHD2".as_slice())] {
+        let before = std::fs::read(keys.join(name)).unwrap();
+        let mut newer = before.clone();
+        newer[..bytes.len()].copy_from_slice(bytes);
+        std::fs::write(keys.join(name), &newer).unwrap();
+        let replaced = replace_keys(&fixture.config, VerifyOptions::default(), true, "test", &|_, _| ()).await;
+        let refused = replaced.unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("newer sceau"), "{refused}");
+        assert_eq!(std::fs::read(keys.join(name)).unwrap(), newer);
+        std::fs::write(keys.join(name), before).unwrap();
+    }
+    assert!(!keys.join(MAC_KEY).exists());
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 use sceau_ledger::{KeyHistory, SignedKeyChange};
-use sceau_store::{Batch, BatchBuilder, Document, Expect, StateWrite, Store, StoreError};
+use sceau_store::{Batch, BatchBuilder, Document, Expect, Store, StoreError};
 use serde_json::json;
 
-use crate::error::ServerError;
+use crate::{error::ServerError, guard::StateChange};
 
 /// The collection of the state that holds the statements.
 pub const COLLECTION: &str = "keys";
@@ -68,7 +68,7 @@ pub(crate) fn entry(
     now: Micros,
     change: &SignedKeyChange,
     actor: &str,
-) -> Result<(Batch, StateWrite), ServerError> {
+) -> Result<(Batch, StateChange), ServerError> {
     let body = change.body();
     let key = key(body.index);
     let value = json!({"note": change.text()});
@@ -86,5 +86,5 @@ pub(crate) fn entry(
     builder.push_json(&framer, event.to_string().as_bytes()).map_err(|error| internal(error.to_string()))?;
     let batch = builder.finish().map_err(|error| internal(error.to_string()))?;
     let collection = COLLECTION.to_owned();
-    Ok((batch, StateWrite { collection, key, value: Some(value), expect: Expect::Absent, expires: None, mac: None }))
+    Ok((batch, StateChange { collection, key, value: Some(value), expect: Expect::Absent, expires: None }))
 }

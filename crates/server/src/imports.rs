@@ -1,11 +1,11 @@
 //! Positions of resumable imports: kept in the same commit as the entries that they are about, so that an import that
 //! was interrupted goes on without losing or doubling a line.
 
-use sceau_store::{Expect, StateWrite, StoreError};
+use sceau_store::{Expect, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::error::ServerError;
+use crate::{error::ServerError, guard::StateChange};
 
 /// The collection of the state that holds import positions.
 pub const COLLECTION: &str = "imports";
@@ -52,15 +52,14 @@ impl ImportMove {
     }
 
     /// The write that stores the new position. The compare-and-set on the head makes it safe without one of its own.
-    pub(crate) fn write(&self) -> StateWrite {
+    pub(crate) fn write(&self) -> StateChange {
         let to = &self.to;
-        StateWrite {
+        StateChange {
             collection: COLLECTION.to_owned(),
             key: self.id.clone(),
             value: Some(json!({"offset": to.offset, "lines": to.lines, "tail": to.tail})),
             expect: Expect::Any,
             expires: None,
-            mac: None,
         }
     }
 }

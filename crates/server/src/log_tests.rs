@@ -1,5 +1,10 @@
+use sceau_store::traits::BundleTag;
+
 use super::*;
-use crate::testing::{Failure, Fixture};
+use crate::{
+    prover,
+    testing::{Failure, Fixture},
+};
 
 #[tokio::test]
 async fn a_bundle_of_which_leaves_are_missing_is_not_gone_on_with() {

@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     epochs,
     error::ServerError,
-    history,
+    guard, history,
     keydir::{Drawn, KeyDir, Left, Replacing, random},
     log::{self, Log},
     prover,
@@ -242,7 +242,8 @@ async fn commit(
     let macs = vec![BundleTag { bundle: expected.size.0 / 256, count: mac.count(), tag: mac.tag() }];
     let tiles = tree.append(batch.leaves());
     let head = tree.head();
-    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, state: vec![write] };
+    let state = guard::signed(&keys.mac_keys(), vec![write]);
+    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, state };
     store.commit(expected, commit).await.map_err(|error| ServerError::Internal(error.to_string()))?;
     keys.note_head(&head)
 }

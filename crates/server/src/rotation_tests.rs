@@ -259,20 +259,22 @@ async fn under_load_no_checkpoint_is_of_the_wrong_key_and_no_bundle_under_two() 
     is_whole(&fixture).await;
 }
 
-/// Changes the state of a closed log without an entry.
-async fn tamper(fixture: &Fixture, value: Option<serde_json::Value>) {
+/// Changes the state of a closed log without an entry; gives the MAC that was there.
+async fn tamper(fixture: &Fixture, value: Option<serde_json::Value>, mac: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let reader = crate::Reader::open(&fixture.config).await.unwrap();
     let key = history::key(0);
+    let before = reader.store().get(history::COLLECTION, &key, 0).await.unwrap().and_then(|document| document.mac);
     let write = sceau_store::StateWrite {
         collection: history::COLLECTION.to_owned(),
         key,
         value,
         expect: sceau_store::Expect::Any,
         expires: None,
-        mac: None,
+        mac,
     };
     reader.store().write(vec![write]).await.unwrap();
     reader.close().await.unwrap();
+    before
 }
 
 #[tokio::test]
@@ -294,15 +296,18 @@ async fn a_tampered_statement_is_named() {
         Some(serde_json::json!({"note": forged})),
         Some(serde_json::json!({})),
     ];
+    let mut right = None;
     for value in values {
-        tamper(&fixture, value.clone()).await;
+        let before = tamper(&fixture, value.clone(), None).await;
+        right = right.or(before);
         let report = report(&fixture).await;
         let named = |kind| report.verdict.faults.iter().any(|fault| fault.kind == kind && fault.first == Some(0));
         use sceau_ledger::FaultKind as K;
         assert!(named(K::Keys) && named(K::State), "{value:?}: {report}");
         assert!(Log::open(&fixture.config).await.is_err());
     }
-    tamper(&fixture, Some(serde_json::json!({"note": rotated.note}))).await;
+    assert!(right.is_some());
+    tamper(&fixture, Some(serde_json::json!({"note": rotated.note})), right).await;
     is_whole(&fixture).await;
 }
 
@@ -319,7 +324,7 @@ async fn a_statement_that_no_entry_holds_is_named() {
     let (origin, lost) = ("example.org/log".to_owned(), Vec::new());
     let change = KeyChange { origin, index: 0, lost, log: Some(change), mac: None, chain: None };
     let signed = change.sign(None, &[Signer::Log(&old), Signer::Log(&new)]).unwrap();
-    tamper(&fixture, Some(serde_json::json!({"note": signed.text()}))).await;
+    tamper(&fixture, Some(serde_json::json!({"note": signed.text()})), None).await;
     let report = report(&fixture).await;
     let kinds: Vec<_> = report.verdict.faults.iter().map(|fault| (fault.kind, fault.first)).collect();
     assert!(kinds.contains(&(sceau_ledger::FaultKind::Keys, Some(0))), "{report}");

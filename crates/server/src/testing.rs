@@ -64,6 +64,27 @@ impl Fixture {
     pub fn data(&self) -> &Path {
         &self.config.data_dir
     }
+
+    /// A copy of the data directory of a closed log, beside the same keys.
+    pub fn copy(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: directory.path().join("data"), ..self.config.clone() };
+        copy_directory(self.data(), &config.data_dir);
+        Self { _directory: directory, config, report: self.report.clone() }
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy_directory(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
 }
 
 /// How the next write fails.

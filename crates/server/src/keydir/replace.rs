@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use sceau_ledger::{EpochKey, FILE_SIZE, Head, LogKey, Lost, MacKey, MacKeys, Slot, decode, encode};
+use sceau_ledger::{EpochKey, FILE_SIZE, Head, LedgerError, LogKey, Lost, MacKey, MacKeys, Slot, decode, encode};
 use zeroize::Zeroizing;
 
 use super::{
-    EPOCH_KEY, FORMAT, HEADS, Heads, KeyDir, LOG_KEY, LOG_KEY_NEXT, MAC_KEY, ORIGIN, create_file, heads, lines,
+    EPOCH_KEY, FORMAT, HEADS, Heads, KeyDir, LOG_KEY, LOG_KEY_NEXT, MAC_KEY, ORIGIN, create_file, format_of, heads,
+    lines,
     next::destroy,
-    open_in_place,
     paths::{check_apart, check_directory, check_file, create_directory, sync_directory},
     random, text,
 };
@@ -65,7 +65,7 @@ impl Left {
     /// Looks at what is there. A file that can't be read as what it is counts as lost.
     ///
     /// # Errors
-    /// The directory can't be used.
+    /// The directory can't be used, or a newer version wrote it.
     pub fn look(path: &Path, data_dir: &Path) -> Result<Self, ServerError> {
         check_apart(path, data_dir)?;
         let mut left = Self { log: None, next_log: None, mac: None, slots: None, heads: None, replacing: None };
@@ -73,6 +73,8 @@ impl Left {
             return Ok(left);
         }
         check_directory(path)?;
+        // What a newer version wrote is not lost, only unreadable here.
+        format_of(path)?;
         left.replacing = Replacing::read(path)?;
         let there = |name: &str| -> Result<bool, ServerError> {
             let file = path.join(name);
@@ -93,10 +95,15 @@ impl Left {
         if there(EPOCH_KEY)? {
             let file = path.join(EPOCH_KEY);
             let bytes = std::fs::read(&file).map_err(ServerError::io(format!("reading {}", file.display())))?;
-            left.slots = decode(&Zeroizing::new(bytes)).ok();
+            left.slots = match decode(&Zeroizing::new(bytes)) {
+                Err(error @ LedgerError::KeyFileVersion { .. }) => {
+                    return Err(ServerError::KeyDir { path: file, reason: error.to_string() });
+                }
+                slots => slots.ok(),
+            };
         }
         if there(HEADS)? {
-            left.heads = Some(Heads::open(open_in_place(&path.join(HEADS))?)?.newest());
+            left.heads = Heads::open(&path.join(HEADS))?.map(|heads| heads.newest());
         }
         Ok(left)
     }
@@ -142,8 +149,10 @@ impl Drawn {
         }
         if let Some((bundle, key)) = &self.mac {
             // The state's documents have MACs of a key that is gone: the next start gives them new ones, once.
-            if path.join(FORMAT).exists() {
-                destroy(path, FORMAT)?;
+            let format = path.join(FORMAT);
+            if format.exists() {
+                std::fs::remove_file(&format).map_err(ServerError::io(format!("removing {}", format.display())))?;
+                sync_directory(path)?;
             }
             put(MAC_KEY, MacKeys::new(*bundle, key.clone()).to_text().as_bytes())?;
         }

@@ -1,16 +1,17 @@
 //! State is explained by entries of `sceau.audit`; those that still are the newest word about a document are repeated
-//! before they go, with the index of the first time.
+//! before they go, with the index of the first time. A statement about keys names the very entry that holds it, so that
+//! entry's text is repeated whole: it must have the leaf that stays.
 
 use sceau_event::SourceId;
 use sceau_ledger::{Head, Index, leaf_hash};
 use sceau_store::{
-    Expect, StateWrite, StoreError,
+    Expect, StoreError,
     query::{Order, Page, Query, parse},
 };
 use serde_json::json;
 
-use super::examine::{Changes, change};
-use crate::{error::ServerError, log::Log, prover};
+use super::examine::{Change, Changes, change};
+use crate::{error::ServerError, guard::StateChange, log::Log, prover};
 
 /// Entries found at once.
 const PAGE: usize = 1_000;
@@ -24,12 +25,12 @@ pub(super) async fn carry(log: &Log, head: &Head, end: u64, mut changes: Changes
         return Ok(());
     }
     drop_superseded(log, head, end, &mut changes).await?;
-    for ((collection, key), (index, value)) in changes {
+    for ((collection, key), Change { index, value, entry }) in changes {
         let found = log.reader().store().get(&collection, &key, log.now().0).await?;
         match (value, found) {
             (None, None) => {}
             (Some(value), Some(document)) if document.value == value => {
-                let event = json!({
+                let mut event = json!({
                     "timestamp": log.now().to_string(),
                     "action": "state_change",
                     "collection": collection,
@@ -38,9 +39,12 @@ pub(super) async fn carry(log: &Log, head: &Head, end: u64, mut changes: Changes
                     "user": "system",
                     "carried": index,
                 });
+                if let Some(entry) = entry {
+                    event["entry"] = entry.into();
+                }
                 // Whoever changes it meanwhile makes this one fail, and it is looked at again in the next round.
                 let expect = Expect::Version(document.version);
-                let write = StateWrite { collection, key, value: Some(value), expect, expires: None, mac: None };
+                let write = StateChange { collection, key, value: Some(value), expect, expires: None };
                 log.note_with(SourceId::audit(), &event, vec![write]).await?;
             }
             _ => {
@@ -66,7 +70,9 @@ async fn drop_superseded(log: &Log, head: &Head, end: u64, changes: &mut Changes
     loop {
         let found = reader.store().search(&query, &page, reader.query_time()).await?;
         for hit in found.hits.iter().filter(|hit| hit.index.0 >= end && hit.index.0 < head.size.0) {
-            let Some((name, _)) = change(&hit.entry).filter(|(name, _)| changes.contains_key(name)) else { continue };
+            let Some((name, _)) = change(hit.index.0, &hit.entry).filter(|(name, _)| changes.contains_key(name)) else {
+                continue;
+            };
             let leaf = leaf_hash(&hit.entry);
             let proof = prover::inclusion(&**reader.store(), Index(hit.index.0), head.size).await?;
             if sceau_ledger::check_inclusion(hit.index, leaf, head, &proof).is_ok() {

@@ -13,8 +13,20 @@ use crate::{error::ServerError, prover};
 /// Entries read at once.
 const STEP: u64 = 4_096;
 
-/// The newest change of each document: by whom it was told, and the value.
-pub(super) type Changes = BTreeMap<(String, String), (u64, Option<Value>)>;
+/// Collection and key of a document.
+pub(super) type Name = (String, String);
+/// The newest change of each document.
+pub(super) type Changes = BTreeMap<Name, Change>;
+
+/// A change of a document, as an entry of `sceau.audit` tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Change {
+    /// The entry that told it first.
+    pub index: u64,
+    pub value: Option<Value>,
+    /// The exact text of that entry, if it is a statement about keys.
+    pub entry: Option<String>,
+}
 
 /// What a stretch holds that matters.
 #[derive(Default)]
@@ -26,21 +38,32 @@ pub(super) struct Found {
 
 #[derive(Deserialize)]
 struct Envelope {
-    data: Change,
+    source: String,
+    data: Data,
 }
 
 #[derive(Deserialize)]
-struct Change {
+struct Data {
     action: String,
     collection: String,
     key: String,
     value: Option<Value>,
+    /// The entry that an earlier deletion repeated with this one, and its text.
+    carried: Option<u64>,
+    entry: Option<String>,
 }
 
-/// The document that an entry of `sceau.audit` changes, and its new value.
-pub(super) fn change(entry: &[u8]) -> Option<((String, String), Option<Value>)> {
-    let Envelope { data } = serde_json::from_slice(entry).ok()?;
-    (data.action == "state_change").then_some(((data.collection, data.key), data.value))
+/// The document that an entry of `sceau.audit` changes, and how.
+pub(super) fn change(index: u64, entry: &[u8]) -> Option<(Name, Change)> {
+    let Envelope { source, data } = serde_json::from_slice(entry).ok()?;
+    let text = match data.action.as_str() {
+        "state_change" => data.entry,
+        "key_rotation" | "key_loss" => String::from_utf8(entry.to_vec()).ok(),
+        _ => return None,
+    };
+    let index = data.carried.unwrap_or(index);
+    let change = Change { index, value: data.value, entry: text };
+    (source == SourceId::audit().as_str()).then_some(((data.collection, data.key), change))
 }
 
 /// Reads the entries `first` to `end`, whole bundles, and proves each bundle to be under `head`.
@@ -88,9 +111,9 @@ fn step(
         let record = deriver.derive(entry).map_err(|error| StoreError::Entry { index, detail: error.to_string() })?;
         found.newest = found.newest.max(record.received.0);
         if record.source == audit.as_str()
-            && let Some((name, value)) = change(entry)
+            && let Some((name, change)) = change(index, entry)
         {
-            found.changes.insert(name, (index, value));
+            found.changes.insert(name, change);
         }
     }
     Ok((leaves, found))

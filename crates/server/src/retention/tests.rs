@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    Format, IngestRequest, prover,
+    Format, IngestRequest, RotatedKey, prover,
     testing::{Failure, Fixture},
     verify::{Cancel, VerifyOptions, VerifyReport, verify_dir},
 };
@@ -108,6 +108,80 @@ async fn what_is_deleted_is_told_first_and_proofs_still_hold() {
     drop(log);
     let report = verify(&fixture).await;
     assert!(report.ok && report.verdict.pruned >= 1_024, "{report}");
+}
+
+/// Writes to the database as somebody without the keys.
+async fn forge(fixture: &Fixture, collection: &str, key: &str, value: Option<Value>) {
+    let reader = crate::Reader::open(&fixture.config).await.unwrap();
+    let write = sceau_store::StateWrite {
+        collection: collection.to_owned(),
+        key: key.to_owned(),
+        value,
+        expect: sceau_store::Expect::Any,
+        expires: None,
+        mac: None,
+    };
+    reader.store().write(vec![write]).await.unwrap();
+    reader.close().await.unwrap();
+}
+
+async fn verify_as_on_the_first_day(fixture: &Fixture) -> VerifyReport {
+    let options = VerifyOptions {
+        pins: vec![fixture.report.first_epoch_key.clone()],
+        verifier_key: Some(fixture.report.verifier_key.clone()),
+        ..VerifyOptions::default()
+    };
+    verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_tokens_outlive_the_entries_that_told_of_them() {
+    let fixture = fixture().await;
+    let log = fixture.log().await;
+    log.rotate(RotatedKey::Log, "operator").await.unwrap();
+    let token = log.new_admin_token("operator").await.unwrap();
+    log.rotate(RotatedKey::Mac, "operator").await.unwrap();
+    let cancel = Cancel::new();
+    let way = crate::verify::Way::whole(&|_, _| (), &cancel);
+    let (report, mut resume) = crate::verify::verify_log(&log, VerifyOptions::default(), way).await.unwrap();
+    assert!(report.ok, "{report}");
+    // The second time, it is the repetitions that go.
+    for (turn, before) in [(1, 512), (2, 1_024)] {
+        add(&log, 700).await;
+        settle(&log, 2).await;
+        assert!(rounds(&log, &BY_SIZE).await >= 512);
+        assert!(log.reader().store().kept_from().await.unwrap().0 >= before);
+        let carried: Vec<Value> = audit(&log, "state_change").await.into_iter().map(|(_, data)| data).collect();
+        let firsts: Vec<_> = carried.iter().map(|data| data["carried"].as_u64().unwrap()).collect();
+        assert_eq!(firsts, [0, 2, 1], "{turn}: {carried:?}");
+        let way = crate::verify::Way { from: resume, ..crate::verify::Way::whole(&|_, _| (), &cancel) };
+        let (report, went_on) = crate::verify::verify_log(&log, VerifyOptions::default(), way).await.unwrap();
+        assert!(report.ok, "{turn}: {report}");
+        resume = went_on;
+    }
+    log.close().await.unwrap();
+    drop(log);
+    for report in [verify(&fixture).await, verify_as_on_the_first_day(&fixture).await] {
+        assert!(report.ok && report.verdict.pruned >= 1_024, "{report}");
+        assert_eq!(report.verdict.macs.younger, 0, "{report}");
+    }
+
+    let reader = crate::Reader::open(&fixture.config).await.unwrap();
+    let keys = crate::history::documents(&**reader.store()).await.unwrap();
+    reader.close().await.unwrap();
+    let (name, other) = (keys[0].key.clone(), keys[1].value.clone());
+    for (collection, key, value, kind) in [
+        (crate::history::COLLECTION, name.as_str(), Some(other), FaultKind::Keys),
+        (crate::history::COLLECTION, name.as_str(), None, FaultKind::State),
+        (crate::auth::COLLECTION, token.id.as_str(), Some(serde_json::json!({"hash": "00"})), FaultKind::State),
+        (crate::auth::COLLECTION, "mallory", Some(token.value.clone()), FaultKind::State),
+    ] {
+        let copy = fixture.copy();
+        forge(&copy, collection, key, value).await;
+        for report in [verify(&copy).await, verify_as_on_the_first_day(&copy).await] {
+            assert!(report.verdict.faults.iter().any(|fault| fault.kind == kind), "{collection}/{key}: {report}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sceau_event::Deriver;
 use sceau_ledger::{Head, MacKey, Tree};
-use sceau_store::{Batch, StateWrite, Store, StoreError};
+use sceau_store::{Batch, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
@@ -25,6 +25,7 @@ use crate::{
     clock::Clock,
     config::Limits,
     error::{Refusals, ServerError},
+    guard::StateChange,
     imports::ImportMove,
     ingest::Single,
     keydir::KeyDir,
@@ -76,7 +77,7 @@ pub struct AppendOptions {
     /// The step of an import that the batch is.
     pub import: Option<ImportMove>,
     /// State that belongs to the entries.
-    pub writes: Vec<StateWrite>,
+    pub(crate) writes: Vec<StateChange>,
     /// Nothing is kept if an event that is still to be made into an entry can't be.
     pub(crate) atomic: bool,
     /// The request's events that are not in the batch.
@@ -179,7 +180,7 @@ impl Health {
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
     pub batch: Arc<Batch>,
-    pub writes: Vec<StateWrite>,
+    pub writes: Vec<StateChange>,
     /// A MAC key that counts from a later bundle on.
     pub mac: Option<(u64, MacKey)>,
 }

@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 use super::{AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, supervise::message};
 use crate::{
     error::{Refusals, ServerError},
-    guard, imports,
+    guard::{self, StateChange},
+    imports,
     ingest::Single,
     keydir::KeyDir,
 };
@@ -99,7 +100,7 @@ pub(super) struct Plan<'a> {
     keys: HashMap<String, usize>,
     /// Positions of imports after the requests so far.
     imports: HashMap<String, imports::ImportMove>,
-    writes: Vec<StateWrite>,
+    writes: Vec<StateChange>,
     mac: Option<(u64, MacKey)>,
     guard: &'a KeyDir,
 }
@@ -288,18 +289,17 @@ impl<'a> Plan<'a> {
         writes.extend(self.imports.values().map(imports::ImportMove::write));
         for taken in &self.taken {
             if let Some(idempotency) = &taken.options.idempotency {
-                writes.push(StateWrite {
+                writes.push(StateChange {
                     collection: IDEMPOTENCY.to_owned(),
                     key: idempotency.key.clone(),
                     value: Some(json!({"content": hex(&idempotency.content), "answer": taken.answer})),
                     expect: Expect::Any,
                     expires: Some(self.now.saturating_add(IDEMPOTENCY_TIME)),
-                    mac: None,
                 });
             }
         }
-        guard::sign(&self.guard.mac_keys(), &mut writes);
-        Ok(Planned { batches: self.batches, state: writes, mac: self.mac, taken: self.taken })
+        let state = guard::signed(&self.guard.mac_keys(), writes);
+        Ok(Planned { batches: self.batches, state, mac: self.mac, taken: self.taken })
     }
 }
 

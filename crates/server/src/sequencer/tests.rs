@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use futures::future::join_all;
 use sceau_event::{Framer, Meta, Micros, SourceId};
-use sceau_store::{BatchBuilder, Expect};
+use sceau_store::{BatchBuilder, Expect, StateWrite};
 use serde_json::json;
 
 use super::*;
@@ -218,14 +218,8 @@ async fn a_conflict_refuses_only_its_own_request() {
     let fixture = Fixture::new().await;
     let (log, store) = fixture.failing().await;
     let gate = log.gate().lock().await;
-    let write = StateWrite {
-        collection: "rules".into(),
-        key: "a".into(),
-        value: Some(json!(1)),
-        expect: Expect::Absent,
-        expires: None,
-        mac: None,
-    };
+    let (collection, key) = ("rules".to_owned(), "a".to_owned());
+    let write = StateChange { collection, key, value: Some(json!(1)), expect: Expect::Absent, expires: None };
     let spawn = |writes| {
         let (log, batch) = (log.clone(), batch(&log, log.now()));
         let options = AppendOptions { writes, ..AppendOptions::default() };

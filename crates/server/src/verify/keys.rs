@@ -1,67 +1,12 @@
 //! The statements by which the log took new keys: read from the state up front, as they are needed to check what was
-//! signed, and compared afterwards with the entries that they must be in.
+//! signed, and compared afterwards with the entries that they must be in (`stated`).
 
 use sceau_ledger::{
     EpochPublic, Fault, FaultKind, KeyHistory, Lost, MacCommitment, MacKeys, Seal, SignedKeyChange, VerifierKey, choose,
 };
 use sceau_store::{Document, SealText};
-use serde::Deserialize;
 
 use crate::{epochs, error::ServerError, history, keydir::KeyDir};
-
-#[derive(Deserialize)]
-struct Envelope {
-    data: Change,
-}
-
-#[derive(Deserialize)]
-struct Change {
-    action: String,
-    collection: String,
-    value: Value,
-}
-
-#[derive(Deserialize)]
-struct Value {
-    note: String,
-}
-
-/// The statements that the entries so far hold.
-#[derive(Clone, Default)]
-pub(super) struct Stated(Vec<(u64, String)>);
-
-impl Stated {
-    /// Takes in an entry of `sceau.audit`; those that change no key are passed over.
-    pub fn add(&mut self, index: u64, entry: &[u8]) {
-        if let Ok(Envelope { data }) = serde_json::from_slice::<Envelope>(entry)
-            && matches!(data.action.as_str(), "key_rotation" | "key_loss")
-            && data.collection == history::COLLECTION
-        {
-            self.0.push((index, data.value.note));
-        }
-    }
-
-    /// Names what the state holds and the log doesn't, and the other way round.
-    pub fn compare(&self, history: &KeyHistory) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        for change in history.changes() {
-            let index = change.body().index;
-            let held = self.0.iter().find(|(at, _)| *at == index);
-            if held.is_none_or(|(_, note)| note != change.text()) {
-                let detail = "the state has a statement about keys that this entry does not hold";
-                faults.push(Fault::at(FaultKind::Keys, index, detail));
-            }
-        }
-        for (index, note) in &self.0 {
-            if !history.changes().iter().any(|change| change.body().index == *index && change.text() == note) {
-                let detail =
-                    "this entry changes the log's keys, but the state does not hold its statement, or it does not hold";
-                faults.push(Fault::at(FaultKind::Keys, *index, detail));
-            }
-        }
-        faults
-    }
-}
 
 /// The key that the first statement takes the place of, by its own word.
 pub(super) fn first(documents: &[Document]) -> Option<VerifierKey> {
@@ -114,7 +59,7 @@ fn check_macs(history: &KeyHistory, macs: &MacKeys) -> Vec<Fault> {
             let detail = "the MAC key's rotation is not authenticated by the key before it";
             faults.push(Fault::at(FaultKind::Keys, index, detail));
         }
-        // One that another took the place of before its first bundle began has authenticated nothing.
+        // One that another took the place of before its first bundle began has authenticated no bundle.
         let later = history.changes().iter().filter(|later| later.body().index > index);
         let replaced = later.filter_map(|later| later.body().mac).any(|later| later.bundle <= mac.bundle);
         if mac.bundle >= macs.first_bundle() && held(mac.new).is_none() && !replaced {

@@ -2,15 +2,16 @@
 //! record against its entry, and the state against the audit entries that explain it.
 
 mod given;
+mod input;
 mod keys;
 mod records;
 mod retention;
 mod side;
 mod state;
+mod stated;
 
 use std::{
     fmt,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,22 +20,19 @@ use std::{
 };
 
 use sceau_event::Deriver;
-use sceau_ledger::{
-    AuditInput, Auditor, Checked, EpochPublic, Fault, FaultKind, Head, Index, KeyHistory, MacKeys, Seal, Verdict,
-    WriterId,
-};
-use sceau_store::{
-    AuditChunk, Document, SealText, Store, StoreError,
-    embedded::{Embedded, Options},
-    traits::BundleTag,
-};
+use sceau_ledger::{AuditInput, Auditor, Checked, Fault, FaultKind, Index, KeyHistory, Seal, Verdict, WriterId};
+use sceau_store::{AuditChunk, SealText, Store, StoreError};
 use serde::Serialize;
 
-use crate::{config::Config, error::ServerError, guard, history, keydir::KeyDir, log::Log, reader::load_deriver};
-use given::{Facts, Given};
+use crate::{error::ServerError, guard};
+use given::Given;
+use input::VerifyInput;
+pub use input::verify_dir;
+pub(crate) use input::{verify_log, verify_open};
 use side::Sides;
 pub use state::AUDITED;
 pub(crate) use state::Explained;
+use stated::Stated;
 
 /// Stops a verification.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +121,7 @@ impl Pace {
 pub(crate) struct Resume {
     checked: Checked,
     explained: state::Explained,
-    stated: keys::Stated,
+    stated: Stated,
 }
 
 impl Resume {
@@ -150,38 +148,12 @@ impl<'a> Way<'a> {
     }
 }
 
-/// What a verification starts from: everything that must be of the same moment.
-pub(crate) struct VerifyInput {
-    /// The log's public keys, by the store's own word.
-    pub history: KeyHistory,
-    pub current_epoch: Option<EpochPublic>,
-    pub mac_keys: Option<MacKeys>,
-    /// Whether every document of the state must have a MAC by now.
-    pub state_noted: bool,
-    pub pins: Vec<EpochPublic>,
-    pub outside: Vec<Vec<u8>>,
-    pub head_note: Option<Head>,
-    /// Whose chain it is, by the store's own word.
-    pub writer: Option<WriterId>,
-    pub head: Head,
-    /// The tag of the bundle that is not full.
-    pub last_tag: Option<BundleTag>,
-    pub seals: Vec<SealText>,
-    /// The documents of the collections that the log explains.
-    pub documents: Vec<(&'static str, Vec<Document>)>,
-    /// Whether entries are being added meanwhile: what is beyond the head is then no fault.
-    pub live: bool,
-    /// What is known to be wrong, or worth knowing, already.
-    pub faults: Vec<Fault>,
-    pub notes: Vec<String>,
-}
-
 /// The parts that go from thread to thread with each stretch.
 struct Work {
     auditor: Auditor,
     records: records::Records,
     explained: state::Explained,
-    stated: keys::Stated,
+    stated: Stated,
 }
 
 /// Checks everything.
@@ -205,7 +177,7 @@ pub(crate) async fn verify(
     let (first, epochs) = way.from.as_ref().map_or((0, 0), |from| (from.size(), from.checked.epochs()));
     let (mut auditor, explained, stated) = match way.from {
         Some(from) => (Auditor::resume(audit, from.checked), from.explained, from.stated),
-        None => (Auditor::new(audit), state::Explained::default(), keys::Stated::default()),
+        None => (Auditor::new(audit), state::Explained::default(), Stated::new(&input.history)),
     };
     let (faults, unproven) = state.unwrap_or_else(|error| {
         (vec![Fault::whole(FaultKind::State, format!("the state can't be read: {error}"))], None)
@@ -338,6 +310,7 @@ impl Work {
         for (leaf, index) in chunk.pruned.iter().zip(chunk.first..end) {
             self.auditor.pruned(Index(index), *leaf);
         }
+        self.stated.pruned(chunk.first, &chunk.pruned);
         for row in checked.audit {
             let index = chunk.first.saturating_add(row as u64);
             if let Some(Some(entry)) = chunk.entries.get(row).filter(|_| index < end) {
@@ -349,131 +322,6 @@ impl Work {
             }
         }
     }
-}
-
-/// Verifies a data directory that no server holds, with whatever keys are at hand.
-///
-/// # Errors
-/// The directory can't be read at all, or an option can't be understood. Faults are in the report.
-pub async fn verify_dir(
-    config: &Config,
-    options: VerifyOptions,
-    progress: &(dyn Fn(u64, u64) + Send + Sync),
-    cancel: Cancel,
-) -> Result<VerifyReport, ServerError> {
-    let deriver = load_deriver(config)?;
-    let inspect = Options { inspect: true, ..Options::default() };
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir, deriver.clone(), inspect).await?);
-    let keys = open_keys(&config.key_dir, &config.data_dir)?;
-    let input = offline_input(&*store, keys.as_ref(), options).await?;
-    let (verdict, _) = verify(&store, &deriver, input, Way::whole(progress, &cancel)).await?;
-    Ok(verdict.into())
-}
-
-/// Verifies a log that goes on meanwhile, up to its present head.
-pub(crate) async fn verify_log(
-    log: &Log,
-    options: VerifyOptions,
-    way: Way<'_>,
-) -> Result<(VerifyReport, Option<Resume>), ServerError> {
-    let (store, deriver) = (log.reader().store(), log.reader().deriver());
-    // What is there now must stay until it has been read.
-    let _still = log.upkeep().read().await;
-    let links = log.publisher().links().await?;
-    let moment = {
-        let _gate = log.gate().lock().await;
-        let head = store.head().await?;
-        let last_tag = store.audit_macs(head.size.0 / 256, 1).await?.into_iter().next();
-        (head, last_tag, state::documents(&**store).await?)
-    };
-    let (head, last_tag, documents) = moment;
-    let keys = log.keys();
-    let given = Given::parse(&options)?;
-    let mut facts = Facts::read(&**store).await?;
-    let held = Some(keys.log_key().verifier());
-    let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
-    facts.faults.extend(keys::check_held(&history, keys));
-    let writer = facts.writer();
-    let input = VerifyInput {
-        history,
-        current_epoch: Some(links.current),
-        mac_keys: Some(keys.mac_keys()),
-        state_noted: keys.notes_state(),
-        pins: given.pins,
-        outside: given.outside,
-        head_note: None,
-        writer,
-        head,
-        last_tag,
-        seals: links.seals,
-        documents,
-        live: true,
-        faults: facts.faults,
-        notes: Vec::new(),
-    };
-    let (verdict, resume) = verify(store, deriver, input, way).await?;
-    Ok((verdict.into(), resume))
-}
-
-/// Verifies an open store that nobody writes to, with what is left of its keys.
-pub(crate) async fn verify_open(
-    store: &Arc<dyn Store>,
-    deriver: &Arc<Deriver>,
-    mac_keys: Option<MacKeys>,
-    head_note: Option<Head>,
-    options: VerifyOptions,
-    progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<VerifyReport, ServerError> {
-    let input = offline_input(&**store, None, options).await?;
-    let input = VerifyInput { mac_keys, head_note, ..input };
-    let (verdict, _) = verify(store, deriver, input, Way::whole(progress, &Cancel::new())).await?;
-    Ok(verdict.into())
-}
-
-fn open_keys(path: &Path, data: &Path) -> Result<Option<KeyDir>, ServerError> {
-    if path.exists() { KeyDir::open(path, data).map(Some) } else { Ok(None) }
-}
-
-async fn offline_input(
-    store: &dyn Store,
-    keys: Option<&KeyDir>,
-    options: VerifyOptions,
-) -> Result<VerifyInput, ServerError> {
-    let given = Given::parse(&options)?;
-    let mut facts = Facts::read(store).await?;
-    let mut notes = Vec::new();
-    if keys.is_none() {
-        notes.push("the key directory was not given, so neither MACs nor its note of the head were checked".to_owned());
-    }
-    if keys.is_none() && given.vkey.is_none() {
-        notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
-    }
-    let documents = state::documents(store).await?;
-    let held = keys.map(|keys| keys.log_key().verifier());
-    let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
-    if let Some(keys) = keys {
-        facts.faults.extend(keys::check_held(&history, keys));
-    }
-    let writer = facts.writer();
-    let seals = store.seals().await?;
-    let head = store.head().await?;
-    Ok(VerifyInput {
-        current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
-        mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
-        state_noted: keys.is_some_and(KeyDir::notes_state),
-        history,
-        pins: given.pins,
-        outside: given.outside,
-        head_note: keys.and_then(KeyDir::noted_head),
-        writer,
-        head,
-        last_tag: None,
-        seals,
-        documents,
-        live: false,
-        faults: facts.faults,
-        notes,
-    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 use bytes::Bytes;
-use sceau_ledger::{LogKey, sign_checkpoint};
+use sceau_ledger::{Head, LogKey, sign_checkpoint};
 
 use super::*;
 use crate::{
-    Format, IngestRequest, Log,
+    Format, IngestRequest, KeyDir, Log,
     testing::{Failing, Failure, Fixture},
 };
 
@@ -55,7 +55,7 @@ async fn keys_that_are_not_there_are_missed_aloud() {
     let report = report(&fixture, VerifyOptions::default()).await;
     assert!(report.ok, "{report}");
     assert!(report.verdict.macs.unproven.is_some(), "{report}");
-    assert_eq!(report.verdict.notes.len(), 2, "{report}");
+    assert_eq!(report.verdict.notes.len(), 3, "{report}");
 }
 
 #[tokio::test]

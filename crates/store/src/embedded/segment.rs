@@ -159,9 +159,12 @@ impl Segment {
             pairs.iter().find(|pair| pair.key == name)?.value.clone()
         };
         let wrong = |what: &str| StoreError::Damaged(format!("{}: {what}", path.display()));
-        let format = key(KEY_FORMAT).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        if format > FORMAT {
-            return Err(StoreError::Newer { what: path.display().to_string(), found: format, known: FORMAT });
+        match key(KEY_FORMAT).and_then(|text| text.parse::<u64>().ok()) {
+            Some(FORMAT) => {}
+            Some(found) if found > FORMAT => {
+                return Err(StoreError::Newer { what: path.display().to_string(), found, known: FORMAT });
+            }
+            _ => return Err(wrong("doesn't say which format it has")),
         }
         if key(KEY_FIRST).and_then(|text| text.parse().ok()) != Some(row.first) {
             return Err(wrong("holds other entries than the catalogue says"));

@@ -1,0 +1,169 @@
+//! What a verification starts from: a directory that nobody holds, an open store, or a running log.
+
+use std::{path::Path, sync::Arc};
+
+use sceau_event::Deriver;
+use sceau_ledger::{EpochPublic, Fault, Head, KeyHistory, MacKeys, WriterId};
+use sceau_store::{
+    Document, SealText, Store,
+    embedded::{Embedded, Options},
+    traits::BundleTag,
+};
+
+use super::{
+    Cancel, Resume, VerifyOptions, VerifyReport, Way,
+    given::{Facts, Given},
+    keys, state, verify,
+};
+use crate::{config::Config, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
+
+/// What a verification starts from: everything that must be of the same moment.
+pub(crate) struct VerifyInput {
+    /// The log's public keys, by the store's own word.
+    pub history: KeyHistory,
+    pub current_epoch: Option<EpochPublic>,
+    pub mac_keys: Option<MacKeys>,
+    /// Whether every document of the state must have a MAC by now.
+    pub state_noted: bool,
+    pub pins: Vec<EpochPublic>,
+    pub outside: Vec<Vec<u8>>,
+    pub head_note: Option<Head>,
+    /// Whose chain it is, by the store's own word.
+    pub writer: Option<WriterId>,
+    pub head: Head,
+    /// The tag of the bundle that is not full.
+    pub last_tag: Option<BundleTag>,
+    pub seals: Vec<SealText>,
+    /// The documents of the collections that the log explains.
+    pub documents: Vec<(&'static str, Vec<Document>)>,
+    /// Whether entries are being added meanwhile: what is beyond the head is then no fault.
+    pub live: bool,
+    /// What is known to be wrong, or worth knowing, already.
+    pub faults: Vec<Fault>,
+    pub notes: Vec<String>,
+}
+
+/// Verifies a data directory that no server holds, with whatever keys are at hand.
+///
+/// # Errors
+/// The directory can't be read at all, or an option can't be understood. Faults are in the report.
+pub async fn verify_dir(
+    config: &Config,
+    options: VerifyOptions,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+    cancel: Cancel,
+) -> Result<VerifyReport, ServerError> {
+    let deriver = load_deriver(config)?;
+    let inspect = Options { inspect: true, ..Options::default() };
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir, deriver.clone(), inspect).await?);
+    let keys = open_keys(&config.key_dir, &config.data_dir)?;
+    let input = offline_input(&*store, keys.as_ref(), options).await?;
+    let (verdict, _) = verify(&store, &deriver, input, Way::whole(progress, &cancel)).await?;
+    Ok(verdict.into())
+}
+
+/// Verifies a log that goes on meanwhile, up to its present head.
+pub(crate) async fn verify_log(
+    log: &Log,
+    options: VerifyOptions,
+    way: Way<'_>,
+) -> Result<(VerifyReport, Option<Resume>), ServerError> {
+    let (store, deriver) = (log.reader().store(), log.reader().deriver());
+    // What is there now must stay until it has been read.
+    let _still = log.upkeep().read().await;
+    let links = log.publisher().links().await?;
+    let moment = {
+        let _gate = log.gate().lock().await;
+        let head = store.head().await?;
+        let last_tag = store.audit_macs(head.size.0 / 256, 1).await?.into_iter().next();
+        (head, last_tag, state::documents(&**store).await?)
+    };
+    let (head, last_tag, documents) = moment;
+    let keys = log.keys();
+    let given = Given::parse(&options)?;
+    let mut facts = Facts::read(&**store).await?;
+    let held = Some(keys.log_key().verifier());
+    let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
+    facts.faults.extend(keys::check_held(&history, keys));
+    let writer = facts.writer();
+    let input = VerifyInput {
+        history,
+        current_epoch: Some(links.current),
+        mac_keys: Some(keys.mac_keys()),
+        state_noted: keys.notes_state(),
+        pins: given.pins,
+        outside: given.outside,
+        head_note: None,
+        writer,
+        head,
+        last_tag,
+        seals: links.seals,
+        documents,
+        live: true,
+        faults: facts.faults,
+        notes: Vec::new(),
+    };
+    let (verdict, resume) = verify(store, deriver, input, way).await?;
+    Ok((verdict.into(), resume))
+}
+
+/// Verifies an open store that nobody writes to, with what is left of its keys.
+pub(crate) async fn verify_open(
+    store: &Arc<dyn Store>,
+    deriver: &Arc<Deriver>,
+    mac_keys: Option<MacKeys>,
+    head_note: Option<Head>,
+    options: VerifyOptions,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+) -> Result<VerifyReport, ServerError> {
+    let input = offline_input(&**store, None, options).await?;
+    let input = VerifyInput { mac_keys, head_note, ..input };
+    let (verdict, _) = verify(store, deriver, input, Way::whole(progress, &Cancel::new())).await?;
+    Ok(verdict.into())
+}
+
+fn open_keys(path: &Path, data: &Path) -> Result<Option<KeyDir>, ServerError> {
+    if path.exists() { KeyDir::open(path, data).map(Some) } else { Ok(None) }
+}
+
+async fn offline_input(
+    store: &dyn Store,
+    keys: Option<&KeyDir>,
+    options: VerifyOptions,
+) -> Result<VerifyInput, ServerError> {
+    let given = Given::parse(&options)?;
+    let mut facts = Facts::read(store).await?;
+    let mut notes = Vec::new();
+    if keys.is_none() {
+        notes.push("the key directory was not given, so neither MACs nor its note of the head were checked".to_owned());
+    }
+    if keys.is_none() && given.vkey.is_none() {
+        notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
+    }
+    let documents = state::documents(store).await?;
+    let held = keys.map(|keys| keys.log_key().verifier());
+    let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
+    if let Some(keys) = keys {
+        facts.faults.extend(keys::check_held(&history, keys));
+    }
+    let writer = facts.writer();
+    let seals = store.seals().await?;
+    let head = store.head().await?;
+    Ok(VerifyInput {
+        current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
+        mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
+        state_noted: keys.is_some_and(KeyDir::notes_state),
+        history,
+        pins: given.pins,
+        outside: given.outside,
+        head_note: keys.and_then(KeyDir::noted_head),
+        writer,
+        head,
+        last_tag: None,
+        seals,
+        documents,
+        live: false,
+        faults: facts.faults,
+        notes,
+    })
+}
