@@ -11,6 +11,8 @@ use crate::output::{grouped, printable};
 pub struct Verdict {
     origin: String,
     head: Head,
+    #[serde(default)]
+    pruned: u64,
     consistent: bool,
     macs: Reach,
     sealed: Reach,
@@ -86,6 +88,14 @@ impl Verdict {
         } else {
             format!("NOT consistent: the {size} entries of {origin} do not all lead to its heads.")
         }];
+        match self.pruned {
+            0 => {}
+            1 => lines.push("entry 0 was deleted by retention; its hash is still checked.".to_owned()),
+            count => lines.push(format!(
+                "entries 0 to {} were deleted by retention; their hashes are still checked.",
+                count.saturating_sub(1)
+            )),
+        }
         lines.push(self.macs.sentence("MACs hold", "under", "no MACs hold"));
         lines.push(self.sealed.sentence("sealed", "under", "nothing is sealed"));
         lines.push(self.anchored.sentence("anchored", "by", "nothing is anchored"));
@@ -143,6 +153,8 @@ mod tests {
                 "no fault was found, as far as these guards reach.",
             ]
         );
+        let pruned = Verdict { pruned: 512, ..good };
+        assert!(pruned.lines()[1].starts_with("entries 0 to 511 were deleted by retention"), "{:?}", pruned.lines());
         let bad = text(fault, false);
         assert!(!bad.ok());
         assert!(bad.lines().contains(&"fault: entry_changed at 7: d".to_owned()), "{:?}", bad.lines());

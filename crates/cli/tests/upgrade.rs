@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use common::{Place, numbered, post, text};
+use common::{Place, http::Client, numbered, post, text, until};
 use sceau_event::Deriver;
 use sceau_ledger::SLOT_SIZE;
 use sceau_store::{
@@ -53,13 +53,31 @@ fn write_fixture() {
     server.run(&["import", &import]).with(0);
     let posted = post(&server.url, "/api/v1/events?source=vpn", &[("Idempotency-Key", "kept")], "{\"user\":\"alice\"}");
     assert!(posted.starts_with("HTTP/1.1 200"), "{posted}");
-    let kept = server.run(&["checkpoint"]).with(0).out;
-    server.stop();
-    small_segments(&place.data());
-    let import = text(&place.file("app.log", numbered(420)));
-    let server = place.serve();
+    let mut kept = String::new();
+    until("a checkpoint of everything", || {
+        kept = server.run(&["checkpoint"]).with(0).out;
+        kept.lines().nth(1).unwrap().parse::<u64>().unwrap() > 300
+    });
+    for key in ["log", "mac", "mac"] {
+        server.run(&["keys", "rotate", key]).with(0);
+    }
+    let import = text(&place.file("app.log", numbered(600)));
     server.run(&["import", &import]).with(0);
     server.stop();
+    small_segments(&place.data());
+    // What told of the keys is deleted, and what was repeated instead stays.
+    let server = place.serve_as(place.serving("127.0.0.1:0").args(["--retain-bytes", "0"]));
+    let first =
+        || Client::connect(&server.url).unwrap().get("/api/v1/integrity").unwrap().json()["first_index"].clone();
+    until("the deletion", || first() == 512);
+    server.stop();
+    let import = text(&place.file("app.log", numbered(900)));
+    let server = place.serve();
+    server.run(&["import", &import]).with(0);
+    let posted = post(&server.url, "/api/v1/events?source=vpn", &[], "{\"user\":\"alice\"}");
+    assert!(posted.starts_with("HTTP/1.1 200"), "{posted}");
+    server.stop();
+    small_segments(&place.data());
     let counts = ["source:app.log", "source:vpn", "user.name:alice", "numbered"]
         .map(|query| (query, place.run(&["count", query]).with(0).out.trim().parse::<u64>().unwrap()));
     let total = place.run(&["verify", "--json"]).with(0).json()["head"]["size"].clone();
@@ -81,9 +99,17 @@ fn write_fixture() {
         "verifier_key": facts["verifier_key"],
         "size": total,
         "counts": counts.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
-        "lines": 420,
+        "import": import_of(&place),
     });
     std::fs::write(target.join("facts.json"), format!("{facts:#}\n")).unwrap();
+}
+
+/// Name and position of the only import.
+fn import_of(place: &Place) -> serde_json::Value {
+    let rows = "SELECT key, value FROM state WHERE collection = 'imports'";
+    let (id, value): (String, String) =
+        database(place).query_row(rows, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    json!({"id": id, "offset": serde_json::from_str::<serde_json::Value>(&value).unwrap()["offset"]})
 }
 
 /// Turns what it can of the tail into segments of 256 entries.
@@ -164,6 +190,30 @@ fn a_log_of_format_1_verifies_migrates_and_goes_on() {
     drop(database);
     let said = place.run(&verify).with(4);
     assert!(said.out.contains("position") && said.out.contains("somebody else wrote it"), "{said:#?}");
+}
+
+#[test]
+fn a_log_of_format_2_verifies_and_goes_on() {
+    let (place, facts) = unpacked(2);
+    let kept = text(&place.dir.path().join("checkpoint"));
+    let (pin, vkey) = (facts["pin"].as_str().unwrap(), facts["verifier_key"].as_str().unwrap());
+    let verify = ["verify", "--pin", pin, "--verifier-key", vkey, "--since-checkpoint", &kept];
+    let said = place.run(&verify).with(0);
+    assert!(said.out.contains("entries 0 to 511 were deleted by retention"), "{said:#?}");
+    assert!(!said.out.contains("Unproven") && !said.out.contains("unproven"), "{said:#?}");
+    let server = place.serve();
+    for (query, count) in facts["counts"].as_object().unwrap() {
+        assert_eq!(server.run(&["count", query]).with(0).out.trim(), count.to_string(), "{query}");
+    }
+    // The stored position of the import is believed, by its MAC.
+    let import = &facts["import"];
+    let path = format!("/api/v1/imports/{}", import["id"].as_str().unwrap());
+    assert_eq!(Client::connect(&server.url).unwrap().get(&path).unwrap().json()["offset"], import["offset"]);
+    let posted = post(&server.url, "/api/v1/events?source=vpn", &[], "{\"user\":\"bob\"}");
+    assert!(posted.starts_with("HTTP/1.1 200"), "{posted}");
+    server.stop();
+    assert_eq!(place.run(&["count", "source:vpn"]).with(0).out.trim(), "2");
+    place.run(&verify).with(0);
 }
 
 fn patch(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {

@@ -213,6 +213,17 @@ async fn the_statement_of_a_loss_has_its_mac_before_the_log_is_opened() {
 }
 
 #[tokio::test]
+async fn a_key_directory_without_a_note_says_so() {
+    let fixture = filled().await;
+    assert!(!report(&fixture).await.to_string().contains("notes no head"));
+    // As a power loss may leave it before the first notes reached the disk.
+    std::fs::write(fixture.config.key_dir.join(HEADS), [0; 1024]).unwrap();
+    let told = report(&fixture).await;
+    assert!(told.ok && told.to_string().contains("notes no head"), "{told}");
+    fixture.log().await.ingest(BODY, &IngestRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_a_newer_version_wrote_is_never_replaced() {
     let fixture = filled().await;
     let keys = &fixture.config.key_dir;

@@ -48,7 +48,12 @@ async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result
         let text = format!("the stored hashes lead to {}, the stored head is {head}", tree.head());
         return Err(StoreError::Damaged(text).into());
     }
-    let Some(noted) = keys.noted_head() else { return Ok(tree) };
+    let Some(noted) = keys.noted_head() else {
+        if head.size.0 > 0 {
+            tracing::warn!(%head, "the key directory notes no head: nothing shows whether this is an older copy of the log");
+        }
+        return Ok(tree);
+    };
     if noted.size > head.size || !prover::starts_with(store, &noted).await? {
         return Err(ServerError::Rollback { path: config.data_dir.clone(), noted, found: head });
     }

@@ -185,6 +185,32 @@ async fn keys_and_tokens_outlive_the_entries_that_told_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loss_of_keys_is_still_declared_when_its_entry_is_gone() {
+    let fixture = fixture().await;
+    let log = fixture.log().await;
+    add(&log, 10).await;
+    log.close().await.unwrap();
+    drop(log);
+    std::fs::remove_dir_all(&fixture.config.key_dir).unwrap();
+    let replaced = crate::replace_keys(&fixture.config, VerifyOptions::default(), false, "operator", &|_, _| ());
+    let replaced = replaced.await.unwrap();
+    let log = fixture.log().await;
+    add(&log, 700).await;
+    settle(&log, 2).await;
+    assert_eq!(rounds(&log, &BY_SIZE).await, 512);
+    log.close().await.unwrap();
+    drop(log);
+    let pins = [&fixture.report.first_epoch_key, &replaced.epoch_key].map(Clone::clone);
+    for pins in [Vec::new(), pins[..1].to_vec(), pins.to_vec()] {
+        let options = VerifyOptions { pins, ..VerifyOptions::default() };
+        let whole = options.pins.len() == 2;
+        let report = verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap();
+        assert!(report.ok && report.to_string().contains("entry 10 says that keys were lost"), "{report}");
+        assert_eq!(report.verdict.sealed.unproven.is_none(), whole, "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_log_is_verified_after_deletions() {
     let fixture = fixture().await;
     let log = fixture.log().await;

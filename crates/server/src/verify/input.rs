@@ -149,6 +149,11 @@ async fn offline_input(
     let writer = facts.writer();
     let seals = store.seals().await?;
     let head = store.head().await?;
+    if head.size.0 > 0 && keys.is_some_and(|keys| keys.noted_head().is_none()) {
+        notes.push(
+            "the key directory notes no head, so it can't show whether this is an older copy of the log".to_owned(),
+        );
+    }
     Ok(VerifyInput {
         current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
         mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
