@@ -111,6 +111,7 @@ impl Victim {
     fn lose_power(&mut self, random: &mut Random) -> Option<String> {
         let server = self.serve();
         self.shared.stop.store(false, Ordering::Relaxed);
+        self.shared.disk.store(load::DISK_THERE, Ordering::SeqCst);
         let clients: Vec<_> = (0..CONNECTIONS)
             .map(|_| {
                 let (url, shared, random) = (server.url.clone(), self.shared.clone(), Random(random.next()));
@@ -119,7 +120,9 @@ impl Victim {
             .collect();
         std::thread::sleep(Duration::from_millis(100 + random.below(1_500)));
         let published = Client::connect(&server.url).and_then(|mut client| client.get("/log/checkpoint")).unwrap();
+        self.shared.disk.store(load::DISK_GOING, Ordering::SeqCst);
         self.disk.pull_the_plug();
+        self.shared.disk.store(load::DISK_GONE, Ordering::SeqCst);
         // For a moment the server goes on without its disk: it must not acknowledge anything then.
         std::thread::sleep(Duration::from_millis(random.below(100)));
         self.shared.stop.store(true, Ordering::Relaxed);
