@@ -207,9 +207,7 @@ fn placed(segment: &Segment, group: usize, start: u64, count: usize, rows: &Reco
                 chunk.entries[place] = entries.is_valid(row).then(|| entries.value(row).to_vec());
                 chunk.prefixes[place] = leaves.and_then(|leaves| leaves.value(row).try_into().ok());
             }
-            _ => {
-                misplaced(&mut chunk.faults, start + row as u64, || said(row));
-            }
+            _ => misplaced(&mut chunk.faults, start + row as u64, || said(row)),
         }
     }
     chunk
