@@ -57,7 +57,7 @@ fn a_change_with_everything_beside_it_is_narrowed_down() {
             batch.prefixes[4 * place..4 * place + 4].copy_from_slice(&prefix);
         });
     };
-    victim.named("an entry and its prefix", &[cut_down.clone()], change);
+    victim.named("an entry and its prefix", std::slice::from_ref(&cut_down), change);
     let bundle = index / 256;
     let hidden = [cut_down, victim.bundle("mac", index)];
     victim.named("its bundle's code removed as well", &hidden, |data| {
