@@ -109,22 +109,34 @@ fn an_edited_index_of_pages_misleads_nobody() {
     clean(&copy, &["--pin", &victim.facts.pin]);
 }
 
+/// Where the rows of the first page of a column are counted: 64 values, so many nulls, 64 rows, in Thrift's numbers.
+fn counted(path: &Path, bytes: &[u8], group: usize, column: usize, nulls: &[u8]) -> usize {
+    let (start, length) = metadata(path).row_group(group).column(column).byte_range();
+    let chunk = usize::try_from(start).unwrap()..usize::try_from(start + length).unwrap();
+    let header = [&[0x15, 0x80, 0x01, 0x15], nulls, &[0x15, 0x80, 0x01]].concat();
+    let at = bytes[chunk.clone()].windows(header.len()).position(|window| window == header).unwrap();
+    chunk.start + at + header.len() - 2
+}
+
 #[test]
 fn a_page_that_says_another_number_of_rows_is_named() {
     let victim = Victim::get();
     let (copy, index, group, column) = paged(&victim, WriterVersion::PARQUET_2_0);
     let path = segment_file(&copy.data(), index / SEGMENT * SEGMENT);
-    let (start, length) = metadata(&path).row_group(group).column(column).byte_range();
-    let mut bytes = std::fs::read(&path).unwrap();
-    let chunk = usize::try_from(start).unwrap()..usize::try_from(start + length).unwrap();
-    // 64 values, no nulls, 64 rows, in Thrift's compact numbers.
-    let header = [0x15, 0x80, 0x01, 0x15, 0x00, 0x15, 0x80, 0x01];
-    let at = bytes[chunk.clone()].windows(header.len()).position(|window| window == header).unwrap();
-    bytes[chunk.start + at + 6] += 2;
-    std::fs::write(&path, bytes).unwrap();
-    assert_ne!(zebra(&copy), zebra(&victim.copy()), "the search is not misled: this test proves nothing");
     let first = index / GROUP * GROUP;
-    victim.names("the rows of a page", &copy, &[range("record", first, first + GROUP - 1)]);
+    let named = [range("record", first, first + GROUP - 1)];
+    let intact = std::fs::read(&path).unwrap();
+    let edited = |column: usize, nulls: &[u8]| {
+        let mut bytes = intact.clone();
+        bytes[counted(&path, &intact, group, column, nulls)] += 2;
+        std::fs::write(&path, bytes).unwrap();
+    };
+    edited(column, &[0x00]);
+    assert_ne!(zebra(&copy), zebra(&victim.copy()), "the search is not misled: this test proves nothing");
+    victim.names("the rows of a page of entries", &copy, &named);
+    // In the list of further fields, which are none, a row is not a value.
+    edited(column - 1, &[0x80, 0x01]);
+    victim.names("the rows of a page of fields", &copy, &named);
 }
 
 /// They are there for other readers of the files.

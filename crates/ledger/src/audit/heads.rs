@@ -70,12 +70,12 @@ enum Weight {
 /// A signed head inside the unfinished bundle that does not fit, the first since one that did.
 pub(super) struct Misfit {
     pub(super) size: u64,
-    pub(super) names: String,
+    names: String,
     /// The kind of fault that it is by itself.
     kind: FaultKind,
     weight: Weight,
     /// The kind of fault if entries and later heads don't explain it.
-    pub(super) root: FaultKind,
+    root: FaultKind,
 }
 
 /// A doubt about entries that the next signed head resolves: the entries are right, or they were changed.
@@ -227,17 +227,31 @@ impl Auditor {
         // A note alone says that another log was here, not which of the entries was changed.
         let noted = claims.iter().all(|claim| matches!(claim.source, Source::Noted));
         let kind = if noted { FaultKind::Rollback } else { FaultKind::Root };
+        let root = kind;
+        let signed = claims.iter().filter(|claim| !matches!(claim.source, Source::Noted));
+        let heaviest = signed.map(|claim| (self.weight(claim.source), claim.source.kind())).max();
+        let (weight, kind) = heaviest.unwrap_or((Weight::LogKey, FaultKind::Rollback));
+        let misfit = Misfit { size, names, kind, weight, root };
         if !self.pending.is_empty() {
             self.resolve(Fit::Nothing, size);
             self.lost = true;
         } else if self.leaves.is_empty() {
-            self.report_root(self.verified, size, &names, kind);
+            self.report_misfit(misfit);
         } else if self.misfit.is_none() {
-            let root = kind;
-            let signed = claims.iter().filter(|claim| !matches!(claim.source, Source::Noted));
-            let heaviest = signed.map(|claim| (self.weight(claim.source), claim.source.kind())).max();
-            let (weight, kind) = heaviest.unwrap_or((Weight::LogKey, FaultKind::Rollback));
-            self.misfit = Some(Misfit { size, names, kind, weight, root });
+            self.misfit = Some(misfit);
+        }
+    }
+
+    /// Reports a signed head for which nothing else gives a reason.
+    pub(super) fn report_misfit(&mut self, misfit: Misfit) {
+        let Misfit { size, names, kind, weight, root } = misfit;
+        if self.macs.last_holds() && weight > Weight::LogKey {
+            // Whoever made these MACs has the keys, so checkpoints don't say where the change begins.
+            let detail = format!("{names} of size {size} does not fit the entries, although their MACs do");
+            self.contradict(size, kind, (weight, Weight::LogKey), detail);
+            self.lost = true;
+        } else {
+            self.report_root(self.verified, size, &names, root);
         }
     }
 
