@@ -1,6 +1,9 @@
 //! Older copies: of the database, of the data directory, of everything.
 
-use crate::victim::{Victim, clean, copy_directory, names, range, whole, without_keys};
+use crate::{
+    common::numbered,
+    victim::{Victim, clean, copy_directory, names, range, whole, without_keys},
+};
 
 #[test]
 fn an_older_database_is_refused_and_named() {
@@ -37,4 +40,26 @@ fn everything_older_is_caught_by_an_outside_head_alone() {
     let server = older.serve();
     server.run(&["verify", "--since-checkpoint", &victim.late()]).with(4);
     server.stop();
+}
+
+/// Cut off behind a seal, "because the keys were lost", and gone on with under keys of the thief's own.
+#[test]
+fn a_loss_of_keys_that_is_claimed_is_said_and_caught_by_an_outside_head() {
+    let victim = Victim::get();
+    let older = victim.older();
+    std::fs::remove_dir_all(older.keys()).unwrap();
+    older.run(&["keys", "replace", "--i-have-lost-the-keys", "--pin", &victim.facts.pin]).with(0);
+    let more = older.file("more.log", numbered(2_000));
+    older.run(&["import", more.to_str().unwrap()]).with(0);
+
+    let early = victim.early();
+    let said = clean(&older, &["--pin", &victim.facts.pin, "--since-checkpoint", &early]);
+    let told = format!("note: entry {} says that keys were lost (", victim.facts.early);
+    for words in [told.as_str(), "so a new chain of seals begins at epoch", "which is not pinned"] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+    let reach = format!("sealed to entry {} under pinned key {}; ", victim.facts.early - 1, victim.facts.pin);
+    assert!(said.out.contains(&reach), "{reach}: {}", said.out);
+    // The thief's log is longer than that checkpoint, which the first log key may not have signed by then.
+    victim.names("the late checkpoint", &older, &[whole("outside_head")]);
 }
