@@ -12,6 +12,7 @@ mod clock;
 mod edit;
 mod forge;
 mod live;
+mod odd;
 mod pages;
 mod rewrite;
 mod rollback;
