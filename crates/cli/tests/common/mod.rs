@@ -67,6 +67,32 @@ pub fn run(command: &mut Command) -> Said {
     Said::of(command.output().unwrap())
 }
 
+/// The same, which must end in time.
+pub fn run_within(command: &mut Command, limit: Duration) -> Said {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let read = |mut pipe: Box<dyn std::io::Read + Send>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).unwrap();
+            bytes
+        })
+    };
+    let (out, err) = (read(Box::new(out)), read(Box::new(err)));
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if begun.elapsed() > limit => {
+                let _ = child.kill();
+                panic!("{command:?} does not end");
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    Said::of(Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() })
+}
+
 /// Waits for a condition.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();

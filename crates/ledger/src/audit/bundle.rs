@@ -39,7 +39,7 @@ impl Auditor {
         let (entries, tiles) = match opinion {
             Opinion::Right => {
                 if let Some(misfit) = misfit.filter(|_| !self.lost) {
-                    self.report_root(self.verified, misfit.size, &misfit.names, misfit.root);
+                    self.report_misfit(misfit);
                 }
                 (computed, computed)
             }
@@ -181,7 +181,7 @@ impl Auditor {
             }
         }
         if let Some(misfit) = misfit.filter(|_| !self.lost) {
-            self.report_root(self.verified, misfit.size, &misfit.names, misfit.root);
+            self.report_misfit(misfit);
         }
         false
     }

@@ -56,14 +56,26 @@ pub(super) struct Fork {
     pub(super) edge: Edge,
 }
 
+/// What stands behind a head, in rising order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    /// The log key, or whoever writes the key directory.
+    LogKey,
+    /// A chain of seals of which nobody vouches for the first key.
+    Chain,
+    /// A pinned chain, or a head kept elsewhere.
+    Guard,
+}
+
 /// A signed head inside the unfinished bundle that does not fit, the first since one that did.
 pub(super) struct Misfit {
     pub(super) size: u64,
-    pub(super) names: String,
+    names: String,
     /// The kind of fault that it is by itself.
     kind: FaultKind,
+    weight: Weight,
     /// The kind of fault if entries and later heads don't explain it.
-    pub(super) root: FaultKind,
+    root: FaultKind,
 }
 
 /// A doubt about entries that the next signed head resolves: the entries are right, or they were changed.
@@ -137,21 +149,57 @@ impl Auditor {
             self.misfit(size, claims);
             return;
         };
-        for claim in claims {
-            if Some(claim.root) == right {
-                self.note_fit(size, claim);
-            } else {
-                let detail = format!("{} of size {size} contradicts another signed head of that size", claim.source);
-                self.faults.push(Fault::whole(claim.source.kind(), detail));
-            }
+        let (fitting, others): (Vec<&Claim>, _) = claims.iter().partition(|claim| Some(claim.root) == right);
+        // What doesn't fit is judged first: how far the guards reached before says where the change begins.
+        let by = fitting.iter().map(|claim| self.weight(claim.source)).max().unwrap_or(Weight::LogKey);
+        if let Some(Misfit { size: at, names, kind, weight, .. }) = self.misfit.take() {
+            let detail = format!("{names} of size {at} contradicts the later signed head of size {size}");
+            self.contradict(at, kind, (weight, by), detail);
         }
+        for claim in others {
+            let detail = format!("{} of size {size} contradicts another signed head of that size", claim.source);
+            self.contradict(size, claim.source.kind(), (self.weight(claim.source), by), detail);
+        }
+        fitting.into_iter().for_each(|claim| self.note_fit(size, claim));
         self.verified = size;
         self.lost = false;
-        if let Some(misfit) = self.misfit.take() {
-            let detail =
-                format!("{} of size {} contradicts the later signed head of size {size}", misfit.names, misfit.size);
-            self.faults.push(Fault::whole(misfit.kind, detail));
+    }
+
+    /// A signed head that the entries don't lead to, although they lead to another one of that size or to a later one.
+    /// If it weighs more than that one, the entries since the last head of its weight are in doubt.
+    fn contradict(&mut self, size: u64, kind: FaultKind, (weight, by): (Weight, Weight), detail: String) {
+        if weight <= by {
+            self.faults.push(Fault::whole(kind, detail));
+            return;
         }
+        let doubted = self.contradicted.insert(kind, size).unwrap_or(0);
+        let first = self.guarded(weight).max(doubted);
+        match size.checked_sub(1) {
+            Some(last) if first <= last => self.faults.run(kind, first, last, || detail),
+            // Those up to there are named already.
+            Some(_) => {}
+            None => self.faults.push(Fault::whole(kind, detail)),
+        }
+    }
+
+    fn weight(&self, source: Source) -> Weight {
+        match source {
+            Source::Checkpoint | Source::Noted => Weight::LogKey,
+            Source::Seal { chain, .. } => self.weight_of(chain),
+            Source::Outside(_) => Weight::Guard,
+        }
+    }
+
+    fn weight_of(&self, chain: usize) -> Weight {
+        let key = self.input.history.chains().get(chain).map(|chain| chain.key);
+        if key.is_some_and(|key| self.input.pins.contains(&key)) { Weight::Guard } else { Weight::Chain }
+    }
+
+    /// The size of the largest head that fitted, of those of at least this weight.
+    fn guarded(&self, weight: Weight) -> u64 {
+        let chains = self.sealed.iter().enumerate().filter(|(chain, _)| self.weight_of(*chain) >= weight);
+        let sealed = chains.map(|(_, sealed)| *sealed).max().unwrap_or(0);
+        sealed.max(self.anchored.map_or(0, |head| head.size.0))
     }
 
     fn note_fit(&mut self, size: u64, claim: &Claim) {
@@ -179,23 +227,42 @@ impl Auditor {
         // A note alone says that another log was here, not which of the entries was changed.
         let noted = claims.iter().all(|claim| matches!(claim.source, Source::Noted));
         let kind = if noted { FaultKind::Rollback } else { FaultKind::Root };
+        let root = kind;
+        let signed = claims.iter().filter(|claim| !matches!(claim.source, Source::Noted));
+        let heaviest = signed.map(|claim| (self.weight(claim.source), claim.source.kind())).max();
+        let (weight, kind) = heaviest.unwrap_or((Weight::LogKey, FaultKind::Rollback));
+        let misfit = Misfit { size, names, kind, weight, root };
         if !self.pending.is_empty() {
             self.resolve(Fit::Nothing, size);
             self.lost = true;
         } else if self.leaves.is_empty() {
-            self.report_root(self.verified, size, &names, kind);
+            self.report_misfit(misfit);
         } else if self.misfit.is_none() {
-            let root = kind;
-            let mut kinds = claims.iter().map(|claim| claim.source.kind());
-            let kind = kinds.find(|kind| *kind != FaultKind::Rollback).unwrap_or(FaultKind::Rollback);
-            self.misfit = Some(Misfit { size, names, kind, root });
+            self.misfit = Some(misfit);
+        }
+    }
+
+    /// Reports a signed head for which nothing else gives a reason.
+    pub(super) fn report_misfit(&mut self, misfit: Misfit) {
+        let Misfit { size, names, kind, weight, root } = misfit;
+        if self.macs.last_holds() && weight > Weight::LogKey {
+            // Whoever made these MACs has the keys, so checkpoints don't say where the change begins.
+            let detail = format!("{names} of size {size} does not fit the entries, although their MACs do");
+            self.contradict(size, kind, (weight, Weight::LogKey), detail);
+            self.lost = true;
+        } else {
+            self.report_root(self.verified, size, &names, root);
         }
     }
 
     /// Reports that the entries `from..size` don't lead to the heads of that size.
     pub(super) fn report_root(&mut self, from: u64, size: u64, names: &str, kind: FaultKind) {
-        let detail =
+        let guarded = self.guarded(Weight::Chain);
+        let mut detail =
             format!("{names} of size {size} does not fit the entries; the last signed head that does has size {from}");
+        if guarded < from {
+            detail.push_str(&format!(" (under the log key alone; the last seal or outside head that does: {guarded})"));
+        }
         let fault = match size.checked_sub(1) {
             Some(last) if from <= last => Fault::range(kind, from, last, detail),
             _ => Fault::whole(kind, detail),

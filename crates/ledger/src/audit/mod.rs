@@ -109,6 +109,8 @@ pub struct Auditor {
     next_claim: u64,
     pending: Vec<Pending>,
     misfit: Option<Misfit>,
+    /// Up to which size signed heads of each kind were contradicted.
+    contradicted: BTreeMap<FaultKind, u64>,
     /// Whether roots can't fit any more because of something reported already.
     lost: bool,
     /// Whether the tree can't be known from here on.
@@ -150,6 +152,7 @@ impl Auditor {
             next_claim: u64::MAX,
             pending: Vec::new(),
             misfit: None,
+            contradicted: BTreeMap::new(),
             lost: false,
             blind: false,
             cut: false,

@@ -70,11 +70,12 @@ pub(super) struct MacCheck {
     stored: BTreeMap<u64, (u16, Hash)>,
     computed: BTreeMap<u64, (u16, Hash)>,
     wrong: BTreeSet<u64>,
+    last_holds: bool,
 }
 
 impl MacCheck {
     pub(super) fn new(keys: Option<MacKeys>) -> Self {
-        MacCheck { keys, stored: BTreeMap::new(), computed: BTreeMap::new(), wrong: BTreeSet::new() }
+        MacCheck { keys, stored: BTreeMap::new(), computed: BTreeMap::new(), wrong: BTreeSet::new(), last_holds: false }
     }
 
     pub(super) fn has_key(&self) -> bool {
@@ -110,6 +111,17 @@ impl MacCheck {
 
     /// Judges the stored tag of a bundle whose entries have all passed: `None` if there is no key or no tag yet.
     pub(super) fn judge(&mut self, bundle: u64, leaves: &[Option<Hash>]) -> Option<bool> {
+        let holds = self.compare(bundle, leaves);
+        self.last_holds = holds == Some(true);
+        holds
+    }
+
+    /// Whether the tag that was judged last is right.
+    pub(super) fn last_holds(&self) -> bool {
+        self.last_holds
+    }
+
+    fn compare(&mut self, bundle: u64, leaves: &[Option<Hash>]) -> Option<bool> {
         let key = self.key(bundle)?.clone();
         let known: Option<Vec<Hash>> = leaves.iter().copied().collect();
         let count = leaves.len() as u16;

@@ -1,6 +1,6 @@
 //! What a verification is told: by whoever asks for it, and by the store about itself.
 
-use sceau_ledger::{EpochPublic, Fault, FaultKind, KeyHistory, LedgerError, VerifierKey, WriterId};
+use sceau_ledger::{Checkpoint, EpochPublic, Fault, FaultKind, Head, KeyHistory, LedgerError, VerifierKey, WriterId};
 use sceau_store::{Document, Store, StoreError};
 
 use super::{VerifyOptions, keys};
@@ -103,6 +103,21 @@ impl Facts {
         let detail = format!("the fact writer is {}", stored.map_or("missing", |_| "malformed"));
         self.faults.push(Fault::whole(FaultKind::State, detail));
         None
+    }
+
+    /// The head, or where its row can't be understood what else is known of it, which is then compared with the entries.
+    pub async fn head(&mut self, store: &dyn Store, noted: Option<Head>) -> Result<Head, StoreError> {
+        let error = match store.head().await {
+            Ok(head) => return Ok(head),
+            Err(error) => error,
+        };
+        self.faults.push(Fault::whole(FaultKind::Root, format!("the stored head can't be read: {error}")));
+        if let Some(noted) = noted {
+            return Ok(noted);
+        }
+        let note = store.latest_checkpoint().await?.unwrap_or_default();
+        let signed = Checkpoint::parse_unverified(note.as_bytes());
+        Ok(signed.map_or_else(|_| Head::empty(), |checkpoint| checkpoint.head))
     }
 
     fn compare(&mut self, vkey: &VerifierKey) {

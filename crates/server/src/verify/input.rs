@@ -148,7 +148,7 @@ async fn offline_input(
     }
     let writer = facts.writer();
     let seals = store.seals().await?;
-    let head = store.head().await?;
+    let head = facts.head(store, keys.and_then(KeyDir::noted_head)).await?;
     if head.size.0 > 0 && keys.is_some_and(|keys| keys.noted_head().is_none()) {
         notes.push(
             "the key directory notes no head, so it can't show whether this is an older copy of the log".to_owned(),

@@ -38,8 +38,10 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
     if !chunk.is_empty() {
         return Ok(with(faults, chunk));
     }
-    for row in &catalogue {
-        let end = end_of(row.first, row.count);
+    for (at, row) in catalogue.iter().enumerate() {
+        // A count that reaches into the next segment must not hide what is there.
+        let next = catalogue.get(at + 1).map_or(u64::MAX, |next| next.first);
+        let end = end_of(row.first, row.count).min(next);
         if end <= first {
             continue;
         }
@@ -54,7 +56,7 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
             Ok(segment) => {
                 let what = "has another number of rows than it should; its columns were not compared";
                 faults.push(Fault::range(FaultKind::Segment, row.first, end - 1, format!("{} {what}", row.file)));
-                if let Some(chunk) = loose_chunk(&segment, first.max(row.first)) {
+                if let Some(chunk) = loose_chunk(&segment, first.max(row.first), end) {
                     return Ok(with(faults, chunk));
                 }
             }
@@ -155,10 +157,9 @@ fn whole(segment: &Segment, group: usize) -> Result<RecordBatch, StoreError> {
     Ok(concat_batches(&schema::rows(), &conformed)?)
 }
 
-/// What a segment holds from `first` on that was given or robbed of rows: as far as one row group goes, by the index
+/// What a segment holds from `first` on that was given or robbed of rows: as far as one row group goes and below `end`, by the index
 /// that each row says it has. `None`: nothing more.
-fn loose_chunk(segment: &Segment, first: u64) -> Option<AuditChunk> {
-    let end = segment.end();
+fn loose_chunk(segment: &Segment, first: u64, end: u64) -> Option<AuditChunk> {
     for group in 0..segment.counted_groups() {
         let Ok(rows) = whole(segment, group) else { continue };
         let Ok(indexes) = super::scan::indexes(&rows) else { continue };
@@ -193,25 +194,32 @@ fn placed(segment: &Segment, group: usize, start: u64, count: usize, rows: &Reco
     };
     let leaves =
         rows.column_by_name(schema::LEAF).and_then(|column| column.as_any().downcast_ref::<FixedSizeBinaryArray>());
+    let said =
+        |row: usize| format!("row {row} of row group {group} of {} says index {}", segment.row.file, indexes[row]);
     for (row, &index) in indexes.iter().enumerate() {
         let place = index.checked_sub(start).map(usize_of).filter(|&place| place < count);
         if in_order && place.is_some_and(|place| place != row) {
             // A search reads rows by their place: whoever exchanges two makes it show one for the other.
-            let detail = format!("row {row} of row group {group} of {} says index {index}", segment.row.file);
-            chunk.faults.push(Fault::at(FaultKind::Order, start + row as u64, detail));
+            misplaced(&mut chunk.faults, start + row as u64, || said(row));
         }
         match place {
             Some(place) if chunk.entries[place].is_none() => {
                 chunk.entries[place] = entries.is_valid(row).then(|| entries.value(row).to_vec());
                 chunk.prefixes[place] = leaves.and_then(|leaves| leaves.value(row).try_into().ok());
             }
-            _ => {
-                let detail = format!("row {row} of row group {group} of {} says index {index}", segment.row.file);
-                chunk.faults.push(Fault::at(FaultKind::Order, start + row as u64, detail));
-            }
+            _ => misplaced(&mut chunk.faults, start + row as u64, || said(row)),
         }
     }
     chunk
+}
+
+/// Names a row that is not where it belongs, together with those in front of it.
+fn misplaced(faults: &mut Vec<Fault>, at: u64, detail: impl FnOnce() -> String) {
+    match faults.last_mut() {
+        Some(Fault { last: Some(last), .. }) if *last == at => {}
+        Some(Fault { last: Some(last), .. }) if last.checked_add(1) == Some(at) => *last = at,
+        _ => faults.push(Fault::at(FaultKind::Order, at, detail())),
+    }
 }
 
 fn records_of(rows: &RecordBatch) -> Result<RecordBatch, StoreError> {
@@ -230,6 +238,10 @@ fn check_derived(segment: &Segment, group: usize, start: u64, rows: &RecordBatch
     };
     if !words_hold {
         let detail = format!("the word filter of {} hides words from searches; run `sceau rebuild`", segment.row.file);
+        chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
+    }
+    if !segment.pages_hold(group, rows) {
+        let detail = format!("pages of {} hold other rows than they say; run `sceau rebuild`", segment.row.file);
         chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
     }
     let described = write::describe(rows).map(|mut described| {
@@ -341,8 +353,10 @@ fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
         if whole && lines.len() != count { align(&lines, &stored, row.first, count, chunk) } else { Vec::new() };
     for place in 0..count {
         let line = if places.is_empty() { lines.get(place).copied() } else { places[place].map(|line| lines[line]) };
+        // Where a hash has no entry any more, the entry is missing, not unreadable.
+        let taken = line.is_none() && !places.is_empty();
         chunk.entries.push(line.map(<[u8]>::to_vec));
-        chunk.prefixes.push(stored.get(place).copied());
+        chunk.prefixes.push(stored.get(place).copied().filter(|_| !taken));
     }
 }
 

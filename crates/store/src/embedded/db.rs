@@ -532,7 +532,7 @@ pub fn last_seal(connection: &Connection) -> Result<Option<SealText>, StoreError
 pub fn fact(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
     Ok(connection
         .prepare_cached("SELECT value FROM fact WHERE name = ?1")?
-        .query_row([name], |row| row.get(0))
+        .query_row([name], |row| odd_text(row, 0))
         .optional()?)
 }
 

@@ -10,6 +10,7 @@ mod compact;
 pub mod db;
 pub mod eval;
 mod ledger;
+mod pages;
 mod prune;
 mod scan;
 mod search;

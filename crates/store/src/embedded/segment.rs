@@ -30,7 +30,7 @@ use parquet::{
 use serde::{Deserialize, Serialize};
 use xorf::{BinaryFuse8Ref, DmaSerializable, Filter as _, FilterRef as _};
 
-use super::db::SegmentRow;
+use super::{db::SegmentRow, pages};
 use crate::{error::StoreError, query::words, schema};
 
 /// The directory of segments within the data directory.
@@ -152,7 +152,8 @@ impl Segment {
         let path = data_dir.join(DIRECTORY).join(&row.file);
         let file = Pread::open(&path)
             .map_err(|source| StoreError::Io { context: format!("opening {}", path.display()), source })?;
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        // A search passes over pages by their index, an audit reads them all: it may not rely on what no audit sees.
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
         let metadata = ArrowReaderMetadata::load(&file, options)?;
         let key = |name: &str| -> Option<String> {
             let pairs = metadata.metadata().file_metadata().key_value_metadata()?;
@@ -273,6 +274,11 @@ impl Segment {
         let (offset, length) = self.groups[group].words;
         let bytes = self.file.get_bytes(offset, usize::try_from(length).ok()?).ok()?;
         Some(WordFilter { bytes })
+    }
+
+    /// Whether the headers of a row group's pages, by which searches pass over them, are true of these rows.
+    pub fn pages_hold(&self, group: usize, rows: &RecordBatch) -> bool {
+        pages::hold(&self.file, self.metadata.metadata().row_group(group), rows).unwrap_or(false)
     }
 
     fn builder(&self) -> ParquetRecordBatchReaderBuilder<Pread> {

@@ -40,11 +40,12 @@ fn get(connection: &Connection, collection: &str, key: &str, now: i64) -> Result
         .optional()?)
 }
 
-/// A page of a collection.
+/// A page of a collection. A key that somebody made no text, and that no page could follow, is none of them: only
+/// [`audit`] sees it.
 fn list(connection: &Connection, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT key, value, version, expires, mac FROM state
-         WHERE collection = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+         WHERE collection = ?1 AND key > ?2 AND key < x'' ORDER BY key LIMIT ?3",
     )?;
     let rows = statement.query_map(params![collection, after, number(limit as u64)], document)?;
     Ok(rows.collect::<Result<_, _>>()?)
