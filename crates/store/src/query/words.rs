@@ -1,17 +1,14 @@
 //! The one definition of a word: a maximal run of alphanumeric characters, folded to lower case. Token filters and
 //! matching both take it from here, so that a filter never hides what a match would find.
 
+mod joined;
+mod token;
+
 use std::fmt;
 
+use joined::Joiner;
 use memchr::{memchr, memchr2};
-
-/// Names the rules by which [`hashes`] and [`value_hash`] cut, fold and hash. Unicode moves with the compiler, and a
-/// filter made by other rules could hide a match: one whose version differs must not be used.
-#[must_use]
-pub fn version() -> String {
-    let (major, minor, update) = char::UNICODE_VERSION;
-    format!("1-unicode-{major}.{minor}.{update}")
-}
+pub use token::{Rules, Token};
 
 /// Consecutive words to look for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,10 +41,17 @@ impl Phrase {
         Matcher { phrase: self, anchor: self.words.first().and_then(|word| Anchor::of(word)) }
     }
 
-    /// What [`hashes`] gives for every text that matches: the hashes of the words that are whole.
-    pub fn required_hashes(&self) -> impl Iterator<Item = u64> + '_ {
+    /// What [`tokens`] gives for every text that matches: those of the words that are whole.
+    #[must_use]
+    pub fn required(&self) -> Vec<Token> {
         let whole = self.words.len() - usize::from(self.last_is_prefix && !self.words.is_empty());
-        self.words[..whole].iter().map(|word| word_hash(word))
+        let (mut required, mut joiner) = (Vec::with_capacity(whole), Joiner::default());
+        for word in &self.words[..whole] {
+            let hash = word_hash(word);
+            required.push(Token::Word(hash));
+            joiner.word(word.as_bytes(), hash, &mut |hash| required.push(Token::Address(hash)));
+        }
+        required
     }
 }
 
@@ -202,12 +206,13 @@ const FOLDED: [u8; 256] = {
     table
 };
 
-/// Gives `found` the hash of every word of a text, as often as it occurs.
+/// Gives `found` every token of a text, as often as it occurs.
 ///
-/// These hashes are stored in segments: [`version`] changes with anything that changes them.
-pub fn hashes(text: &str, mut found: impl FnMut(u64)) {
+/// Their hashes are stored in segments: the version of the [`Rules`] changes with anything that changes them.
+pub fn tokens(text: &str, mut found: impl FnMut(Token)) {
     let bytes = text.as_bytes();
     let class = |at: usize| bytes.get(at).map(|byte| FOLDED[usize::from(*byte)]);
+    let mut joiner = Joiner::default();
     let mut at = 0;
     while let Some(first) = class(at) {
         if first == 0 {
@@ -219,9 +224,16 @@ pub fn hashes(text: &str, mut found: impl FnMut(u64)) {
             at += 1;
         }
         if class(at) == Some(OTHER) {
-            at = from + any_word(&text[from..], &mut found);
+            let (word, hash, length) = any_word(&text[from..]);
+            at = from + length;
+            if !word.is_empty() {
+                found(Token::Word(hash));
+                joiner.word(word.as_bytes(), hash, &mut |hash| found(Token::Address(hash)));
+            }
         } else {
-            found(ascii_word(bytes, from, at));
+            let hash = ascii_word(bytes, from, at);
+            found(Token::Word(hash));
+            joiner.word(&bytes[from..at], hash, &mut |hash| found(Token::Address(hash)));
         }
     }
 }
@@ -245,20 +257,16 @@ fn ascii_word(bytes: &[u8], from: usize, to: usize) -> u64 {
     finished(state, (to - from) as u64)
 }
 
-/// Passes one word on, or one character that is part of none, and gives its length.
-fn any_word(text: &str, found: &mut impl FnMut(u64)) -> usize {
+/// The word at the beginning of a text with its hash, or the empty one, and how far that and a character behind it go.
+fn any_word(text: &str) -> (&str, u64, usize) {
     let mut hasher = Hasher::new(WORD_SEED);
-    let mut rest = text.chars();
-    for c in rest.by_ref() {
+    for (at, c) in text.char_indices() {
         if !c.is_alphanumeric() {
-            break;
+            return (&text[..at], hasher.finish(), at + c.len_utf8());
         }
         hasher.text(fold(c).encode_utf8(&mut [0; 4]));
     }
-    if hasher.length > 0 {
-        found(hasher.finish());
-    }
-    text.len() - rest.as_str().len()
+    (text, hasher.finish(), text.len())
 }
 
 /// The hash of a whole value of a column, for equality; it can't be mistaken for the hash of a word.
