@@ -23,14 +23,16 @@ pub mod write;
 
 use std::{
     fs::File,
+    num::NonZero,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
 use footers::Footers;
 use sceau_event::Deriver;
 use segment::{DIRECTORY, Segment};
@@ -313,12 +315,11 @@ fn load(dir: &Path, db: &db::Db, deriver: &Arc<Deriver>, footers: &Arc<Footers>)
         if rows.is_empty() {
             break;
         }
-        for row in rows {
+        for (row, decoded) in rows.iter().zip(decode(&rows, deriver)) {
             if row.first != snapshot.end() {
                 return Err(StoreError::Damaged(format!("the tail lacks entry {}", snapshot.end())));
             }
-            let decoded = tail::decode(&row, deriver)?;
-            tail::push(&mut snapshot.tail, row.first, decoded)?;
+            tail::push(&mut snapshot.tail, row.first, decoded?)?;
         }
     }
     if snapshot.end() != head.size.0 {
@@ -331,6 +332,21 @@ fn load(dir: &Path, db: &db::Db, deriver: &Arc<Deriver>, footers: &Arc<Footers>)
     // Only once everything fits: a catalogue that somebody cut must not make us remove what it no longer names.
     remove_strays(dir, &catalogue)?;
     Ok(snapshot)
+}
+
+/// Reads batches of the tail back into rows, on all processors: a start waits for nothing else as long.
+fn decode(rows: &[db::TailRow], deriver: &Arc<Deriver>) -> Vec<Result<RecordBatch, StoreError>> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let part = |rows: &[db::TailRow]| rows.iter().map(|row| tail::decode(row, deriver)).collect::<Vec<_>>();
+        let parts = rows.chunks(rows.len().div_ceil(threads).max(1));
+        let working: Vec<_> = parts.map(|rows| (rows.len(), scope.spawn(move || part(rows)))).collect();
+        let panicked = || Err(StoreError::Internal("a bug: reading the tail panicked".into()));
+        working
+            .into_iter()
+            .flat_map(|(count, thread)| thread.join().unwrap_or_else(|_| (0..count).map(|_| panicked()).collect()))
+            .collect()
+    })
 }
 
 /// Removes files of segments that were being written, or replaced, when the process ended.
