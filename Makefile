@@ -7,14 +7,16 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 SCEAU := $(TARGET)/release/sceau
+# `make bench-long` has its own default.
+LONG := $(or $(EVENTS),50000000)
 EVENTS ?= 2000000
 SINGLE ?= 20000
 FUZZ := envelope json_events parsers query note import
 
-.PHONY: help build demo test check fmt conformance bench fuzz torture overload clean
+.PHONY: help build demo test check fmt conformance bench bench-long fuzz torture overload clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## build the binary
 	@echo "== building sceau (the first time takes a while: DataFusion and all else from source)"
@@ -64,6 +66,11 @@ conformance: ## our parsers, tree and proofs against others' expectations in ../
 bench: build ## CPU per event, queries, disk, memory and verify on generated events; EVENTS=2000000 SINGLE=20000
 	$(CARGO) build --release --locked --example bench
 	@"$(TARGET)/release/examples/bench" --sceau "$(SCEAU)" --events $(EVENTS) --single $(SINGLE)
+
+bench-long: build ## whether it stays flat: 50 million events, then a restart and retention; EVENTS=50000000, some 6 GB of disk
+	$(CARGO) build --release --locked --example bench
+	@mkdir -p "$(TARGET)/tmp"
+	@"$(TARGET)/release/examples/bench" --sceau "$(SCEAU)" --long --events $(LONG) --dir "$(TARGET)/tmp"
 
 fuzz: ## every fuzz target, two at a time, SECONDS=60 each; what one finds is in fuzz/artifacts
 	@cd fuzz && export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(TARGET)/fuzz"; \

@@ -45,7 +45,7 @@ pub struct ServeArgs {
     /// A directory of further parsers (*.yml).
     #[arg(long, value_name = "DIR")]
     parsers: Option<PathBuf>,
-    /// How many entries make a segment, a multiple of 256; twice as many may wait in memory.
+    /// How many entries make a segment, a multiple of 256; an eighth more may wait in memory.
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = entries)]
     segment_entries: usize,
     /// How many seconds after its first entry an epoch is sealed, 1 to 3600.

@@ -53,7 +53,7 @@ pub struct Config {
     /// Bytes that stay free on the file system of the data directory: less, and nothing is taken in. Chosen by its size
     /// if absent.
     pub min_free: Option<u64>,
-    /// How many entries make a segment, a multiple of 256. Twice as many may wait in the tail.
+    /// How many entries make a segment, a multiple of 256. An eighth more may wait in the tail.
     pub segment_entries: usize,
     /// How long after its first entry an epoch is sealed, at most an hour.
     pub seal_after: Duration,
@@ -139,7 +139,8 @@ impl Config {
 
     /// The sizes of the embedded store.
     pub(crate) fn store_options(&self) -> Options {
-        Options { segment_entries: self.segment_entries, tail_entries: 2 * self.segment_entries, ..Options::default() }
+        let tail_entries = self.segment_entries + self.segment_entries / 8;
+        Options { segment_entries: self.segment_entries, tail_entries, ..Options::default() }
     }
 }
 

@@ -276,14 +276,16 @@ impl Log {
     async fn make(&self, body: Bytes, request: &IngestRequest) -> Result<Ingested, ServerError> {
         let (deriver, limits) = (self.reader().deriver(), &self.0.limits);
         if body.len() <= INLINE_BODY && request.encoding == crate::Encoding::Identity {
-            return ingest::ingest(deriver, self.now(), &body, request, limits);
+            let make = || ingest::ingest(deriver, self.now(), &body, request, limits);
+            return self.0.metrics.ingesting(make);
         }
         let worker = self.0.workers.clone().acquire_owned().await.map_err(|_| ServerError::Closing)?;
         let (deriver, limits, request, clock) =
             (deriver.clone(), limits.clone(), request.clone(), self.0.clock.clone());
+        let metrics = self.0.metrics.clone();
         let work = move || {
             let _worker = worker;
-            ingest::ingest(&deriver, clock.now(), &body, &request, &limits)
+            metrics.ingesting(|| ingest::ingest(&deriver, clock.now(), &body, &request, &limits))
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Internal(error.to_string()))?
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
+use cpu_time::ThreadTime;
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use sceau_store::Batch;
 
@@ -23,6 +24,8 @@ pub struct Metrics {
     sequence_seconds: Histogram,
     ingest_seconds: Histogram,
     query_seconds: Histogram,
+    ingest_cpu: Gauge,
+    sequence_cpu: Gauge,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -54,6 +57,10 @@ impl Metrics {
             recorder.describe_histogram(name.into(), Some(Unit::Seconds), help.into());
             recorder.register_histogram(&Key::from_static_name(name), &META)
         };
+        let gauge = |name: &'static str, help: &'static str| {
+            recorder.describe_gauge(name.into(), Some(Unit::Seconds), help.into());
+            recorder.register_gauge(&Key::from_static_name(name), &META)
+        };
         let describe = |name: &'static str, help: &'static str| {
             recorder.describe_counter(name.into(), None, help.into());
         };
@@ -74,9 +81,21 @@ impl Metrics {
             sequence_seconds: histogram("sceau_sequence_seconds", "Time to put a group into the tree."),
             ingest_seconds: histogram("sceau_ingest_seconds", "Time to make entries of one body."),
             query_seconds: histogram("sceau_query_seconds", "Time to answer a query."),
+            ingest_cpu: gauge("sceau_ingest_cpu_seconds", "CPU time to make entries of bodies, since the start."),
+            sequence_cpu: gauge("sceau_sequence_cpu_seconds", "CPU time to put groups into the tree, since the start."),
             recorder,
             handle,
         }
+    }
+
+    /// Does work that makes entries of a body.
+    pub(crate) fn ingesting<T>(&self, work: impl FnOnce() -> T) -> T {
+        counted(&self.ingest_cpu, work)
+    }
+
+    /// Does work that puts a group into the tree.
+    pub(crate) fn sequencing<T>(&self, work: impl FnOnce() -> T) -> T {
+        counted(&self.sequence_cpu, work)
     }
 
     pub(crate) fn received(&self, bytes: usize) {
@@ -174,6 +193,15 @@ impl Metrics {
         let labels: Vec<Label> = labels.iter().map(|(key, value)| Label::new(*key, (*value).to_owned())).collect();
         self.recorder.register_counter(&Key::from_parts(name, labels), &META)
     }
+}
+
+/// Counts the CPU time of work that begins and ends on this thread.
+fn counted<T>(seconds: &Gauge, work: impl FnOnce() -> T) -> T {
+    let begun = ThreadTime::try_now();
+    let done = work();
+    let spent = begun.and_then(|begun| begun.try_elapsed()).unwrap_or_default();
+    seconds.increment(spent.as_secs_f64());
+    done
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::{
     array::{
-        ArrayRef, BinaryArray, Int64Builder, ListArray, RecordBatch, StringBuilder, StructArray,
+        Array, ArrayRef, BinaryArray, Int64Builder, ListArray, RecordBatch, StringBuilder, StructArray,
         TimestampMicrosecondArray,
     },
     buffer::{Buffer, OffsetBuffer, ScalarBuffer},
@@ -155,7 +155,9 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// Only if a batch outgrows Arrow's 2 GiB a column, which the limits of requests and commits exclude.
-    pub fn finish(self) -> Result<Batch, ArrowError> {
+    pub fn finish(mut self) -> Result<Batch, ArrowError> {
+        // A batch may stay in the tail for long: what was reserved in vain must not.
+        self.arena.shrink_to_fit();
         let entries = BinaryArray::try_new(
             OffsetBuffer::new(ScalarBuffer::from(self.offsets)),
             Buffer::from_vec(self.arena),
@@ -239,14 +241,11 @@ impl Columns {
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
         let times =
             |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
-        let mut arrays = vec![times(self.time), times(self.received), Arc::new(self.source.finish()) as ArrayRef];
-        arrays.extend(self.keywords.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
-        arrays.extend(self.numbers.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
-        let pairs = StructArray::try_new(
-            schema::pair_members(),
-            vec![Arc::new(self.keys.finish()), Arc::new(self.values.finish())],
-            None,
-        )?;
+        let mut arrays = vec![times(self.time), times(self.received), text(&mut self.source)];
+        arrays.extend(self.keywords.iter_mut().map(text));
+        arrays.extend(self.numbers.iter_mut().map(|builder| fitting(builder.finish())));
+        let pairs =
+            StructArray::try_new(schema::pair_members(), vec![text(&mut self.keys), text(&mut self.values)], None)?;
         let fields = ListArray::try_new(
             schema::pair_item(),
             OffsetBuffer::new(ScalarBuffer::from(self.pair_ends)),
@@ -256,4 +255,14 @@ impl Columns {
         arrays.push(Arc::new(fields));
         RecordBatch::try_new(schema::records(), arrays)
     }
+}
+
+fn text(builder: &mut StringBuilder) -> ArrayRef {
+    fitting(builder.finish())
+}
+
+/// A column without the memory that it was given in vain.
+fn fitting(mut column: impl Array + 'static) -> ArrayRef {
+    column.shrink_to_fit();
+    Arc::new(column)
 }

@@ -25,6 +25,8 @@ struct Directory {
 
 impl Directory {
     fn new(options: Options) -> Self {
+        // The tests' entries are of a fixed day: by their age they would become segments whenever the thread looks.
+        let options = Options { segment_age: u64::MAX, ..options };
         Self { dir: tempfile::tempdir().unwrap(), options }
     }
 
@@ -109,6 +111,21 @@ async fn a_full_tail_refuses_and_keeps_what_it_has() {
     assert!(matches!(refused, Err(CommitError::Full)), "{refused:?}");
     assert_eq!(store.head().await.unwrap(), writer.head());
     assert_eq!(store.entries(Index(0), 10).await.unwrap().entries, writer.entries);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_tail_makes_commits_wait_for_the_segment_that_is_being_written() {
+    let small = Options { segment_entries: 256, group_rows: 256, tail_entries: 288, ..Options::default() };
+    let home = Directory::new(Options { patience: Duration::from_secs(600), ..small });
+    let store = home.open().await;
+    let mut writer = Writer::new();
+    let batch: Vec<&[u8]> = vec![b"a line"; 300];
+    for _ in 0..10 {
+        // The one before has filled the tail.
+        writer.commit(&store, vec![lines(&batch)]).await.unwrap();
+    }
+    assert_eq!(store.head().await.unwrap(), writer.head());
+    assert!(gauge(&store, "store_segments").await >= 10.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,17 +2,16 @@
 
 use std::io::Write as _;
 
-/// The user whose last events are asked for.
-pub const USER: &str = "user0042";
 /// An address that occurs in a few messages and nowhere else.
-pub const RARE_ADDRESS: &str = "192.0.2.99";
+const RARE_ADDRESS: &str = "192.0.2.99";
 /// A word that occurs in a few messages.
-pub const RARE_WORD: &str = "zanzibar";
+const RARE_WORD: &str = "zanzibar";
 /// What is rare comes in bursts of so many events, a third and two thirds through …
 const BURST: u64 = 10;
 /// … so far from each other.
 const APART: u64 = 7;
-/// The events lie in one day.
+/// Days of the months that events are dated in.
+const MONTH: u64 = 28;
 const DAY_MILLIS: u64 = 86_400_000;
 
 /// SplitMix64.
@@ -34,18 +33,20 @@ impl Dice {
 /// How often the rare address and the rare word each occur.
 pub const PLANTED: u64 = 2 * BURST;
 
-/// Whether event `number` of `total` is one of a burst that begins `shift` behind the usual place.
-fn planted(number: u64, total: u64, shift: u64) -> bool {
-    [total / 3, total / 3 * 2].into_iter().any(|start| {
+/// Whether the event is one of a burst that begins `shift` behind the usual place of the first day.
+fn planted(number: u64, round: u64, shift: u64) -> bool {
+    [round / 3, round / 3 * 2].into_iter().any(|start| {
         let since = number.checked_sub(start + shift);
         since.is_some_and(|since| since % APART == 0 && since / APART < BURST)
     })
 }
 
-/// Appends event `number` of `total` as a line of JSON, about 260 bytes.
-pub fn write(number: u64, total: u64, out: &mut Vec<u8>) {
+/// Appends an event as a line of JSON, about 260 bytes. A day of its time has `round` events.
+pub fn write(number: u64, round: u64, out: &mut Vec<u8>) {
     let mut dice = Dice(number.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x5cea_u64);
-    let millis = (u128::from(number % total.max(1)) * u128::from(DAY_MILLIS) / u128::from(total.max(1))) as u64;
+    let round = round.max(1);
+    let (day, millis) = (number / round, u128::from(number % round) * u128::from(DAY_MILLIS) / u128::from(round));
+    let (month, day, millis) = (1 + day / MONTH % 12, 1 + day % MONTH, millis as u64);
     let (hours, minutes) = (millis / 3_600_000, millis / 60_000 % 60);
     let (seconds, millis) = (millis / 1_000 % 60, millis % 1_000);
     let user = dice.below(2_000);
@@ -69,16 +70,16 @@ pub fn write(number: u64, total: u64, out: &mut Vec<u8>) {
     // Writing into memory can't fail.
     let _ = write!(
         out,
-        "{{\"timestamp\":\"2026-11-20T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z\",\"ip\":\"{address}\",\
+        "{{\"timestamp\":\"2026-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z\",\"ip\":\"{address}\",\
          \"user\":\"user{user:04}\",\"action\":\"{action}\",\"status\":\"{status}\",\"host\":\"web-{host:02}\",\
          \"service\":\"portal\",\"bytes\":{bytes},\"duration_ms\":{duration},\"session\":\"{session:08x}\",\"message\":\""
     );
     let text = if failed { "Failed password for" } else { "Accepted request of" };
     let _ = write!(out, "{text} user{user:04} from {address} port {port}");
-    if planted(number, total, 0) {
+    if planted(number, round, 0) {
         let _ = write!(out, " via {RARE_ADDRESS}");
     }
-    if planted(number, total, 1) {
+    if planted(number, round, 1) {
         let _ = write!(out, " bound for {RARE_WORD}");
     }
     out.extend_from_slice(b"\"}\n");

@@ -30,11 +30,21 @@ pub fn cpu_of_threads(pid: u32) -> io::Result<Duration> {
     Ok(Duration::from_nanos(total))
 }
 
-/// The most memory that a process ever held, in bytes.
-pub fn peak_memory(pid: u32) -> io::Result<u64> {
+/// The most memory that a process ever held.
+pub const PEAK: &str = "VmHWM:";
+/// What it holds now.
+pub const NOW: &str = "VmRSS:";
+
+/// Resident memory in bytes.
+pub fn memory(pid: u32, which: &str) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(which)).unwrap_or_default();
     Ok(line.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0) * 1024)
+}
+
+/// How many processes wanted to run, over the last minutes.
+pub fn load() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/loadavg")?.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
 }
 
 /// Waits for a process to end; the CPU time that it took, and its exit code.

@@ -53,7 +53,7 @@ fn repage(data: &Path, first: u64, rows: &RecordBatch, version: WriterVersion) {
         (KEY_FORMAT, FORMAT.to_string()),
         (KEY_DERIVER, known.deriver.clone()),
         (KEY_FIRST, first.to_string()),
-        (KEY_WORDS, words::version()),
+        (KEY_WORDS, words::Rules::NEWEST.version()),
         (KEY_GROUPS, serde_json::to_string(&groups).unwrap()),
     ] {
         writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));

@@ -10,7 +10,7 @@ use super::{
     Appended, Cause, Parts, Request,
     plan::{Plan, Planned, Taken},
 };
-use crate::error::ServerError;
+use crate::{error::ServerError, metrics::Metrics};
 
 /// Groups of fewer entries are hashed where they are: handing them to another thread costs more.
 const INLINE_LEAVES: usize = 2_048;
@@ -142,7 +142,7 @@ impl Task {
         if let Some((bundle, key)) = &mac {
             edge.keys.add(*bundle, key.clone());
         }
-        let (edge, tiles, macs) = extend(edge, batches).await?;
+        let (edge, tiles, macs) = extend(edge, batches, &self.parts.metrics).await?;
         self.parts.metrics.sequenced(started.elapsed());
         let head = edge.tree.head();
         let batches = batches.to_vec();
@@ -200,15 +200,17 @@ fn refuse(group: impl IntoIterator<Item = Request>, error: impl Fn() -> ServerEr
 
 type Extended = (Edge, Vec<TileHash>, Vec<BundleTag>);
 
-async fn extend(mut edge: Edge, batches: &[Arc<Batch>]) -> Result<Extended, StoreError> {
+async fn extend(mut edge: Edge, batches: &[Arc<Batch>], metrics: &Arc<Metrics>) -> Result<Extended, StoreError> {
     let entries: usize = batches.iter().map(|batch| batch.len()).sum();
     if entries <= INLINE_LEAVES {
-        let (tiles, macs) = edge.append(batches.iter().map(|batch| batch.leaves()));
+        let append = || edge.append(batches.iter().map(|batch| batch.leaves()));
+        let (tiles, macs) = metrics.sequencing(append);
         return Ok((edge, tiles, macs));
     }
-    let batches = batches.to_vec();
+    let (batches, metrics) = (batches.to_vec(), metrics.clone());
     let work = move || {
-        let (tiles, macs) = edge.append(batches.iter().map(|batch| batch.leaves()));
+        let append = || edge.append(batches.iter().map(|batch| batch.leaves()));
+        let (tiles, macs) = metrics.sequencing(append);
         (edge, tiles, macs)
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Internal(error.to_string()))

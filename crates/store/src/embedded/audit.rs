@@ -231,10 +231,13 @@ fn records_of(rows: &RecordBatch) -> Result<RecordBatch, StoreError> {
 fn check_derived(segment: &Segment, group: usize, start: u64, rows: &RecordBatch, chunk: &mut AuditChunk) {
     let last = start + rows.num_rows() as u64 - 1;
     let facts = &segment.groups[group];
-    let words_hold = match (write::hashes(rows), segment.words(group)) {
-        (Ok(hashes), Some(words)) => hashes.iter().all(|hash| words.contains(*hash)),
-        // Filters by other rules are not used, so they hide nothing.
-        _ => !segment.words_hold(),
+    let words_hold = match segment.rules() {
+        // Without a filter nothing is hidden, and filters by other rules are not used.
+        Some(rules) if facts.words.1 > 0 => segment.loaded_words(group).is_some_and(|words| {
+            write::hashes(std::slice::from_ref(rows), rules)
+                .is_ok_and(|hashes| hashes.into_iter().all(|hash| words.holds(hash)))
+        }),
+        _ => true,
     };
     if !words_hold {
         let detail = format!("the word filter of {} hides words from searches; run `sceau rebuild`", segment.row.file);
@@ -244,7 +247,7 @@ fn check_derived(segment: &Segment, group: usize, start: u64, rows: &RecordBatch
         let detail = format!("pages of {} hold other rows than they say; run `sceau rebuild`", segment.row.file);
         chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
     }
-    let described = write::describe(rows).map(|mut described| {
+    let described = write::describe(std::slice::from_ref(rows)).map(|mut described| {
         described.words = facts.words;
         described == *facts
     });

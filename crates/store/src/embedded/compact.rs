@@ -62,7 +62,7 @@ fn write_segments(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
         }
         not_before = None;
         // A panic must not end this thread unnoticed: without it the tail fills and the log stops.
-        let one = || panic::catch_unwind(AssertUnwindSafe(|| compact(inner)));
+        let one = || panic::catch_unwind(AssertUnwindSafe(|| inner.db.costs.segment.of(|| compact(inner))));
         let result = loop {
             match one() {
                 Ok(Ok(true)) => (),
@@ -74,6 +74,7 @@ fn write_segments(inner: &Inner, woken: &mpsc::Receiver<Wake>) {
         if let Err(error) = result {
             tracing::error!(%error, "writing a segment failed; the entries stay in the tail, which is bounded");
             *inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            inner.room.notify_waiters();
             not_before = Instant::now().checked_add(PAUSE);
         }
     }
@@ -101,7 +102,7 @@ fn move_wal(inner: &Inner, connection: &Connection, woken: &mpsc::Receiver<Wake>
 }
 
 /// How many entries of the tail are due for a segment.
-fn due(inner: &Inner, snapshot: &Snapshot) -> usize {
+pub(super) fn due(inner: &Inner, snapshot: &Snapshot) -> usize {
     let options = &inner.options;
     let (rows, bytes) = snapshot.tail_size();
     let oldest =
@@ -157,6 +158,7 @@ fn compact(inner: &Inner) -> Result<bool, StoreError> {
         Ok(())
     })?;
     *inner.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    inner.room.notify_waiters();
     tracing::info!(first, count, bytes = segment.bytes(), "segment written");
     Ok(true)
 }
@@ -211,9 +213,12 @@ fn write_checked(
     // The time in the name keeps a rewritten segment apart from the file it replaces.
     let file = format!("seg-{first:012}-{:x}.parquet", now_micros());
     write::write_segment(&inner.dir, &file, first, deriver.version(), rows, inner.options.group_rows)?;
+    // Of the file, then of the directory.
+    inner.db.costs.synced(2);
     let segment = Segment::open(&inner.dir, SegmentRow { first, count, file: file.clone() }).inspect_err(|_| {
         let _ = std::fs::remove_file(inner.dir.join(DIRECTORY).join(&file));
     })?;
+    let segment = segment.sharing(&inner.footers);
     let checked = check(inner, &segment, |_, _| ());
     if checked.is_err() {
         segment.retire();

@@ -11,6 +11,7 @@ use rusqlite::{
 };
 use sceau_ledger::{Head, RootHash, TileHash, TreeSize};
 
+use super::costs::Costs;
 use crate::{
     error::StoreError,
     traits::{BundleTag, SealText},
@@ -101,6 +102,8 @@ pub struct Db {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     stopped: OnceLock<String>,
+    /// What is counted.
+    pub costs: Costs,
 }
 
 pub(super) fn number(value: u64) -> i64 {
@@ -212,7 +215,7 @@ impl Db {
             format = FORMAT;
         }
         let (writer, readers) = (Mutex::new(connection), Mutex::default());
-        Ok(Self { path, access, format, writer, readers, stopped: OnceLock::new() })
+        Ok(Self { path, access, format, writer, readers, stopped: OnceLock::new(), costs: Costs::default() })
     }
 
     /// Writes nothing more. The first reason counts.
@@ -272,6 +275,7 @@ impl Db {
             self.stop(format_args!("a commit failed, and nobody knows whether it is durable: {error}"));
             StoreError::from(error)
         })?;
+        self.costs.synced(1);
         then(&value);
         Ok(value)
     }
@@ -288,7 +292,9 @@ impl Db {
 
     /// Copies what the write-ahead log holds into the database file, as far as readers allow.
     pub fn checkpoint(&self, connection: &Connection) -> Result<(), StoreError> {
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        // Of the log, then of the file.
+        self.costs.synced(2);
+        self.costs.wal.of(|| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())))?;
         Ok(())
     }
 

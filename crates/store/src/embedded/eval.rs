@@ -23,7 +23,10 @@ use value::{Integers, ValueTest};
 use super::write::{column, text};
 use crate::{
     error::StoreError,
-    query::{Filter, Test, words::Phrase},
+    query::{
+        Filter, Test,
+        words::{Matcher, Phrase},
+    },
     schema,
 };
 
@@ -114,8 +117,7 @@ fn cost(filter: &Filter) -> u32 {
 
 /// Those of the open rows for which `holds`.
 fn pick(open: &BooleanBuffer, mut holds: impl FnMut(usize) -> bool) -> BooleanBuffer {
-    let mut found = BooleanBufferBuilder::new(open.len());
-    found.append_n(open.len(), false);
+    let mut found = none(open.len());
     for row in open.set_indices() {
         if holds(row) {
             found.set_bit(row, true);
@@ -209,14 +211,18 @@ fn kernel(
 
 fn words_among(open: &BooleanBuffer, texts: &StringArray, phrase: &Phrase) -> BooleanBuffer {
     let matcher = phrase.matcher();
-    // One pass over all values at once, quicker than many short ones, shows for most columns that there is nothing.
-    if !sparse(open) {
-        let (first, last) = (texts.value_offsets()[0] as usize, texts.value_offsets()[texts.len()] as usize);
-        if !matcher.may_occur_in(&texts.value_data()[first..last]) {
-            return BooleanBuffer::new_unset(open.len());
-        }
+    if sparse(open) {
+        return pick(open, |row| matcher.matches(texts.value(row)));
     }
-    pick(open, |row| matcher.matches(texts.value(row)))
+    let mut found = none(open.len());
+    matcher.matching(texts.value_data(), texts.value_offsets(), |row| texts.value(row), |row| found.set_bit(row, true));
+    open & &found.finish()
+}
+
+fn none(rows: usize) -> BooleanBufferBuilder {
+    let mut found = BooleanBufferBuilder::new(rows);
+    found.append_n(rows, false);
+    found
 }
 
 /// Free text: the message first, since it is where most phrases are, then every other text.
@@ -232,10 +238,12 @@ fn text_among(open: &BooleanBuffer, phrase: &Phrase, batch: &RecordBatch) -> Res
     }
     let pairs = Pairs::of(batch)?;
     let matcher = phrase.matcher();
-    if sparse(&left) || matcher.may_occur_in(pairs.all_values()) {
-        let found = pick(&left, |row| pairs.of_row(row).any(|(_, value)| matcher.matches(value)));
-        left = without(&left, &found);
-    }
+    let found = if sparse(&left) {
+        pick(&left, |row| pairs.of_row(row).any(|(_, value)| matcher.matches(value)))
+    } else {
+        pairs.matching(&matcher)
+    };
+    left = without(&left, &found);
     Ok(without(open, &left))
 }
 
@@ -262,10 +270,24 @@ impl<'a> Pairs<'a> {
         (self.offsets[row]..self.offsets[row + 1]).map(move |at| (keys.value(at as usize), values.value(at as usize)))
     }
 
-    fn all_values(&self) -> &'a [u8] {
-        let (first, last) = (self.offsets[0] as usize, self.offsets[self.offsets.len() - 1] as usize);
-        let bounds = self.values.value_offsets();
-        &self.values.value_data()[bounds[first] as usize..bounds[last] as usize]
+    /// The rows with a value that matches.
+    fn matching(&self, matcher: &Matcher<'_>) -> BooleanBuffer {
+        let rows = self.offsets.len() - 1;
+        let (first, last) = (self.offsets[0] as usize, self.offsets[rows] as usize);
+        let (mut found, mut row) = (none(rows), 0);
+        let bounds = &self.values.value_offsets()[first..=last];
+        matcher.matching(
+            self.values.value_data(),
+            bounds,
+            |value| self.values.value(first + value),
+            |value| {
+                while self.offsets[row + 1] as usize <= first + value {
+                    row += 1;
+                }
+                found.set_bit(row, true);
+            },
+        );
+        found.finish()
     }
 }
 

@@ -1,12 +1,13 @@
 //! `Ledger` on SQLite and segments.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use async_trait::async_trait;
 use sceau_ledger::{Head, Index, TileHash, TreeSize, leaf_hash};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Embedded, Inner, audit, blocking, db, prune,
+    Embedded, Inner, audit, blocking, compact, db, prune,
     segment::Segment,
     state::{self, now_micros},
     tail,
@@ -18,10 +19,8 @@ use crate::{
 
 impl Inner {
     fn commit(&self, expected: Head, commit: &Commit) -> Result<(), CommitError> {
-        let (rows, bytes) = self.snapshot().tail_size();
-        if rows >= self.options.tail_entries || bytes >= self.options.tail_bytes {
-            let trouble = self.trouble.lock().ok().and_then(|trouble| trouble.clone());
-            if let Some(trouble) = trouble {
+        if self.is_full() {
+            if let Some(trouble) = self.trouble() {
                 tracing::warn!(%trouble, "the tail is full since segments can't be written");
             }
             return Err(CommitError::Full);
@@ -137,10 +136,12 @@ impl Ledger for Embedded {
     }
 
     async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError> {
+        self.wait_for_room().await;
         let inner = self.inner.clone();
-        let committed = tokio::task::spawn_blocking(move || inner.commit(expected, &commit))
-            .await
-            .map_err(|error| StoreError::Internal(error.to_string()))?;
+        let committed =
+            tokio::task::spawn_blocking(move || inner.db.costs.commit.of(|| inner.commit(expected, &commit)))
+                .await
+                .map_err(|error| StoreError::Internal(error.to_string()))?;
         if matches!(committed, Ok(()) | Err(CommitError::Full)) {
             // Of a full tail, too: what stood in the way of a segment may be gone, and no other commit would tell.
             self.workers.committed();
@@ -230,6 +231,25 @@ impl Ledger for Embedded {
 }
 
 impl Embedded {
+    /// Waits while the tail is full and a segment that takes of it is being written, within limits.
+    async fn wait_for_room(&self) {
+        let deadline = Instant::now() + self.inner.options.patience;
+        loop {
+            let mut rung = pin!(self.inner.room.notified());
+            // Before looking, so that no ring is missed in between.
+            rung.as_mut().enable();
+            // If no segment is due, or none can be written, there is nothing to wait for.
+            let comes = || compact::due(&self.inner, &self.inner.snapshot()) > 0 && self.inner.trouble().is_none();
+            if !self.inner.is_full() || !comes() {
+                return;
+            }
+            self.workers.committed();
+            if timeout_at(deadline, rung).await.is_err() {
+                return;
+            }
+        }
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,

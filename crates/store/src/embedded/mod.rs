@@ -7,8 +7,11 @@
 mod aggregate;
 mod audit;
 mod compact;
+mod costs;
 pub mod db;
 pub mod eval;
+mod filter;
+mod footers;
 mod ledger;
 mod pages;
 mod prune;
@@ -21,16 +24,21 @@ pub mod write;
 
 use std::{
     fs::File,
+    num::NonZero,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use footers::Footers;
 use sceau_event::Deriver;
 use segment::{DIRECTORY, Segment};
 use tail::Chunk;
+use tokio::sync::Notify;
 
 use crate::{error::StoreError, traits::Store};
 
@@ -45,10 +53,12 @@ pub struct Options {
     pub segment_age: u64,
     /// Rows of a row group (a multiple of 256).
     pub group_rows: usize,
-    /// Beyond this many entries in the tail, commits are refused as `Full`.
+    /// From this many entries in the tail on, commits wait, and are then refused as `Full`.
     pub tail_entries: usize,
-    /// Beyond this many bytes of entries and further fields in the tail, commits are refused as `Full`.
+    /// From this many bytes of entries and further fields in the tail on, commits wait, and are then refused as `Full`.
     pub tail_bytes: usize,
+    /// How long a commit waits for room while segments are being written.
+    pub patience: Duration,
     /// Memory that all queries together may use for groups, in bytes.
     pub query_memory: usize,
     /// Only look: nothing is loaded, repaired or written, so that a damaged store can be verified.
@@ -62,8 +72,9 @@ impl Default for Options {
             segment_bytes: 256 << 20,
             segment_age: 24 * 3600,
             group_rows: 65_536,
-            tail_entries: 524_288,
-            tail_bytes: 512 << 20,
+            tail_entries: 262_144 + 262_144 / 8,
+            tail_bytes: (256 + 32) << 20,
+            patience: Duration::from_secs(2),
             query_memory: 256 << 20,
             inspect: false,
         }
@@ -140,13 +151,25 @@ struct Inner {
     options: Options,
     snapshot: RwLock<Arc<Snapshot>>,
     queries: aggregate::Engine,
+    footers: Arc<Footers>,
     /// Serialises those who replace segments: the compactor and a rebuild.
     segments: Mutex<()>,
     /// The last failure of the background thread, shown by commits once the tail is full.
     trouble: Mutex<Option<String>>,
+    /// Rung when a segment has taken entries out of the tail, or could not be written.
+    room: Notify,
 }
 
 impl Inner {
+    fn is_full(&self) -> bool {
+        let (rows, bytes) = self.snapshot().tail_size();
+        rows >= self.options.tail_entries || bytes >= self.options.tail_bytes
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -221,16 +244,19 @@ impl Embedded {
             write::sync_directory(&dir)?;
             let _ = std::fs::remove_dir_all(dir.join(MAKING));
         }
-        let snapshot = if options.inspect { Snapshot::default() } else { load(&dir, &db, &deriver)? };
+        let footers = Arc::default();
+        let snapshot = if options.inspect { Snapshot::default() } else { load(&dir, &db, &deriver, &footers)? };
         let queries = aggregate::Engine::new(options.query_memory)?;
         let inner = Arc::new(Inner {
             dir,
             db,
             deriver,
             queries,
+            footers,
             snapshot: RwLock::new(Arc::new(snapshot)),
             segments: Mutex::new(()),
             trouble: Mutex::new(None),
+            room: Notify::new(),
             options,
         });
         let workers = if inner.options.inspect { Workers::default() } else { compact::start(&inner)? };
@@ -274,14 +300,14 @@ fn look(dir: &Path) -> Result<File, StoreError> {
 }
 
 /// Loads what a running store keeps in memory, refusing whatever contradicts itself.
-fn load(dir: &Path, db: &db::Db, deriver: &Arc<Deriver>) -> Result<Snapshot, StoreError> {
+fn load(dir: &Path, db: &db::Db, deriver: &Arc<Deriver>, footers: &Arc<Footers>) -> Result<Snapshot, StoreError> {
     let (head, catalogue) = db.read(|connection| Ok((db::head(connection)?, db::segments(connection)?)))?;
     let mut snapshot = Snapshot { first: db.read(prune::end)?, ..Snapshot::default() };
     for row in catalogue.iter().cloned() {
         if row.first != snapshot.tail_first() {
             return Err(StoreError::Damaged(format!("no segment holds entry {}", snapshot.tail_first())));
         }
-        snapshot.segments.push(Arc::new(Segment::open(dir, row)?));
+        snapshot.segments.push(Arc::new(Segment::open(dir, row)?.sharing(footers)));
     }
     let first = snapshot.tail_first();
     loop {
@@ -290,12 +316,11 @@ fn load(dir: &Path, db: &db::Db, deriver: &Arc<Deriver>) -> Result<Snapshot, Sto
         if rows.is_empty() {
             break;
         }
-        for row in rows {
+        for (row, decoded) in rows.iter().zip(decode(&rows, deriver)) {
             if row.first != snapshot.end() {
                 return Err(StoreError::Damaged(format!("the tail lacks entry {}", snapshot.end())));
             }
-            let decoded = tail::decode(&row, deriver)?;
-            tail::push(&mut snapshot.tail, row.first, decoded)?;
+            tail::push(&mut snapshot.tail, row.first, decoded?)?;
         }
     }
     if snapshot.end() != head.size.0 {
@@ -308,6 +333,21 @@ fn load(dir: &Path, db: &db::Db, deriver: &Arc<Deriver>) -> Result<Snapshot, Sto
     // Only once everything fits: a catalogue that somebody cut must not make us remove what it no longer names.
     remove_strays(dir, &catalogue)?;
     Ok(snapshot)
+}
+
+/// Reads batches of the tail back into rows, on all processors: a start waits for nothing else as long.
+fn decode(rows: &[db::TailRow], deriver: &Arc<Deriver>) -> Vec<Result<RecordBatch, StoreError>> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let part = |rows: &[db::TailRow]| rows.iter().map(|row| tail::decode(row, deriver)).collect::<Vec<_>>();
+        let parts = rows.chunks(rows.len().div_ceil(threads).max(1));
+        let working: Vec<_> = parts.map(|rows| (rows.len(), scope.spawn(move || part(rows)))).collect();
+        let panicked = || Err(StoreError::Internal("a bug: reading the tail panicked".into()));
+        working
+            .into_iter()
+            .flat_map(|(count, thread)| thread.join().unwrap_or_else(|_| (0..count).map(|_| panicked()).collect()))
+            .collect()
+    })
 }
 
 /// Removes files of segments that were being written, or replaced, when the process ended.
@@ -355,8 +395,8 @@ impl Store for Embedded {
             let (rows, bytes) = snapshot.tail_size();
             let database = std::fs::metadata(inner.dir.join(db::FILE)).map_or(0, |file| file.len());
             let wal = std::fs::metadata(inner.dir.join(format!("{}-wal", db::FILE))).map_or(0, |file| file.len());
-            let trouble = inner.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-            Ok(vec![
+            let trouble = inner.trouble().is_some();
+            let mut gauges = vec![
                 ("store_segments_failing", if trouble { 1.0 } else { 0.0 }),
                 ("store_segments", snapshot.segments.len() as f64),
                 ("store_segment_bytes", snapshot.segments.iter().map(|segment| segment.bytes()).sum::<u64>() as f64),
@@ -364,7 +404,9 @@ impl Store for Embedded {
                 ("store_tail_bytes", bytes as f64),
                 ("store_database_bytes", database as f64),
                 ("store_wal_bytes", wal as f64),
-            ])
+            ];
+            gauges.extend(inner.db.costs.gauges());
+            Ok(gauges)
         })
         .await
     }

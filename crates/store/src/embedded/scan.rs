@@ -15,11 +15,10 @@ use datafusion::arrow::{
     datatypes::UInt64Type,
     error::ArrowError,
 };
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter};
 
 use super::{
     Snapshot, eval,
-    segment::{Group, Segment},
+    segment::{Accept, Group, Segment},
     tail::Chunk,
     write,
 };
@@ -167,14 +166,12 @@ impl Plan {
                     return Ok(());
                 }
                 let needed = self.needs(block);
-                let filter = (!needed.is_empty()).then(|| {
-                    let mask = segment.mask(&needed.iter().copied().collect::<Vec<_>>());
-                    let plan = self.clone();
-                    let accept = move |rows: RecordBatch| {
-                        plan.accept(&rows).map_err(|error| ArrowError::ExternalError(Box::new(error)))
-                    };
-                    RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, accept))])
+                let needed: Vec<&str> = needed.into_iter().collect();
+                let plan = self.clone();
+                let accept: Accept = Box::new(move |rows| {
+                    plan.accept(&rows).map_err(|error| ArrowError::ExternalError(Box::new(error)))
                 });
+                let filter = (!needed.is_empty()).then_some((needed.as_slice(), accept));
                 for rows in segment.read(*group, output, filter, None)? {
                     stop.check()?;
                     let rows = rows?;
@@ -191,7 +188,7 @@ impl Plan {
         if self.prune.may_match(&|_| false) {
             return true;
         }
-        segment.words(group).is_none_or(|words| self.prune.may_match(&|hash| words.contains(hash)))
+        segment.words(group).is_none_or(|words| self.prune.may_match(&|token| words.contains(token)))
     }
 
     /// The columns that must be looked at to know which rows of a block match.
@@ -241,3 +238,6 @@ pub fn indexes(rows: &RecordBatch) -> Result<&[u64], StoreError> {
         .ok_or_else(|| StoreError::Damaged("the column index holds no indexes".into()))?
         .values())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,13 +12,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::{
+    array::{BooleanArray, RecordBatch},
+    error::ArrowError,
+};
 use parquet::{
     arrow::{
         ProjectionMask,
         arrow_reader::{
-            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-            RowFilter, RowSelection,
+            ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+            ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
         },
     },
     errors::{ParquetError, Result as ParquetResult},
@@ -28,10 +31,9 @@ use parquet::{
     },
 };
 use serde::{Deserialize, Serialize};
-use xorf::{BinaryFuse8Ref, DmaSerializable, Filter as _, FilterRef as _};
 
-use super::{db::SegmentRow, pages};
-use crate::{error::StoreError, query::words, schema};
+use super::{db::SegmentRow, filter::WordFilter, footers::Footers, pages};
+use crate::{error::StoreError, query::words::Rules, schema};
 
 /// The directory of segments within the data directory.
 pub const DIRECTORY: &str = "segments";
@@ -43,10 +45,13 @@ pub const KEY_FORMAT: &str = "sceau.format";
 pub const KEY_DERIVER: &str = "sceau.deriver";
 /// Parquet key: the first entry's index.
 pub const KEY_FIRST: &str = "sceau.first";
-/// Parquet key: the rules of the word filters, `query::words::version`.
+/// Parquet key: the version of the word filters' [`Rules`].
 pub const KEY_WORDS: &str = "sceau.words";
 /// Parquet key: a JSON array of [`Group`], one a row group.
 pub const KEY_GROUPS: &str = "sceau.groups";
+
+/// Says which rows of a batch a query accepts.
+pub type Accept = Box<dyn FnMut(RecordBatch) -> Result<BooleanArray, ArrowError> + Send>;
 
 /// What is known of a row group before it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,8 +81,9 @@ pub struct Segment {
     pub groups: Vec<Group>,
     path: PathBuf,
     file: Pread,
-    metadata: ArrowReaderMetadata,
-    words_hold: bool,
+    footers: Arc<Footers>,
+    rules: Option<Rules>,
+    counted_groups: usize,
     intact: bool,
     retired: AtomicBool,
 }
@@ -95,6 +101,11 @@ impl Pread {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         Ok(Self { file: Arc::new(file), length })
+    }
+
+    /// Fills the buffer from an offset on.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
     }
 }
 
@@ -152,9 +163,7 @@ impl Segment {
         let path = data_dir.join(DIRECTORY).join(&row.file);
         let file = Pread::open(&path)
             .map_err(|source| StoreError::Io { context: format!("opening {}", path.display()), source })?;
-        // A search passes over pages by their index, an audit reads them all: it may not rely on what no audit sees.
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
-        let metadata = ArrowReaderMetadata::load(&file, options)?;
+        let metadata = footer(&file)?;
         let key = |name: &str| -> Option<String> {
             let pairs = metadata.metadata().file_metadata().key_value_metadata()?;
             pairs.iter().find(|pair| pair.key == name)?.value.clone()
@@ -181,8 +190,17 @@ impl Segment {
             return Err(wrong("has another number of rows than it should"));
         }
         let deriver = key(KEY_DERIVER).unwrap_or_default();
-        let words_hold = key(KEY_WORDS) == Some(words::version());
-        Ok(Self { row, deriver, groups, path, file, metadata, words_hold, intact, retired: AtomicBool::new(false) })
+        let rules = key(KEY_WORDS).and_then(|version| Rules::named(&version));
+        let (footers, counted_groups) = (Arc::default(), counted.len());
+        let retired = AtomicBool::new(false);
+        Ok(Self { row, deriver, groups, path, file, footers, rules, counted_groups, intact, retired })
+    }
+
+    /// The same, with its footer kept among others': there are limits to their memory, and none to how many segments.
+    #[must_use]
+    pub fn sharing(mut self, footers: &Arc<Footers>) -> Self {
+        self.footers = footers.clone();
+        self
     }
 
     /// The index behind the last entry.
@@ -200,9 +218,9 @@ impl Segment {
         self.file.length
     }
 
-    /// Whether the word filters follow our rules. If not they are not used; a rebuild makes new ones.
-    pub fn words_hold(&self) -> bool {
-        self.words_hold
+    /// The rules of the word filters. If we don't know them they are not used; a rebuild makes new ones.
+    pub fn rules(&self) -> Option<Rules> {
+        self.rules
     }
 
     /// Whether the row groups are as long as the file's own keys and the catalogue say.
@@ -212,7 +230,7 @@ impl Segment {
 
     /// How many row groups the file has, whatever its keys say.
     pub fn counted_groups(&self) -> usize {
-        self.metadata.metadata().num_row_groups()
+        self.counted_groups
     }
 
     /// The file goes when the last reader has let go of this.
@@ -220,32 +238,28 @@ impl Segment {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// A reader of some columns of one row group.
+    /// A reader of some columns of one row group, of the rows that the filter accepts by some columns.
     pub fn read(
         &self,
         group: usize,
         columns: &[&str],
-        filter: Option<RowFilter>,
+        filter: Option<(&[&str], Accept)>,
         selection: Option<RowSelection>,
     ) -> Result<ParquetRecordBatchReader, StoreError> {
-        let mut builder = self.builder().with_row_groups(vec![group]).with_batch_size(8192);
-        let mask = self.mask(columns);
-        builder = builder.with_projection(mask);
-        if let Some(filter) = filter {
-            builder = builder.with_row_filter(filter);
+        let footer = self.footer()?;
+        let mask = project(&footer, columns);
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size(8192)
+            .with_projection(mask);
+        if let Some((columns, accept)) = filter {
+            let mask = project(&footer, columns);
+            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, accept))]));
         }
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
         Ok(builder.build()?)
-    }
-
-    /// The projection of top-level columns by name; names that the file lacks are left out.
-    pub fn mask(&self, columns: &[&str]) -> ProjectionMask {
-        let descriptor = self.metadata.metadata().file_metadata().schema_descr();
-        let roots = descriptor.root_schema().get_fields();
-        let wanted = columns.iter().filter_map(|name| roots.iter().position(|root| root.name() == *name));
-        ProjectionMask::roots(descriptor, wanted)
     }
 
     /// Rows of one row group, read whole.
@@ -265,25 +279,39 @@ impl Segment {
         Ok(self.read(group, &[schema::ENTRY], None, Some(selection))?.collect::<Result<_, _>>()?)
     }
 
-    /// A test of the row group's word filter, which has no false negatives; `None` if it can't be read or was made by
-    /// other rules than ours, so that everything may match.
+    /// The row group's word filter, to be asked now and then; `None` if it can't be used, so that everything may match.
     pub fn words(&self, group: usize) -> Option<WordFilter> {
-        if !self.words_hold {
-            return None;
-        }
-        let (offset, length) = self.groups[group].words;
-        let bytes = self.file.get_bytes(offset, usize::try_from(length).ok()?).ok()?;
-        Some(WordFilter { bytes })
+        WordFilter::open(&self.file, self.rules?, self.groups[group].words)
+    }
+
+    /// The same to be asked often.
+    pub fn loaded_words(&self, group: usize) -> Option<WordFilter> {
+        WordFilter::load(&self.file, self.rules?, self.groups[group].words)
     }
 
     /// Whether the headers of a row group's pages, by which searches pass over them, are true of these rows.
     pub fn pages_hold(&self, group: usize, rows: &RecordBatch) -> bool {
-        pages::hold(&self.file, self.metadata.metadata().row_group(group), rows).unwrap_or(false)
+        let footer = self.footer();
+        footer.is_ok_and(|footer| pages::hold(&self.file, footer.metadata().row_group(group), rows).unwrap_or(false))
     }
 
-    fn builder(&self) -> ParquetRecordBatchReaderBuilder<Pread> {
-        ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
+    fn footer(&self) -> Result<ArrowReaderMetadata, StoreError> {
+        self.footers.get(&self.row.file, || footer(&self.file))
     }
+}
+
+fn footer(file: &Pread) -> Result<ArrowReaderMetadata, StoreError> {
+    // A search would pass over pages by their index, which no audit reads: it may not rely on what no audit sees.
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+    Ok(ArrowReaderMetadata::load(file, options)?)
+}
+
+/// The projection of top-level columns by name; names that the file lacks are left out.
+fn project(footer: &ArrowReaderMetadata, columns: &[&str]) -> ProjectionMask {
+    let descriptor = footer.metadata().file_metadata().schema_descr();
+    let roots = descriptor.root_schema().get_fields();
+    let wanted = columns.iter().filter_map(|name| roots.iter().position(|root| root.name() == *name));
+    ProjectionMask::roots(descriptor, wanted)
 }
 
 impl Drop for Segment {
@@ -293,48 +321,5 @@ impl Drop for Segment {
         {
             tracing::warn!(file = %self.path.display(), %error, "an old segment could not be removed");
         }
-    }
-}
-
-/// The set of a row group's word and value hashes, with 1 in 256 false positives.
-#[derive(Debug)]
-pub struct WordFilter {
-    bytes: Bytes,
-}
-
-impl WordFilter {
-    /// The filter's bytes for a set of distinct hashes: descriptor, then fingerprints.
-    pub fn encode(mut hashes: Vec<u64>) -> Result<Vec<u8>, StoreError> {
-        hashes.sort_unstable();
-        hashes.dedup();
-        if hashes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let filter = xorf::BinaryFuse8::try_from(&hashes)
-            .map_err(|error| StoreError::Internal(format!("a word filter could not be built: {error}")))?;
-        let mut bytes = vec![0; xorf::BinaryFuse8::DESCRIPTOR_LEN];
-        filter.dma_copy_descriptor_to(&mut bytes);
-        bytes.extend_from_slice(filter.dma_fingerprints());
-        Ok(bytes)
-    }
-
-    /// Whether the hash may be in the set. An empty or damaged filter says yes.
-    pub fn contains(&self, hash: u64) -> bool {
-        let Some((descriptor, fingerprints)) = self.bytes.split_at_checked(xorf::BinaryFuse8::DESCRIPTOR_LEN) else {
-            return true;
-        };
-        let part = |at: usize| {
-            descriptor
-                .get(at..at + 4)
-                .and_then(|bytes| bytes.try_into().ok())
-                .map_or(u64::MAX, |bytes: [u8; 4]| u64::from(u32::from_le_bytes(bytes)))
-        };
-        // The crate trusts these numbers to index the fingerprints; a file that somebody altered must not stop us.
-        let (segment, mask, counted) = (part(8), part(12), part(16));
-        let shaped = segment.is_power_of_two() && counted.is_multiple_of(segment);
-        if !shaped || mask.wrapping_add(1) != segment || counted + 2 * segment > fingerprints.len() as u64 {
-            return true;
-        }
-        BinaryFuse8Ref::from_dma(descriptor, fingerprints).contains(&hash)
     }
 }

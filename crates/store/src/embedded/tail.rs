@@ -1,11 +1,14 @@
 //! The newest entries: one compressed blob per committed batch on disk, coalesced Arrow batches in memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::{
-    array::{Array, ArrayRef, AsArray as _, BinaryArray, FixedSizeBinaryArray, RecordBatch, UInt64Array},
+    array::{
+        Array, ArrayRef, AsArray as _, BinaryArray, FixedSizeBinaryArray, RecordBatch, UInt64Array, new_null_array,
+    },
     buffer::Buffer,
     compute::{concat, concat_batches},
+    datatypes::DataType,
 };
 use sceau_event::Deriver;
 use sceau_ledger::LeafHash;
@@ -21,6 +24,8 @@ use crate::{
 const CHUNK_ROWS: usize = 8192;
 /// The same in bytes of entries and fields: a column of Arrow holds 2 GiB.
 const CHUNK_BYTES: usize = 64 << 20;
+/// Rows of the columns that hold nothing.
+const EMPTY_ROWS: usize = 65_536;
 /// No honest blob inflates beyond this; a damaged one must not make us allocate more.
 const MAX_BLOB: usize = 256 << 20;
 
@@ -41,6 +46,7 @@ pub struct Chunk {
 
 impl Chunk {
     fn new(first: u64, rows: RecordBatch) -> Result<Self, StoreError> {
+        let rows = lean(&rows)?;
         let times = write::times(&rows, schema::TIME)?;
         let (earliest, latest) =
             times.iter().fold((i64::MAX, i64::MIN), |(low, high), &time| (low.min(time), high.max(time)));
@@ -58,6 +64,20 @@ impl Chunk {
         let skip = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX).min(self.rows.num_rows());
         Self::new(self.first + skip as u64, self.rows.slice(skip, self.rows.num_rows() - skip))
     }
+}
+
+/// The same rows; columns that hold nothing, as most do in most logs, share their buffers.
+fn lean(rows: &RecordBatch) -> Result<RecordBatch, StoreError> {
+    static TEXT: LazyLock<ArrayRef> = LazyLock::new(|| new_null_array(&DataType::Utf8, EMPTY_ROWS));
+    static NUMBER: LazyLock<ArrayRef> = LazyLock::new(|| new_null_array(&DataType::Int64, EMPTY_ROWS));
+    let count = rows.num_rows();
+    let columns = rows.columns().iter().map(|column| match column.data_type() {
+        _ if column.null_count() < count || count > EMPTY_ROWS => column.clone(),
+        DataType::Utf8 => TEXT.slice(0, count),
+        DataType::Int64 => NUMBER.slice(0, count),
+        _ => column.clone(),
+    });
+    Ok(RecordBatch::try_new(rows.schema(), columns.collect())?)
 }
 
 /// From the first to the last of a column's offsets.

@@ -4,7 +4,6 @@ use std::{fs::File, path::Path};
 
 use datafusion::arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
-    compute::concat_batches,
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use parquet::{
@@ -18,8 +17,15 @@ use parquet::{
 };
 use sceau_event::{Keyword, Number};
 
-use super::segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, KEY_WORDS, WordFilter};
-use crate::{error::StoreError, query::words, schema};
+use super::{
+    filter,
+    segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, KEY_WORDS},
+};
+use crate::{
+    error::StoreError,
+    query::words::{self, Rules},
+    schema,
+};
 
 /// The columns with a Bloom filter, and whose values are in the word filter as wholes.
 pub const EXACT: [Keyword; 2] = [Keyword::SourceIp, Keyword::UserName];
@@ -87,7 +93,7 @@ fn write_file(
     writer.append_key_value_metadata(key(KEY_FORMAT, FORMAT.to_string()));
     writer.append_key_value_metadata(key(KEY_DERIVER, deriver.to_owned()));
     writer.append_key_value_metadata(key(KEY_FIRST, first.to_string()));
-    writer.append_key_value_metadata(key(KEY_WORDS, words::version()));
+    writer.append_key_value_metadata(key(KEY_WORDS, Rules::NEWEST.version()));
     let groups = serde_json::to_string(&groups).map_err(|error| StoreError::Internal(error.to_string()))?;
     writer.append_key_value_metadata(key(KEY_GROUPS, groups));
     let output = writer.into_inner()?;
@@ -128,11 +134,10 @@ fn write_group(writer: &mut ArrowWriter<File>, pending: &[RecordBatch]) -> Resul
         writer.write(batch)?;
     }
     writer.flush()?;
-    let batch = concat_batches(&schema::rows(), pending)?;
-    let mut group = describe(&batch)?;
-    let hashes = hashes(&batch)?;
+    let mut group = describe(pending)?;
+    let hashes = hashes(pending, Rules::NEWEST)?;
     // Without a filter everything may match: slower to search, but a flood of words can't take all memory.
-    let filter = if hashes.len() > MAX_HASHES { Vec::new() } else { WordFilter::encode(hashes)? };
+    let filter = if hashes.len() > MAX_HASHES { Vec::new() } else { filter::encode(hashes)? };
     // User bytes between row groups are legal Parquet; readers that don't know the key skip them.
     group.words = (writer.bytes_written() as u64, filter.len() as u64);
     writer.write_all(&filter).map_err(|source| StoreError::Io { context: "writing a word filter".into(), source })?;
@@ -174,22 +179,33 @@ pub fn occurrences(batch: &RecordBatch) -> u64 {
 }
 
 /// What a row group's key says of these rows, but for the place of its word filter.
-pub fn describe(batch: &RecordBatch) -> Result<Group, StoreError> {
-    let times = times(batch, schema::TIME)?;
-    let sources = text(batch, schema::SOURCE)?;
-    Ok(Group {
-        rows: batch.num_rows() as u64,
-        earliest: times.iter().copied().min().unwrap_or(0),
-        latest: times.iter().copied().max().unwrap_or(0),
-        internal: sources.iter().flatten().filter(|source| source.starts_with("sceau.")).count() as u64,
-        occurrences: occurrences(batch),
-        words: (0, 0),
-    })
+pub fn describe(rows: &[RecordBatch]) -> Result<Group, StoreError> {
+    let mut group = Group { rows: 0, earliest: i64::MAX, latest: i64::MIN, internal: 0, occurrences: 0, words: (0, 0) };
+    for batch in rows {
+        for &time in times(batch, schema::TIME)? {
+            (group.earliest, group.latest) = (group.earliest.min(time), group.latest.max(time));
+        }
+        let sources = text(batch, schema::SOURCE)?;
+        group.internal += sources.iter().flatten().filter(|source| source.starts_with("sceau.")).count() as u64;
+        group.occurrences = group.occurrences.saturating_add(occurrences(batch));
+        group.rows += batch.num_rows() as u64;
+    }
+    if group.rows == 0 {
+        (group.earliest, group.latest) = (0, 0);
+    }
+    Ok(group)
 }
 
 /// The hashes that the rows' word filter must hold, with repetitions.
-pub fn hashes(batch: &RecordBatch) -> Result<Vec<u64>, StoreError> {
+pub fn hashes(rows: &[RecordBatch], rules: Rules) -> Result<Vec<u64>, StoreError> {
     let mut found = Seen::default();
+    for batch in rows {
+        hash_batch(batch, rules, &mut found)?;
+    }
+    Ok(found.hashes)
+}
+
+fn hash_batch(batch: &RecordBatch, rules: Rules, found: &mut Seen) -> Result<(), StoreError> {
     for keyword in Keyword::ALL {
         let values = text(batch, keyword.name())?;
         let exact = EXACT.contains(&keyword);
@@ -199,7 +215,7 @@ pub fn hashes(batch: &RecordBatch) -> Result<Vec<u64>, StoreError> {
             if last.replace(value) == Some(value) {
                 continue;
             }
-            words::hashes(value, |hash| found.add(hash));
+            found.text(value, rules);
             if exact {
                 found.add(words::value_hash(keyword.name(), value));
             }
@@ -216,9 +232,9 @@ pub fn hashes(batch: &RecordBatch) -> Result<Vec<u64>, StoreError> {
         })
         .ok_or_else(|| StoreError::Damaged("the column fields is no list of pairs".into()))?;
     for value in pairs.as_string_opt::<i32>().into_iter().flatten().flatten() {
-        words::hashes(value, |hash| found.add(hash));
+        found.text(value, rules);
     }
-    Ok(found.hashes)
+    Ok(())
 }
 
 /// Drops most repetitions as they come, so that the list stays small.
@@ -237,6 +253,14 @@ impl Default for Seen {
 }
 
 impl Seen {
+    fn text(&mut self, text: &str, rules: Rules) {
+        words::tokens(text, |token| {
+            if let Some(hash) = token.under(rules) {
+                self.add(hash);
+            }
+        });
+    }
+
     fn add(&mut self, hash: u64) {
         // A direct-mapped cache: what it has forgotten is merely listed twice.
         let slot = &mut self.recent[(hash >> 48) as usize];

@@ -1,17 +1,14 @@
 //! The one definition of a word: a maximal run of alphanumeric characters, folded to lower case. Token filters and
 //! matching both take it from here, so that a filter never hides what a match would find.
 
+mod joined;
+mod token;
+
 use std::fmt;
 
-use memchr::{memchr, memchr2};
-
-/// Names the rules by which [`hashes`] and [`value_hash`] cut, fold and hash. Unicode moves with the compiler, and a
-/// filter made by other rules could hide a match: one whose version differs must not be used.
-#[must_use]
-pub fn version() -> String {
-    let (major, minor, update) = char::UNICODE_VERSION;
-    format!("1-unicode-{major}.{minor}.{update}")
-}
+use joined::Joiner;
+use memchr::{memchr2, memmem::Finder};
+pub use token::{Rules, Token};
 
 /// Consecutive words to look for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,10 +41,17 @@ impl Phrase {
         Matcher { phrase: self, anchor: self.words.first().and_then(|word| Anchor::of(word)) }
     }
 
-    /// What [`hashes`] gives for every text that matches: the hashes of the words that are whole.
-    pub fn required_hashes(&self) -> impl Iterator<Item = u64> + '_ {
+    /// What [`tokens`] gives for every text that matches: those of the words that are whole.
+    #[must_use]
+    pub fn required(&self) -> Vec<Token> {
         let whole = self.words.len() - usize::from(self.last_is_prefix && !self.words.is_empty());
-        self.words[..whole].iter().map(|word| word_hash(word))
+        let (mut required, mut joiner) = (Vec::with_capacity(whole), Joiner::default());
+        for word in &self.words[..whole] {
+            let hash = word_hash(word);
+            required.push(Token::Word(hash));
+            joiner.word(word.as_bytes(), hash, &mut |hash| required.push(Token::Address(hash)));
+        }
+        required
     }
 }
 
@@ -57,66 +61,103 @@ impl fmt::Display for Phrase {
     }
 }
 
-/// The byte of the first word that is worth scanning for, being rare in logs.
-#[derive(Clone, Copy, Debug)]
-struct Anchor {
-    offset: usize,
-    lower: u8,
-    upper: u8,
+/// How the first word is scanned for.
+#[derive(Clone, Debug)]
+enum Anchor<'a> {
+    /// By the whole word, which has no letters and so no case.
+    Digits(Finder<'a>),
+    /// By the byte that is rarest in logs.
+    Byte { word: &'a str, offset: usize, lower: u8, upper: u8 },
 }
 
-impl Anchor {
+impl<'a> Anchor<'a> {
     /// Folding never makes an ASCII character of another one, so an ASCII word is found by its bytes; other words have
     /// no anchor.
-    fn of(word: &str) -> Option<Self> {
+    fn of(word: &'a str) -> Option<Self> {
         const COMMON_FIRST: &[u8] = b"e0ta1oins2rlcdhp3u45m6879fgbwvykxjqz";
         let rarity = |byte: u8| COMMON_FIRST.iter().position(|other| *other == byte);
+        if !word.is_ascii() {
+            return None;
+        }
+        if word.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(Self::Digits(Finder::new(word)));
+        }
         let (offset, byte) = word.bytes().enumerate().max_by_key(|(_, byte)| rarity(*byte))?;
-        word.is_ascii().then_some(Self { offset, lower: byte, upper: byte.to_ascii_uppercase() })
+        Some(Self::Byte { word, offset, lower: byte, upper: byte.to_ascii_uppercase() })
     }
 
-    fn find(self, bytes: &[u8]) -> Option<usize> {
-        if self.lower == self.upper { memchr(self.lower, bytes) } else { memchr2(self.lower, self.upper, bytes) }
+    /// Where the word's bytes, in any case, lie next from a place on.
+    fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        match self {
+            Self::Digits(finder) => Some(from + finder.find(bytes.get(from..)?)?),
+            Self::Byte { word, offset, lower, upper } => {
+                let mut from = from + offset;
+                loop {
+                    let found = from + memchr2(*lower, *upper, bytes.get(from..)?)?;
+                    let start = found - offset;
+                    let there = bytes.get(start..start + word.len());
+                    if there.is_some_and(|there| there.eq_ignore_ascii_case(word.as_bytes())) {
+                        return Some(start);
+                    }
+                    from = found + 1;
+                }
+            }
+        }
     }
 }
 
 /// A [`Phrase`] made ready to be looked for in many texts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Matcher<'a> {
     phrase: &'a Phrase,
-    anchor: Option<Anchor>,
+    anchor: Option<Anchor<'a>>,
 }
 
 impl Matcher<'_> {
     /// See [`Phrase::matches`].
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let Some(anchor) = self.anchor else {
+        let Some(anchor) = &self.anchor else {
             return spans(text).any(|(start, _)| self.occurs_at(text, start));
         };
-        let bytes = text.as_bytes();
-        let mut from = anchor.offset;
-        while let Some(found) = bytes.get(from..).and_then(|rest| anchor.find(rest)) {
-            if self.begins_at(text, from + found - anchor.offset) {
+        let mut from = 0;
+        while let Some(start) = anchor.find(text.as_bytes(), from) {
+            if self.begins_at(text, start) {
                 return true;
             }
-            from += found + 1;
+            from = start + 1;
         }
         false
     }
 
-    /// False if no text within these bytes, which may be many texts without gaps, can match.
-    pub(crate) fn may_occur_in(&self, bytes: &[u8]) -> bool {
-        let (Some(anchor), Some(word)) = (self.anchor, self.phrase.words.first()) else { return true };
-        let mut from = anchor.offset;
-        while let Some(found) = bytes.get(from..).and_then(|rest| anchor.find(rest)) {
-            let start = from + found - anchor.offset;
-            if bytes.get(start..start + word.len()).is_some_and(|there| there.eq_ignore_ascii_case(word.as_bytes())) {
-                return true;
+    /// Which of many texts match: those whose numbers `found` is given, in order. They are `offsets.len() - 1` and lie in
+    /// `bytes` without gaps: one pass over all is quicker than many short ones.
+    pub(crate) fn matching<'t>(
+        &self,
+        bytes: &[u8],
+        offsets: &[i32],
+        text: impl Fn(usize) -> &'t str,
+        mut found: impl FnMut(usize),
+    ) {
+        let place = |number: usize| offsets.get(number).map_or(usize::MAX, |offset| offset.unsigned_abs() as usize);
+        let count = offsets.len().saturating_sub(1);
+        let Some(anchor) = &self.anchor else {
+            (0..count).filter(|number| self.matches(text(*number))).for_each(found);
+            return;
+        };
+        let bytes = bytes.get(..place(count)).unwrap_or(bytes);
+        let (mut from, mut number) = (place(0), 0);
+        while let Some(start) = anchor.find(bytes, from) {
+            while place(number + 1) <= start {
+                number += 1;
             }
-            from += found + 1;
+            if self.begins_at(text(number), start - place(number)) {
+                found(number);
+                from = place(number + 1);
+            } else {
+                from = start + 1;
+            }
         }
-        false
     }
 
     fn begins_at(&self, text: &str, start: usize) -> bool {
@@ -202,12 +243,13 @@ const FOLDED: [u8; 256] = {
     table
 };
 
-/// Gives `found` the hash of every word of a text, as often as it occurs.
+/// Gives `found` every token of a text, as often as it occurs.
 ///
-/// These hashes are stored in segments: [`version`] changes with anything that changes them.
-pub fn hashes(text: &str, mut found: impl FnMut(u64)) {
+/// Their hashes are stored in segments: the version of the [`Rules`] changes with anything that changes them.
+pub fn tokens(text: &str, mut found: impl FnMut(Token)) {
     let bytes = text.as_bytes();
     let class = |at: usize| bytes.get(at).map(|byte| FOLDED[usize::from(*byte)]);
+    let mut joiner = Joiner::default();
     let mut at = 0;
     while let Some(first) = class(at) {
         if first == 0 {
@@ -219,9 +261,16 @@ pub fn hashes(text: &str, mut found: impl FnMut(u64)) {
             at += 1;
         }
         if class(at) == Some(OTHER) {
-            at = from + any_word(&text[from..], &mut found);
+            let (word, hash, length) = any_word(&text[from..]);
+            at = from + length;
+            if !word.is_empty() {
+                found(Token::Word(hash));
+                joiner.word(word.as_bytes(), hash, &mut |hash| found(Token::Address(hash)));
+            }
         } else {
-            found(ascii_word(bytes, from, at));
+            let hash = ascii_word(bytes, from, at);
+            found(Token::Word(hash));
+            joiner.word(&bytes[from..at], hash, &mut |hash| found(Token::Address(hash)));
         }
     }
 }
@@ -245,20 +294,16 @@ fn ascii_word(bytes: &[u8], from: usize, to: usize) -> u64 {
     finished(state, (to - from) as u64)
 }
 
-/// Passes one word on, or one character that is part of none, and gives its length.
-fn any_word(text: &str, found: &mut impl FnMut(u64)) -> usize {
+/// The word at the beginning of a text with its hash, or the empty one, and how far that and a character behind it go.
+fn any_word(text: &str) -> (&str, u64, usize) {
     let mut hasher = Hasher::new(WORD_SEED);
-    let mut rest = text.chars();
-    for c in rest.by_ref() {
+    for (at, c) in text.char_indices() {
         if !c.is_alphanumeric() {
-            break;
+            return (&text[..at], hasher.finish(), at + c.len_utf8());
         }
         hasher.text(fold(c).encode_utf8(&mut [0; 4]));
     }
-    if hasher.length > 0 {
-        found(hasher.finish());
-    }
-    text.len() - rest.as_str().len()
+    (text, hasher.finish(), text.len())
 }
 
 /// The hash of a whole value of a column, for equality; it can't be mistaken for the hash of a word.

@@ -6,18 +6,18 @@ use crate::{
     embedded::write::EXACT,
     query::{
         Filter, Test,
-        words::{Phrase, hashes, spans, value_hash},
+        words::{Phrase, Token, spans, tokens, value_hash},
     },
     schema,
 };
 
-/// What must be among the hashes of a row group for any of its rows to match.
+/// What must be among the tokens of a row group for any of its rows to match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prune {
-    /// Hashes don't tell.
+    /// Tokens don't tell.
     MayMatch,
-    /// This hash.
-    Needs(u64),
+    /// This token.
+    Needs(Token),
     /// What each of these needs.
     All(Vec<Prune>),
     /// What one of these needs.
@@ -25,11 +25,11 @@ pub enum Prune {
 }
 
 impl Prune {
-    /// False only if no row of a group can match whose hashes are those that `contains` knows.
-    pub fn may_match(&self, contains: &dyn Fn(u64) -> bool) -> bool {
+    /// False only if no row of a group can match whose tokens are those that `contains` knows.
+    pub fn may_match(&self, contains: &dyn Fn(Token) -> bool) -> bool {
         match self {
             Self::MayMatch => true,
-            Self::Needs(hash) => contains(*hash),
+            Self::Needs(token) => contains(*token),
             Self::All(needs) => needs.iter().all(|need| need.may_match(contains)),
             Self::Any(needs) => needs.iter().any(|need| need.may_match(contains)),
         }
@@ -40,13 +40,15 @@ impl Prune {
         if needs.is_empty() { Self::MayMatch } else { Self::All(needs) }
     }
 
-    fn hashes(hashes: impl IntoIterator<Item = u64>) -> Self {
-        Self::all(hashes.into_iter().map(Self::Needs))
+    /// The tokens that tell most come first, so that most row groups are ruled out by one look.
+    fn tokens(mut tokens: Vec<Token>) -> Self {
+        tokens.sort_by_key(|token| !matches!(token, Token::Address(_)));
+        Self::all(tokens.into_iter().map(Self::Needs))
     }
 }
 
-/// What a filter needs. The hashes of a row group are those of all words of keywords and other fields' values, and those
-/// of whole values of [`EXACT`] columns.
+/// What a filter needs. The tokens of a row group are all words and addresses of keywords and other fields' values, and
+/// the whole values of [`EXACT`] columns.
 pub fn prune(filter: &Filter) -> Prune {
     match filter {
         Filter::All | Filter::Not(_) => Prune::MayMatch,
@@ -57,7 +59,7 @@ pub fn prune(filter: &Filter) -> Prune {
         }
         Filter::Text(phrase) => of_phrase(phrase),
         Filter::Is(Field::Keyword(keyword), Test::Equals(value)) if EXACT.contains(keyword) => {
-            Prune::Needs(value_hash(schema::column(&Field::Keyword(*keyword)), value))
+            Prune::Needs(Token::Word(value_hash(schema::column(&Field::Keyword(*keyword)), value)))
         }
         Filter::Is(Field::Keyword(_) | Field::Other(_), test) => of_test(test),
         Filter::Is(Field::Time | Field::Received | Field::Source | Field::Number(_), _) => Prune::MayMatch,
@@ -65,16 +67,16 @@ pub fn prune(filter: &Filter) -> Prune {
 }
 
 fn of_phrase(phrase: &Phrase) -> Prune {
-    Prune::hashes(phrase.required_hashes())
+    Prune::tokens(phrase.required())
 }
 
 fn of_test(test: &Test) -> Prune {
     match test {
         Test::Words(phrase) => of_phrase(phrase),
         Test::Equals(value) => {
-            let mut needed = vec![];
-            hashes(value, |hash| needed.push(hash));
-            Prune::hashes(needed)
+            let mut needed = Vec::new();
+            tokens(value, |token| needed.push(token));
+            Prune::tokens(needed)
         }
         Test::Wildcard(pieces) => of_pieces(pieces),
         Test::Exists | Test::Range { .. } | Test::Cidr(_) => Prune::MayMatch,
@@ -83,14 +85,14 @@ fn of_test(test: &Test) -> Prune {
 
 /// The words of a pattern that no `*` can make longer.
 fn of_pieces(pieces: &[String]) -> Prune {
-    let last = pieces.len().saturating_sub(1);
-    let mut needed = vec![];
+    let (last, mut needed) = (pieces.len().saturating_sub(1), Vec::new());
     for (number, piece) in pieces.iter().enumerate() {
-        for (from, to) in spans(piece) {
-            if (from > 0 || number == 0) && (to < piece.len() || number == last) {
-                hashes(&piece[from..to], |hash| needed.push(hash));
-            }
+        let whole = |(from, to): &(usize, usize)| (*from > 0 || number == 0) && (*to < piece.len() || number == last);
+        // They are neighbours, since only the first and the last of a piece can go on.
+        let stretch = spans(piece).filter(whole).reduce(|(from, _), (_, to)| (from, to));
+        if let Some((from, to)) = stretch {
+            tokens(&piece[from..to], |token| needed.push(token));
         }
     }
-    Prune::hashes(needed)
+    Prune::tokens(needed)
 }
