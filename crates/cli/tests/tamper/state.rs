@@ -97,7 +97,7 @@ fn positions_and_idempotency_keys_are_named_with_the_mac_key() {
         sql(
             data,
             &format!(
-                "UPDATE state SET key = 'aside' WHERE collection = 'imports' AND key = {keys};
+                "UPDATE state SET key = '!aside' WHERE collection = 'imports' AND key = {keys};
                  UPDATE state SET key = 'zzz' WHERE collection = 'imports' AND key = {others};
                  UPDATE state SET key = 'first' WHERE collection = 'imports' AND key = 'zzz'"
             ),

@@ -53,9 +53,16 @@ impl Victim {
         std::fs::create_dir_all(&all).unwrap();
         let lock = File::create(all.join("lock")).unwrap();
         lock.lock().unwrap();
-        let root = all.join(format!("{changed}-{}", binary.len()));
+        // Its times are those of its making: one that is hours old would not be what the clocks' tests take it for. Who
+        // began in the last hour may still be reading that hour's.
+        let hour = UNIX_EPOCH.elapsed().unwrap().as_secs() / 3_600;
+        let name = |hour: u64| all.join(format!("{changed}-{}-{hour}", binary.len()));
+        let (root, before) = (name(hour), name(hour - 1));
         if !root.join("facts.json").exists() {
-            for old in std::fs::read_dir(&all).unwrap().map(|old| old.unwrap().path()).filter(|old| old.is_dir()) {
+            for old in std::fs::read_dir(&all).unwrap().map(|old| old.unwrap().path()) {
+                if !old.is_dir() || old == before {
+                    continue;
+                }
                 std::fs::remove_dir_all(old).unwrap();
             }
             std::fs::create_dir_all(&root).unwrap();
