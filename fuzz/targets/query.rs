@@ -62,7 +62,7 @@ fn same(text: &str, filter: &Filter) {
     }
 }
 
-/// If a phrase matches a text, all hashes that it requires are among the text's: a word filter hides nothing.
+/// If a phrase matches a text, all tokens that it requires are among the text's: a word filter hides nothing.
 fn phrases(filter: &Filter, text: &str) {
     let phrase = match filter {
         Filter::And(filters) | Filter::Or(filters) => return filters.iter().for_each(|filter| phrases(filter, text)),
@@ -72,7 +72,7 @@ fn phrases(filter: &Filter, text: &str) {
     };
     if phrase.matches(text) {
         let mut there = HashSet::new();
-        words::hashes(text, |hash| there.extend([hash]));
-        assert!(phrase.required_hashes().all(|hash| there.contains(&hash)), "a filter would hide {text:?}");
+        words::tokens(text, |token| there.extend([token]));
+        assert!(phrase.required().iter().all(|token| there.contains(token)), "a filter would hide {text:?}");
     }
 }

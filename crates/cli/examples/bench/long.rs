@@ -174,5 +174,8 @@ async fn forget(sceau: &Path, dir: &Path, events: u64, bytes: u64, kept: Kept, r
     let size = process::disk(&dir.join("data"))?;
     report.row("data directory", format!("{} MB", size / 1_000_000));
     let since = ["--since-checkpoint".to_owned(), dir.join("checkpoint").display().to_string()];
-    crate::verify(sceau, dir, events - deleted as u64, &since, report)
+    // The leaves of what was deleted are checked, too, but are no entries.
+    let (rate, _) = crate::verify(sceau, dir, events - deleted as u64, &since)?;
+    report.row("offline verify against the checkpoint from before", format!("good, {rate:.0} entries/s of CPU"));
+    Ok(())
 }

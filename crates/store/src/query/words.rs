@@ -65,7 +65,7 @@ impl fmt::Display for Phrase {
 #[derive(Clone, Debug)]
 enum Anchor<'a> {
     /// By the whole word, which has no letters and so no case.
-    Digits(Finder<'a>),
+    Digits(Box<Finder<'a>>),
     /// By the byte that is rarest in logs.
     Byte { word: &'a str, offset: usize, lower: u8, upper: u8 },
 }
@@ -80,7 +80,7 @@ impl<'a> Anchor<'a> {
             return None;
         }
         if word.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some(Self::Digits(Finder::new(word)));
+            return Some(Self::Digits(Box::new(Finder::new(word))));
         }
         let (offset, byte) = word.bytes().enumerate().max_by_key(|(_, byte)| rarity(*byte))?;
         Some(Self::Byte { word, offset, lower: byte, upper: byte.to_ascii_uppercase() })
