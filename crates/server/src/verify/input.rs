@@ -132,6 +132,10 @@ async fn offline_input(
     options: VerifyOptions,
 ) -> Result<VerifyInput, ServerError> {
     let given = Given::parse(&options)?;
+    let held = keys.map(|keys| keys.log_key().verifier());
+    if let Some(known) = given.vkey.as_ref().or(held.as_ref()) {
+        given.check_origin(known.origin())?;
+    }
     let mut facts = Facts::read(store).await?;
     let mut notes = Vec::new();
     if keys.is_none() {
@@ -141,7 +145,6 @@ async fn offline_input(
         notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
     }
     let documents = state::documents(store).await?;
-    let held = keys.map(|keys| keys.log_key().verifier());
     let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
     if let Some(keys) = keys {
         facts.faults.extend(keys::check_held(&history, keys));
