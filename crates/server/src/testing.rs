@@ -334,6 +334,10 @@ impl State for Failing {
         self.inner.write(writes).await
     }
 
+    async fn count_documents(&self, collection: &str, now: i64) -> Result<u64, StoreError> {
+        self.inner.count_documents(collection, now).await
+    }
+
     async fn purge(&self, now: i64) -> Result<u64, StoreError> {
         self.inner.purge(now).await
     }

@@ -333,6 +333,9 @@ pub trait State: Send + Sync {
     /// key, expired ones too: as they lie in the store, for the auditor.
     async fn audit_state(&self, after: (&str, &str), limit: usize) -> Result<Vec<(String, Document)>, StoreError>;
 
+    /// How many documents of a collection there are that have not expired at `now`.
+    async fn count_documents(&self, collection: &str, now: i64) -> Result<u64, StoreError>;
+
     /// Writes outside a commit, all or none.
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError>;
 
