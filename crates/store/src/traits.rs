@@ -265,7 +265,7 @@ pub struct Counts {
 /// One bar of a histogram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistogramRow {
-    /// Start of the interval, microseconds since the epoch; a multiple of the interval.
+    /// Start of the interval, microseconds since the epoch; a multiple of the interval, for whole weeks counted from a Monday.
     pub start: i64,
     /// The value of the field that the histogram is split by; `None` where there is none.
     pub by: Option<String>,

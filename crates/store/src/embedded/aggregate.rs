@@ -88,6 +88,16 @@ struct Shape {
     keep_empty: bool,
 }
 
+/// A week, and where the first Monday of the epoch begins, in microseconds.
+const WEEK: i64 = 7 * 86_400_000_000;
+const MONDAY: i64 = 4 * 86_400_000_000;
+
+/// The start of the interval that `time` falls into. The epoch began on a Thursday, weeks begin on Mondays.
+fn bar(time: i64, interval: i64) -> i64 {
+    let phase = if interval % WEEK == 0 { MONDAY } else { 0 };
+    time.saturating_sub(phase).div_euclid(interval).saturating_mul(interval).saturating_add(phase)
+}
+
 const START: &str = "start";
 const VALUE: &str = "value";
 const WEIGHT: &str = "weight";
@@ -110,7 +120,7 @@ impl Shape {
     fn apply(&self, rows: &RecordBatch) -> Result<RecordBatch, StoreError> {
         let times = write::times(rows, schema::TIME)?;
         let start: Int64Array = match self.interval {
-            Some(interval) => times.iter().map(|time| time.div_euclid(interval).saturating_mul(interval)).collect(),
+            Some(interval) => times.iter().map(|time| bar(*time, interval)).collect(),
             None => Int64Array::from(vec![0; times.len()]),
         };
         let weight: Int64Array = (0..rows.num_rows())
