@@ -226,7 +226,7 @@ impl Reader {
     /// As for [`Reader::search`].
     pub async fn histogram(&self, params: &HistogramParams) -> Result<HistogramView, ServerError> {
         let query = self.query(&params.filtered)?;
-        let by = params.by.as_deref().map(named).transpose()?;
+        let by = params.by.as_deref().map(|name| named("by", name)).transpose()?;
         let interval = match &params.interval {
             Some(asked) => asked.parse::<Interval>()?,
             None => self.span(&query).await?.map_or_else(Interval::default, |(first, last)| Interval::for_span(first, last)),
@@ -279,7 +279,7 @@ impl Reader {
     pub async fn top(&self, params: &TopParams) -> Result<TopView, ServerError> {
         let query = self.query(&params.filtered)?;
         let rows = limit(params.limit, 10, MAX_TOP)?;
-        let found = self.store.top(&query, &named(&params.field)?, rows, self.query_time).await?;
+        let found = self.store.top(&query, &named("field", &params.field)?, rows, self.query_time).await?;
         let value = |row: sceau_store::TopRow| TopValue {
             value: row.value,
             count: row.counts.entries,
@@ -411,9 +411,9 @@ fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize, Serv
     }
 }
 
-fn named(name: &str) -> Result<Field, ServerError> {
+fn named(parameter: &str, name: &str) -> Result<Field, ServerError> {
     if name.is_empty() || name.len() > 256 {
-        return Err(ServerError::parameter("field", "must be the name of a field, 1 to 256 bytes"));
+        return Err(ServerError::parameter(parameter, "must be the name of a field, 1 to 256 bytes"));
     }
     Ok(field(name))
 }

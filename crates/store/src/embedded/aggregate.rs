@@ -21,7 +21,7 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 use futures::StreamExt;
-use sceau_event::{Field, Number};
+use sceau_event::{Field, Micros, Number};
 
 use super::{
     Inner,
@@ -146,7 +146,7 @@ impl Shape {
         let column = write::column(rows, schema::column(field))?;
         let text = match column.data_type() {
             DataType::Utf8 => column.clone(),
-            DataType::Timestamp(_, _) => cast(&cast(column, &DataType::Int64)?, &DataType::Utf8)?,
+            DataType::Timestamp(_, _) => rfc3339(column)?,
             _ => cast(column, &DataType::Utf8)?,
         };
         if self.keep_empty || text.null_count() == 0 {
@@ -182,6 +182,15 @@ impl Shape {
         }
         Ok((UInt64Array::from(places), Arc::new(StringArray::from(found))))
     }
+}
+
+/// Times as text.
+fn rfc3339(times: &ArrayRef) -> Result<ArrayRef, StoreError> {
+    let numbers = cast(times, &DataType::Int64)?;
+    let numbers = numbers.as_primitive_opt::<Int64Type>();
+    let numbers = numbers.ok_or_else(|| StoreError::Internal("a time is no number".into()))?;
+    let texts = numbers.iter().map(|time| time.map(|time| Micros(time).to_string()));
+    Ok(Arc::new(texts.collect::<StringArray>()))
 }
 
 /// Every so-many-th block of a query, as a stream of shaped rows.

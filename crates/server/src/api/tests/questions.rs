@@ -53,6 +53,10 @@ async fn counts_tops_and_histograms() {
     assert_eq!((&top["field"], &top["distinct"]), (&json!("user"), &json!(3)));
     assert_eq!(top["values"].as_array().unwrap().len(), 2);
     assert_eq!(top["values"][0], json!({"value": "alice", "count": 10, "occurrences": 10}));
+    let times = server.good("/api/v1/events/top?field=@timestamp&limit=1").await;
+    assert_eq!(times["values"][0], json!({"value": "2026-11-20T08:00:00.000000Z", "count": 1, "occurrences": 1}));
+    let split = server.good("/api/v1/events/histogram?interval=1h&by=@timestamp&to=2026-11-20T08:01:00Z").await;
+    assert_eq!(split["buckets"][0]["by"], "2026-11-20T08:00:00.000000Z");
     let histogram = server.good("/api/v1/events/histogram?interval=1h").await;
     let hour = |start: &str| json!({"start": start, "count": 60, "occurrences": 60});
     assert_eq!(histogram["interval"], "1h");
@@ -105,6 +109,7 @@ async fn what_can_not_be_understood_is_named() {
         ("/api/v1/events/count?limit=1", "unknown_parameter", "parameter", json!("limit")),
         ("/api/v1/events/top", "bad_parameter", "parameter", json!("field")),
         ("/api/v1/events/top?field=user&limit=1001", "bad_parameter", "parameter", json!("limit")),
+        ("/api/v1/events/histogram?by=", "bad_parameter", "parameter", json!("by")),
         ("/api/v1/events/histogram?interval=0m", "bad_parameter", "parameter", json!("interval")),
         ("/api/v1/events/x", "bad_parameter", "parameter", json!("index")),
         ("/api/v1/events/0?verbose=1", "unknown_parameter", "parameter", json!("verbose")),
