@@ -233,7 +233,8 @@ impl Reader {
         };
         let found = self.store.histogram(&query, interval.micros(), by.as_ref(), self.query_time).await?;
         let bucket = |row: sceau_store::HistogramRow| Bucket {
-            start: Micros(row.start).to_string(),
+            // The bar of the first week of the year 0 begins before it.
+            start: Micros(row.start).max(Micros::FIRST).to_string(),
             by: row.by,
             count: row.counts.entries,
             occurrences: row.counts.occurrences,
