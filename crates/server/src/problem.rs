@@ -81,7 +81,9 @@ impl From<&ServerError> for Problem {
                 ),
             )
             .with("cause", cause.word()),
-            E::Closing | E::Overloaded | E::Full | E::DiskFull { .. } | E::TooOld | E::Busy | E::TooManyKeys(_) => load(error),
+            E::Closing | E::Overloaded | E::Full | E::DiskFull { .. } | E::TooOld | E::Busy | E::TooManyKeys(_) => {
+                load(error)
+            }
             E::Unauthorized => {
                 Self::new(401, "unauthorized", "No valid token", "Send `Authorization: Bearer <token>`.")
             }

@@ -229,7 +229,9 @@ impl Reader {
         let by = params.by.as_deref().map(|name| named("by", name)).transpose()?;
         let interval = match &params.interval {
             Some(asked) => asked.parse::<Interval>()?,
-            None => self.span(&query).await?.map_or_else(Interval::default, |(first, last)| Interval::for_span(first, last)),
+            None => {
+                self.span(&query).await?.map_or_else(Interval::default, |(first, last)| Interval::for_span(first, last))
+            }
         };
         let found = self.store.histogram(&query, interval.micros(), by.as_ref(), self.query_time).await?;
         let bucket = |row: sceau_store::HistogramRow| Bucket {
@@ -250,7 +252,9 @@ impl Reader {
         let plausible = Query { from, to, ..query.clone() };
         let first = self.edge(&plausible, Order::Oldest).await?;
         match first.zip(self.edge(&plausible, Order::Newest).await?) {
-            Some((first, last)) => Ok(Some((query.from.unwrap_or(first), query.to.map_or(last, |to| to.saturating_sub(1))))),
+            Some((first, last)) => {
+                Ok(Some((query.from.unwrap_or(first), query.to.map_or(last, |to| to.saturating_sub(1)))))
+            }
             None => self.whole_span(query).await,
         }
     }

@@ -207,11 +207,15 @@ pub trait Ledger: Send + Sync {
     /// Up to `limit` checkpoints of size ≥ `from`, by size.
     async fn checkpoints(&self, from: TreeSize, limit: usize) -> Result<Vec<(TreeSize, String)>, StoreError>;
 
+    /// Of the checkpoints of a size above the first and up to the second of each pair, forgets all but the greatest; gives
+    /// how many went.
+    async fn thin_checkpoints(&self, spans: Vec<(TreeSize, TreeSize)>) -> Result<u64, StoreError>;
+
     /// Keeps a seal durably; a second seal of the same epoch is an error.
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError>;
 
-    /// All seals by epoch.
-    async fn seals(&self) -> Result<Vec<SealText>, StoreError>;
+    /// Up to `limit` seals of epochs ≥ `from`, by epoch.
+    async fn seals(&self, from: u64, limit: usize) -> Result<Vec<SealText>, StoreError>;
 
     /// The seal of the greatest epoch.
     async fn last_seal(&self) -> Result<Option<SealText>, StoreError>;

@@ -5,9 +5,9 @@
 mod shared;
 
 use sceau_ledger::{LeafHash, LedgerError, TileHash, Tiles, Tree, leaf_hash};
-use std::collections::HashMap;
 #[allow(unused_imports)]
 pub use shared::shared;
+use std::collections::HashMap;
 
 /// Every tile hash of a log, by level and position.
 #[derive(Default)]

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{
-    AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, live::LiveKeys, supervise::message,
+    AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, live::LiveKeys,
+    supervise::message,
 };
 use crate::{
     error::{Refusals, ServerError},

@@ -15,7 +15,7 @@ use super::{
     given::{Facts, Given},
     keys, state, verify,
 };
-use crate::{config::Config, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
+use crate::{config::Config, epochs, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
 
 /// What a verification starts from: everything that must be of the same moment.
 pub(crate) struct VerifyInput {
@@ -71,7 +71,7 @@ pub(crate) async fn verify_log(
     let (store, deriver) = (log.reader().store(), log.reader().deriver());
     // What is there now must stay until it has been read.
     let _still = log.upkeep().read().await;
-    let links = log.publisher().links().await?;
+    let links = log.publisher().links(way.from.as_ref().map_or(0, |from| from.checked.epochs())).await?;
     let moment = {
         let _gate = log.gate().lock().await;
         let head = store.head().await?;
@@ -150,7 +150,7 @@ async fn offline_input(
         facts.faults.extend(keys::check_held(&history, keys));
     }
     let writer = facts.writer();
-    let seals = store.seals().await?;
+    let seals = epochs::seals(store, 0).await?;
     let head = facts.head(store, keys.and_then(KeyDir::noted_head)).await?;
     if head.size.0 > 0 && keys.is_some_and(|keys| keys.noted_head().is_none()) {
         notes.push(

@@ -88,9 +88,8 @@ pub fn put_state(transaction: &Transaction<'_>, write: &StateWrite, now: i64) ->
 }
 
 fn count(connection: &Connection, collection: &str, now: i64) -> Result<u64, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT count(*) FROM state WHERE collection = ?1 AND (expires IS NULL OR expires > ?2)",
-    )?;
+    let mut statement = connection
+        .prepare_cached("SELECT count(*) FROM state WHERE collection = ?1 AND (expires IS NULL OR expires > ?2)")?;
     let count: i64 = statement.query_row(params![collection, now], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }

@@ -83,7 +83,10 @@ async fn histograms_of_sparse_times() {
     };
     let (_, narrow) = starts("interval=10m").await;
     assert_eq!(narrow.len(), 14);
-    assert_eq!((narrow[0].as_str(), narrow[13].as_str()), ("2015-05-17T10:00:00.000000Z", "9999-12-01T00:00:00.000000Z"));
+    assert_eq!(
+        (narrow[0].as_str(), narrow[13].as_str()),
+        ("2015-05-17T10:00:00.000000Z", "9999-12-01T00:00:00.000000Z")
+    );
     // A clock that is far off does not make the bars of all others wider.
     assert_eq!(starts("").await.0, "90d");
     assert_eq!(starts("from=2026-11-20").await.0, "10m");
