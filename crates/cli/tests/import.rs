@@ -265,11 +265,8 @@ fn following_waits_for_a_server_that_is_away() {
 
 #[test]
 fn logs_of_others_come_out_as_counted() {
-    let logs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/logs");
-    if !std::path::Path::new(logs).is_dir() {
-        eprintln!("SKIPPED: {logs} is not there");
-        return;
-    }
+    let Some(logs) = common::shared("logs") else { return };
+    let logs = text(&logs);
     let place = Place::new();
     place.init();
     let (ssh, apache) = (format!("{logs}/openssh_2k.log"), format!("{logs}/apache_access_10k.log"));

@@ -316,8 +316,7 @@ fn keys_of_somebody_else_are_refused() {
     let change = |path: &Path, owner: u32| std::os::unix::fs::chown(path, Some(owner), None);
     let file = place.keys().join("mac.key");
     if change(&file, 12_345).is_err() {
-        eprintln!("SKIPPED: only an administrator can give a file away");
-        return;
+        return common::skip("keys of somebody else", "only an administrator can give a file away");
     }
     let refused = |words: &str| {
         let said = place.run(&["serve", "--listen", "127.0.0.1:0"]).with(1).err;
@@ -339,8 +338,7 @@ fn a_second_mount_of_the_data_directory_is_seen_through() {
     std::fs::create_dir(&mount).unwrap();
     let mounted = std::process::Command::new("mount").arg("--bind").args([&data, &mount]).output();
     if !mounted.is_ok_and(|mounted| mounted.status.success()) {
-        eprintln!("SKIPPED: a directory can't be mounted a second time here");
-        return;
+        return common::skip("a second mount", "a directory can't be mounted a second time here");
     }
     let mut init = common::sceau();
     init.args(["init", "--data-dir"]).arg(&data).arg("--key-dir").arg(mount.join("keys"));

@@ -166,6 +166,8 @@ fn a_bad_time_is_kept_and_marked() {
         "true",
         "\"2026-11-22T24:00:01Z\"",
         "\"2026-06-30T10:00:60Z\"",
+        "\"9999-12-31T23:59:59-23:59\"",
+        "\"0000-01-01T00:00:00+23:59\"",
         "\"\"",
         "-5",
     ] {
@@ -173,6 +175,10 @@ fn a_bad_time_is_kept_and_marked() {
         assert_eq!(record.time, record.received, "{value}");
         assert!(record.has_tag("time_invalid"), "{value}");
         assert_eq!(record.others("event.time_raw").next(), Some(value.trim_matches('"')));
+    }
+    for last in ["0000-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"] {
+        let record = json(&format!("{{\"ts\":\"{last}\"}}"));
+        assert_eq!((record.time.to_string().as_str(), record.has_tag("time_invalid")), (last, false));
     }
     let none = json("{\"x\":1}");
     assert!(none.time == none.received && !none.has_tag("time_invalid"));

@@ -3,8 +3,10 @@
 use std::{collections::HashMap, sync::RwLock};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use sceau_event::Micros;
+use sceau_event::{Micros, SourceId};
+use sceau_ledger::Index;
 use sceau_store::{Document, Store, StoreError};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -73,6 +75,40 @@ impl NewToken {
 fn id(token: &str, hash: &str) -> String {
     let random = token.strip_prefix(PREFIX).filter(|rest| rest.len() == 43);
     random.and_then(|rest| rest.get(..8)).or(hash.get(..8)).unwrap_or_default().to_owned()
+}
+
+/// Whether an entry of `sceau.audit` ever made or changed a token. It reads the entries themselves, not their columns, up
+/// to the first such one, which a log has near its beginning.
+///
+/// # Errors
+/// The store can't be read.
+pub(crate) async fn ever_made(store: &dyn Store) -> Result<bool, StoreError> {
+    const PAGE: usize = 256;
+    let mut next = store.kept_from().await?;
+    loop {
+        let rows = store.entries(next, PAGE).await?;
+        if rows.entries.is_empty() {
+            return Ok(false);
+        }
+        if rows.entries.iter().any(|entry| changes_token(entry)) {
+            return Ok(true);
+        }
+        next = Index(next.0.saturating_add(rows.entries.len() as u64));
+    }
+}
+
+fn changes_token(entry: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        source: &'a str,
+        data: Change,
+    }
+    #[derive(Deserialize)]
+    struct Change {
+        collection: String,
+    }
+    serde_json::from_slice::<Envelope<'_>>(entry)
+        .is_ok_and(|entry| entry.source == SourceId::audit().as_str() && entry.data.collection == COLLECTION)
 }
 
 /// The tokens that are valid, in memory.

@@ -155,6 +155,8 @@ pub struct Limits {
     pub bodies: usize,
     /// Bytes of entries that wait for the sequencer.
     pub queue: usize,
+    /// Idempotency keys that are remembered at one moment.
+    pub idempotency_keys: u64,
     /// Bytes of entries in one commit, unless a single request has more.
     pub commit_bytes: usize,
     /// Entries in one commit, unless a single request has more.
@@ -184,6 +186,7 @@ impl Default for Limits {
             inflated: 64 << 20,
             bodies: 128 << 20,
             queue: 64 << 20,
+            idempotency_keys: 1_000_000,
             commit_bytes: 16 << 20,
             commit_entries: 65_536,
             connections: 1_024,

@@ -59,6 +59,21 @@ impl Timer {
     }
 }
 
+/// All seals from an epoch on.
+///
+/// # Errors
+/// The store can't be read.
+pub(crate) async fn seals(store: &dyn Store, from: u64) -> Result<Vec<SealText>, StoreError> {
+    const PAGE: usize = 4_096;
+    let (mut all, mut next) = (Vec::new(), Some(from));
+    while let Some(from) = next {
+        let page = store.seals(from, PAGE).await?;
+        next = page.last().filter(|_| page.len() == PAGE).and_then(|last| last.epoch.checked_add(1));
+        all.extend(page);
+    }
+    Ok(all)
+}
+
 /// The seals' end that the store holds: the last seal, if any.
 ///
 /// # Errors

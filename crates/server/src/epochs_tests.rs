@@ -122,9 +122,9 @@ async fn nothing_is_sealed_for_another_writer() {
     let reader = crate::Reader::open(&fixture.config).await.unwrap();
     let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
     let slots = keys.epoch_slots().unwrap();
-    let seals = reader.store().seals().await.unwrap();
+    let seals = reader.store().seals(0, 1_000).await.unwrap();
     let history = crate::history::read(&**reader.store()).await.unwrap();
     let refused = Epochs::resume(keys.clone(), &**reader.store(), WriterId([9; 16]), &history).await.err().unwrap();
     assert!(refused.to_string().contains("the fact writer is 0909"), "{refused}");
-    assert_eq!((keys.epoch_slots().unwrap(), reader.store().seals().await.unwrap()), (slots, seals));
+    assert_eq!((keys.epoch_slots().unwrap(), reader.store().seals(0, 1_000).await.unwrap()), (slots, seals));
 }

@@ -32,6 +32,25 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// How many errors are kept with an idempotency key, and how many bytes of text they may have.
+    const KEPT: (usize, usize) = (20, 1_024);
+
+    /// Roughly the bytes of memory that they take while their request waits: here, and in the answer.
+    pub(crate) fn weight(&self) -> usize {
+        let error = |error: &LineError| size_of::<LineError>() + error.code.len() + error.message.len();
+        self.errors.iter().map(error).sum::<usize>().saturating_mul(2)
+    }
+
+    /// The first errors, as far as they are kept with an idempotency key.
+    pub(crate) fn kept(errors: &[LineError]) -> Vec<LineError> {
+        let (count, mut room) = Self::KEPT;
+        let fits = |error: &&LineError| {
+            let left = room.checked_sub(error.code.len() + error.message.len());
+            left.inspect(|left| room = *left).is_some()
+        };
+        errors.iter().take(count).take_while(fits).cloned().collect()
+    }
+
     /// How many errors are told one by one; the rest is only counted.
     pub const MAX: usize = 1_000;
 }
@@ -170,6 +189,9 @@ pub enum ServerError {
     /// Events of an atomic request could not be kept, so none was.
     #[error("{} events can't be kept, so none of the request was", .0.rejected)]
     AtomicRefused(Refusals),
+    /// So many idempotency keys are remembered that no further one can be.
+    #[error("{0} idempotency keys are remembered, and no more can be")]
+    TooManyKeys(u64),
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyMismatch,

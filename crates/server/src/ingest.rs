@@ -147,7 +147,8 @@ impl Single {
         request: &IngestRequest,
     ) -> Result<Option<Self>, ServerError> {
         let lone = request.encoding == Encoding::Identity && request.import.is_none() && body.len() <= Self::MAX;
-        let line = body.strip_suffix(b"\n").unwrap_or(body);
+        let line = without_mark(body, request);
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let Some(first) = line.iter().find(|byte| !byte.is_ascii_whitespace()).filter(|_| lone) else {
             return Ok(None);
@@ -182,6 +183,12 @@ impl Single {
     }
 }
 
+/// The body without a byte order mark (RFC 8259, section 8.1, lets it be ignored). The body of an import begins anywhere
+/// in its file, whose mark `sceau import` leaves out by itself.
+fn without_mark<'b>(body: &'b [u8], request: &IngestRequest) -> &'b [u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").filter(|_| request.import.is_none()).unwrap_or(body)
+}
+
 fn push(builder: &mut BatchBuilder, framer: &Framer, kind: Kind, event: &[u8]) -> Result<(), EventError> {
     match kind {
         Kind::Object => builder.push_json(framer, event),
@@ -202,14 +209,15 @@ pub fn ingest(
 ) -> Result<Ingested, ServerError> {
     let (source, meta) = request.check(deriver)?;
     let framer = Framer::new(received, &source, &meta);
-    let body = inflate(body, request.encoding, limits.inflated)?;
+    let inflated = inflate(body, request.encoding, limits.inflated)?;
+    let body = without_mark(&inflated, request);
     let events = match request.format {
         Format::Json if body.len() < 512 => 1,
-        _ => memchr::memchr_iter(b'\n', &body).count().clamp(1, MAX_EVENTS),
+        _ => memchr::memchr_iter(b'\n', body).count().clamp(1, MAX_EVENTS),
     };
     let mut builder = BatchBuilder::with_capacity(deriver.clone(), events, body.len() + events * ENVELOPE);
     let mut refusals = Refusals { only_size: true, ..Refusals::default() };
-    split(&body, request.format, |number, kind, event| {
+    split(body, request.format, |number, kind, event| {
         if let Err(error) = push(&mut builder, &framer, kind, event) {
             refusals.add(number, &error);
         }
@@ -270,6 +278,29 @@ mod tests {
         let made = run(big.as_bytes(), &IngestRequest::default()).unwrap();
         assert!(made.refusals.only_size && made.refusals.rejected == 1);
         assert_eq!(made.refusals.errors[0].code, "too_large");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_event() {
+        for (format, body) in [
+            (Format::Json, "\u{feff}{\"a\":1}"),
+            (Format::Json, "\u{feff}[{\"a\":1}]"),
+            (Format::Ndjson, "\u{feff}{\"a\":1}\n"),
+            (Format::Text, "\u{feff}<34>Nov 22 08:00:00 gate sshd[8710]: hello\n"),
+        ] {
+            let request = IngestRequest { format, ..IngestRequest::default() };
+            let made = run(body.as_bytes(), &request).unwrap();
+            assert_eq!((made.batch.len(), made.refusals.rejected), (1, 0), "{body}");
+            let entry = std::str::from_utf8(made.batch.entries().value(0)).unwrap();
+            assert!(!entry.contains('\u{feff}') && !entry.contains("feff"), "{entry}");
+            let single = Single::of(&Deriver::builtin(), Micros(0), &Bytes::from(body), &request).unwrap();
+            assert!(single.is_none_or(|single| !single.body.starts_with(b"\xef")), "{body}");
+        }
+        let to = crate::ImportPosition { offset: 9, lines: 1, tail: "0a".into() };
+        let import = Some(ImportMove { id: "i".into(), from: 3, to });
+        let request = IngestRequest { format: Format::Text, import, ..IngestRequest::default() };
+        let made = run("\u{feff}a\n".as_bytes(), &request).unwrap();
+        assert!(std::str::from_utf8(made.batch.entries().value(0)).unwrap().contains('\u{feff}'));
     }
 
     #[test]

@@ -13,8 +13,6 @@ const STEPS: [i64; 17] = [
 ];
 /// The most bars that are chosen by ourselves.
 const CHOSEN: i64 = 100;
-/// The most bars that may be asked for.
-const MAX: i64 = 10_000;
 
 /// A number of microseconds, whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +35,6 @@ impl Interval {
         let widest = Self(31_536_000 * SECOND);
         let fits = steps.into_iter().find(|interval| interval.bars(first, last) <= CHOSEN);
         fits.unwrap_or_else(|| Self(widest.0.saturating_mul(1 + widest.bars(first, last) / CHOSEN)))
-    }
-
-    /// Refuses more bars than anybody can look at.
-    pub fn check(self, first: i64, last: i64) -> Result<(), ServerError> {
-        let bars = self.bars(first, last);
-        if bars <= MAX {
-            return Ok(());
-        }
-        Err(ServerError::parameter(
-            "interval",
-            format!("{self} would make {bars} bars, {MAX} are possible: choose a wider one or a shorter time"),
-        ))
     }
 
     fn bars(self, first: i64, last: i64) -> i64 {
@@ -106,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn widths_are_chosen_and_checked() {
+    fn widths_are_chosen() {
         let day = 86_400 * SECOND;
         assert_eq!(Interval::for_span(0, 50 * SECOND).to_string(), "1s");
         assert_eq!(Interval::for_span(0, day - 1).to_string(), "30m");
@@ -114,8 +100,5 @@ mod tests {
         for (first, last) in [(i64::MIN, i64::MAX), (-5, 5), (0, 400 * 365 * day)] {
             assert!(Interval::for_span(first, last).bars(first, last) <= CHOSEN + 1, "{first} {last}");
         }
-        assert!("1s".parse::<Interval>().unwrap().check(0, day).is_err());
-        assert!("10s".parse::<Interval>().unwrap().check(0, day).is_ok());
-        assert!("1s".parse::<Interval>().unwrap().check(i64::MIN, i64::MAX).is_err());
     }
 }

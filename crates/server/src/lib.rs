@@ -38,6 +38,7 @@ mod sequencer;
 mod serve;
 #[cfg(test)]
 mod testing;
+mod thinning;
 mod verify;
 mod views;
 

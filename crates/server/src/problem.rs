@@ -81,7 +81,9 @@ impl From<&ServerError> for Problem {
                 ),
             )
             .with("cause", cause.word()),
-            E::Closing | E::Overloaded | E::Full | E::DiskFull { .. } | E::TooOld | E::Busy => load(error),
+            E::Closing | E::Overloaded | E::Full | E::DiskFull { .. } | E::TooOld | E::Busy | E::TooManyKeys(_) => {
+                load(error)
+            }
             E::Unauthorized => {
                 Self::new(401, "unauthorized", "No valid token", "Send `Authorization: Bearer <token>`.")
             }
@@ -177,6 +179,13 @@ fn load(error: &ServerError) -> Problem {
         E::TooOld => {
             Problem::new(503, "too_late", "Not sealed in time", sentence(error) + " Send them again.").retry(1)
         }
+        E::TooManyKeys(_) => Problem::new(
+            429,
+            "too_many_keys",
+            "Too many idempotency keys",
+            sentence(error) + " Each is forgotten after a day. Nothing of the request was kept; send it without one, or later.",
+        )
+        .retry(600),
         E::Busy => Problem::new(429, "too_many_queries", "Too many queries at once", "").retry(1),
         _ => Problem::new(503, "overloaded", "The queue is full", "Nothing of the request was kept.").retry(1),
     }

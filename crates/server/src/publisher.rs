@@ -19,17 +19,20 @@ use tokio::sync::{Mutex, watch};
 
 use crate::{
     clock::Clock,
-    epochs::{Epochs, WITHOUT_ENTRIES},
+    epochs::{self, Epochs, WITHOUT_ENTRIES},
     error::ServerError,
     keydir::KeyDir,
     metrics::Metrics,
     sequencer::{Cause, Health},
+    thinning::Thinning,
 };
 
 /// How often it looks for a newer head.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired state is forgotten, in rounds.
 const PURGE_ROUNDS: u32 = 600;
+/// How often old checkpoints are thinned, in rounds.
+const THIN_ROUNDS: u32 = 60;
 
 /// A signed checkpoint.
 #[derive(Clone, Debug)]
@@ -53,6 +56,7 @@ pub struct Publisher {
     /// One signs at a time.
     epochs: Mutex<Epochs>,
     signing: Mutex<()>,
+    thinning: Mutex<Thinning>,
     /// The time of the last seal.
     sealed: AtomicI64,
     published: watch::Sender<Option<Published>>,
@@ -73,7 +77,7 @@ pub(crate) struct Parts {
 
 /// The seal chain at one moment.
 pub(crate) struct Links {
-    /// All seals by epoch.
+    /// Seals by epoch.
     pub seals: Vec<SealText>,
     /// The public key of the epoch after them.
     pub current: EpochPublic,
@@ -101,7 +105,8 @@ impl Publisher {
         let published = watch::channel(published).0;
         let sealed = AtomicI64::new(epochs.last_time().map_or(i64::MIN, |time| time.0));
         let (epochs, signing) = (Mutex::new(epochs), Mutex::new(()));
-        Ok(Self { store, keys, clock, health, metrics, gate, head, epochs, signing, sealed, published })
+        let thinning = Mutex::default();
+        Ok(Self { thinning, store, keys, clock, health, metrics, gate, head, epochs, signing, sealed, published })
     }
 
     /// The newest checkpoint.
@@ -201,13 +206,17 @@ impl Publisher {
         closed
     }
 
-    /// All seals, and the public key of the epoch after the last of them.
+    /// All seals from an epoch on, and the public key of the epoch after the last of them.
     ///
     /// # Errors
     /// The store can't be read.
-    pub(crate) async fn links(&self) -> Result<Links, ServerError> {
+    pub(crate) async fn links(&self, from: u64) -> Result<Links, ServerError> {
+        // Of years of seals only the last ones are read while none can be added.
+        let mut seals = epochs::seals(&*self.store, from).await?;
         let epochs = self.epochs.lock().await;
-        Ok(Links { seals: self.store.seals().await?, current: epochs.public() })
+        let next = seals.last().map_or(from, |last| last.epoch.saturating_add(1));
+        seals.extend(epochs::seals(&*self.store, next).await?);
+        Ok(Links { seals, current: epochs.public() })
     }
 
     /// Works until `stop` says so.
@@ -235,13 +244,23 @@ impl Publisher {
         let size = published.map_or(0, |published| published.head.size.0);
         self.close_if(|epochs| epochs.is_due(size, Instant::now())).await?;
         self.metrics.upkeep();
+        let now = self.clock.now();
         if round.is_multiple_of(PURGE_ROUNDS)
-            && let Err(error) = self.store.purge(self.clock.now().0).await
+            && let Err(error) = self.store.purge(now.0).await
         {
             self.health.poison(Cause::Store, format!("expired state could not be removed: {error}"));
             return Err(error.into());
         }
-        Ok(())
+        if round.is_multiple_of(THIN_ROUNDS) { self.thin(now).await } else { Ok(()) }
+    }
+
+    /// Forgets most of the old checkpoints.
+    pub(crate) async fn thin(&self, now: Micros) -> Result<(), ServerError> {
+        let thinned = self.thinning.lock().await.go_on(&*self.store, now).await;
+        thinned.map_err(|error| {
+            self.health.poison(Cause::Store, format!("old checkpoints could not be thinned: {error}"));
+            error.into()
+        })
     }
 }
 

@@ -24,7 +24,7 @@ async fn signed(fixture: &Fixture) -> (Log, Arc<Failing>) {
 
 /// Everything signed that the store holds.
 async fn signatures(store: &dyn Store) -> (Vec<(TreeSize, String)>, Vec<SealText>) {
-    (store.checkpoints(TreeSize(0), 100).await.unwrap(), store.seals().await.unwrap())
+    (store.checkpoints(TreeSize(0), 100).await.unwrap(), store.seals(0, 1_000).await.unwrap())
 }
 
 async fn readyz(log: &Log) -> u16 {

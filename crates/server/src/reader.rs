@@ -31,6 +31,9 @@ use crate::{
 const MAX_ANSWER: usize = 16 << 20;
 /// The most hits of a page.
 pub const MAX_HITS: usize = 1_000;
+/// Events before the year 2000 or later than tomorrow have no say in how wide a histogram's bars are by default.
+const EARLIEST: i64 = 946_684_800_000_000;
+const DAY: i64 = 86_400_000_000;
 /// The most rows of a top list.
 pub const MAX_TOP: usize = 1_000;
 /// The most entries of one page of an export.
@@ -223,17 +226,17 @@ impl Reader {
     /// As for [`Reader::search`].
     pub async fn histogram(&self, params: &HistogramParams) -> Result<HistogramView, ServerError> {
         let query = self.query(&params.filtered)?;
-        let by = params.by.as_deref().map(named).transpose()?;
-        let asked = params.interval.as_deref().map(str::parse::<Interval>).transpose()?;
-        let Some((first, last)) = self.span(&query).await? else {
-            let interval = asked.unwrap_or_default().to_string();
-            return Ok(HistogramView { interval, buckets: Vec::new() });
+        let by = params.by.as_deref().map(|name| named("by", name)).transpose()?;
+        let interval = match &params.interval {
+            Some(asked) => asked.parse::<Interval>()?,
+            None => {
+                self.span(&query).await?.map_or_else(Interval::default, |(first, last)| Interval::for_span(first, last))
+            }
         };
-        let interval = asked.unwrap_or_else(|| Interval::for_span(first, last));
-        interval.check(first, last)?;
         let found = self.store.histogram(&query, interval.micros(), by.as_ref(), self.query_time).await?;
         let bucket = |row: sceau_store::HistogramRow| Bucket {
-            start: Micros(row.start).to_string(),
+            // The bar of the first week of the year 0 begins before it.
+            start: Micros(row.start).max(Micros::FIRST).to_string(),
             by: row.by,
             count: row.counts.entries,
             occurrences: row.counts.occurrences,
@@ -241,8 +244,22 @@ impl Reader {
         Ok(HistogramView { interval: interval.to_string(), buckets: found.rows.into_iter().map(bucket).collect() })
     }
 
-    /// The times of the first and the last matching event, as far as the query does not say them itself.
+    /// The times of the first and the last matching event, as far as the query does not say them itself. A few events
+    /// with a clock that was wrong don't count, unless there are no others.
     async fn span(&self, query: &Query) -> Result<Option<(i64, i64)>, ServerError> {
+        let latest = self.clock.now().0.saturating_add(DAY);
+        let (from, to) = (query.from.or(Some(EARLIEST)), query.to.or(Some(latest)));
+        let plausible = Query { from, to, ..query.clone() };
+        let first = self.edge(&plausible, Order::Oldest).await?;
+        match first.zip(self.edge(&plausible, Order::Newest).await?) {
+            Some((first, last)) => {
+                Ok(Some((query.from.unwrap_or(first), query.to.map_or(last, |to| to.saturating_sub(1)))))
+            }
+            None => self.whole_span(query).await,
+        }
+    }
+
+    async fn whole_span(&self, query: &Query) -> Result<Option<(i64, i64)>, ServerError> {
         let first = match query.from {
             Some(from) => Some(from),
             None => self.edge(query, Order::Oldest).await?,
@@ -267,7 +284,7 @@ impl Reader {
     pub async fn top(&self, params: &TopParams) -> Result<TopView, ServerError> {
         let query = self.query(&params.filtered)?;
         let rows = limit(params.limit, 10, MAX_TOP)?;
-        let found = self.store.top(&query, &named(&params.field)?, rows, self.query_time).await?;
+        let found = self.store.top(&query, &named("field", &params.field)?, rows, self.query_time).await?;
         let value = |row: sceau_store::TopRow| TopValue {
             value: row.value,
             count: row.counts.entries,
@@ -399,9 +416,9 @@ fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize, Serv
     }
 }
 
-fn named(name: &str) -> Result<Field, ServerError> {
+fn named(parameter: &str, name: &str) -> Result<Field, ServerError> {
     if name.is_empty() || name.len() > 256 {
-        return Err(ServerError::parameter("field", "must be the name of a field, 1 to 256 bytes"));
+        return Err(ServerError::parameter(parameter, "must be the name of a field, 1 to 256 bytes"));
     }
     Ok(field(name))
 }

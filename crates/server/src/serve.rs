@@ -89,13 +89,21 @@ async fn serve_log(
     Ok(())
 }
 
-/// Makes the first administrator's token if there is none at all.
+/// Makes the first administrator's token, if the log never had one. Where it had, whoever emptied the state must not be
+/// given another one, nor bring the first one back to life.
 async fn bootstrap(log: &Log, tokens: &Tokens, chosen: Option<Secret>) -> Result<Option<Secret>, ServerError> {
     let chosen = chosen.map(|secret| NewToken::chosen(secret, log.now())).transpose()?;
     if !tokens.is_empty() {
         if chosen.is_some_and(|chosen| tokens.check(chosen.secret.expose()).is_none()) {
             tracing::warn!("SCEAU_BOOTSTRAP_TOKEN is not used: this log has a token already");
         }
+        return Ok(None);
+    }
+    if auth::ever_made(&**log.reader().store()).await? {
+        tracing::error!(
+            "no token is valid, although the log had one: the state was altered, so nobody is let in. Look at it with \
+             `sceau verify`, then stop the server and make a token with `sceau token`"
+        );
         return Ok(None);
     }
     let was_chosen = chosen.is_some();

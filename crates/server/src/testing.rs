@@ -239,6 +239,10 @@ impl Ledger for Failing {
         Ok(found)
     }
 
+    async fn thin_checkpoints(&self, spans: Vec<(TreeSize, TreeSize)>) -> Result<u64, StoreError> {
+        self.inner.thin_checkpoints(spans).await
+    }
+
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
         if self.is(Failure::Seal) {
             return Err(broken());
@@ -250,8 +254,8 @@ impl Ledger for Failing {
         Ok(())
     }
 
-    async fn seals(&self) -> Result<Vec<SealText>, StoreError> {
-        let mut seals = self.inner.seals().await?;
+    async fn seals(&self, from: u64, limit: usize) -> Result<Vec<SealText>, StoreError> {
+        let mut seals = self.inner.seals(from, limit).await?;
         if self.misnumbered.load(Ordering::SeqCst) {
             seals.iter_mut().for_each(|seal| seal.epoch += 7);
         }
@@ -332,6 +336,10 @@ impl State for Failing {
 
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError> {
         self.inner.write(writes).await
+    }
+
+    async fn count_documents(&self, collection: &str, now: i64) -> Result<u64, StoreError> {
+        self.inner.count_documents(collection, now).await
     }
 
     async fn purge(&self, now: i64) -> Result<u64, StoreError> {

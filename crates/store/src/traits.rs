@@ -207,11 +207,15 @@ pub trait Ledger: Send + Sync {
     /// Up to `limit` checkpoints of size ≥ `from`, by size.
     async fn checkpoints(&self, from: TreeSize, limit: usize) -> Result<Vec<(TreeSize, String)>, StoreError>;
 
+    /// Of the checkpoints of a size above the first and up to the second of each pair, forgets all but the greatest; gives
+    /// how many went.
+    async fn thin_checkpoints(&self, spans: Vec<(TreeSize, TreeSize)>) -> Result<u64, StoreError>;
+
     /// Keeps a seal durably; a second seal of the same epoch is an error.
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError>;
 
-    /// All seals by epoch.
-    async fn seals(&self) -> Result<Vec<SealText>, StoreError>;
+    /// Up to `limit` seals of epochs ≥ `from`, by epoch.
+    async fn seals(&self, from: u64, limit: usize) -> Result<Vec<SealText>, StoreError>;
 
     /// The seal of the greatest epoch.
     async fn last_seal(&self) -> Result<Option<SealText>, StoreError>;
@@ -265,7 +269,7 @@ pub struct Counts {
 /// One bar of a histogram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistogramRow {
-    /// Start of the interval, microseconds since the epoch; a multiple of the interval.
+    /// Start of the interval, microseconds since the epoch; a multiple of the interval, for whole weeks counted from a Monday.
     pub start: i64,
     /// The value of the field that the histogram is split by; `None` where there is none.
     pub by: Option<String>,
@@ -332,6 +336,9 @@ pub trait State: Send + Sync {
     /// Up to `limit` documents of all collections behind the document `after` (collection and key), by collection and
     /// key, expired ones too: as they lie in the store, for the auditor.
     async fn audit_state(&self, after: (&str, &str), limit: usize) -> Result<Vec<(String, Document)>, StoreError>;
+
+    /// How many documents of a collection there are that have not expired at `now`.
+    async fn count_documents(&self, collection: &str, now: i64) -> Result<u64, StoreError>;
 
     /// Writes outside a commit, all or none.
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError>;

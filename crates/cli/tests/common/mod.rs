@@ -3,6 +3,7 @@
 
 pub mod http;
 pub mod load;
+mod shared;
 
 use std::{
     fs::File,
@@ -15,6 +16,8 @@ use std::{
 };
 
 use serde_json::Value;
+#[allow(unused_imports)]
+pub use shared::{shared, skip};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
@@ -100,14 +103,6 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < LIMIT, "{what} did not come");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Says that a test was left out, and why: on standard error, and where `make test` finds it.
-pub fn skip(what: &str, why: &str) {
-    eprintln!("SKIPPED: {what}: {why}");
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped");
-    std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join(what.replace(' ', "-")), format!("== NOT tested: {what} ({why})\n")).unwrap();
 }
 
 /// A log in directories of its own.

@@ -11,7 +11,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use crate::{
     Victim,
-    common::{Said, signal, text, until},
+    common::{Said, signal, skip, text, until},
 };
 
 const MIB: usize = 1 << 20;
@@ -108,7 +108,7 @@ fn what_is_no_file_of_logs_is_said() {
     let secret = place.file("unreadable.log", "x\n");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     if File::open(&secret).is_ok() {
-        eprintln!("SKIPPED: an unreadable file (this user reads everything)");
+        skip("an unreadable file", "this user reads everything");
     } else {
         import(&text(&secret)).with(1);
     }

@@ -12,9 +12,9 @@ mod questions;
 mod suite;
 mod wire;
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
-use common::{Place, Server};
+use common::{Place, Server, shared};
 use serde_json::Value;
 use wire::{Answer, Wire};
 
@@ -87,16 +87,6 @@ impl Victim {
     fn alive(&self) {
         assert_eq!(self.get("/healthz").status, 200);
     }
-}
-
-/// A file or folder of the shared test data; says so aloud when it is not there.
-fn shared(path: &str) -> Option<PathBuf> {
-    let found = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(path);
-    if found.exists() {
-        return Some(found);
-    }
-    eprintln!("SKIPPED: no test data at {}", found.display());
-    None
 }
 
 /// A refusal in the form of all refusals.

@@ -38,6 +38,11 @@ impl fmt::Display for Micros {
 }
 
 impl Micros {
+    /// The first moment that RFC 3339 can write, 0000-01-01T00:00:00Z.
+    pub const FIRST: Self = Self(-62_167_219_200_000_000);
+    /// The last one, 9999-12-31T23:59:59.999999Z.
+    pub const LAST: Self = Self(253_402_300_799_999_999);
+
     /// The 27 bytes of the RFC 3339 form, for years 0 to 9999.
     pub(crate) fn text(self) -> [u8; 27] {
         let c = Civil::from_utc(self);

@@ -108,7 +108,8 @@ fn resolve(civil: Civil, told: Option<i32>, zone: &Zone) -> Option<Micros> {
     };
     // Leap seconds are inserted at midnight of UTC and nowhere else.
     let leap_elsewhere = civil.second == 60 && found.0.div_euclid(1_000_000).rem_euclid(86_400) != 0;
-    (!leap_elsewhere).then_some(found)
+    // A zone can move the first and the last day of RFC 3339's years out of them.
+    (!leap_elsewhere && (Micros::FIRST..=Micros::LAST).contains(&found)).then_some(found)
 }
 
 /// Shapes that start with a digit.

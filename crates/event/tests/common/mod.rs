@@ -1,20 +1,12 @@
 //! What the tests share.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use sceau_event::{Deriver, Framer, Meta, Micros, Record, SourceId};
-use std::path::PathBuf;
+#[path = "../../../cli/tests/common/shared.rs"]
+mod shared;
 
-/// A file or folder of the shared test data; says so aloud when it is not there.
-pub fn shared(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("SCEAU_SHARED")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
-    let found = root.join(path);
-    if found.exists() {
-        return Some(found);
-    }
-    eprintln!("SKIPPED: no test data at {} (set SCEAU_SHARED)", found.display());
-    None
-}
+use sceau_event::{Deriver, Framer, Meta, Micros, Record, SourceId};
+#[allow(unused_imports)]
+pub use shared::shared;
 
 pub fn framer(received: &str) -> Framer {
     framer_with(received, &Meta::default())

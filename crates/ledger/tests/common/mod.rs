@@ -1,9 +1,13 @@
 //! A log held in memory, and where the shared test data lies.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
+
+#[path = "../../../cli/tests/common/shared.rs"]
+mod shared;
 
 use sceau_ledger::{LeafHash, LedgerError, TileHash, Tiles, Tree, leaf_hash};
+#[allow(unused_imports)]
+pub use shared::shared;
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 /// Every tile hash of a log, by level and position.
 #[derive(Default)]
@@ -43,16 +47,4 @@ impl Tiles for Memory {
 /// Entry `n` of the test logs.
 pub fn entry(n: u64) -> Vec<u8> {
     format!("entry number {n}").into_bytes()
-}
-
-/// A folder of the shared test data, or nothing, said aloud.
-pub fn shared(folder: &str) -> Option<PathBuf> {
-    let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
-    let root = std::env::var_os("SCEAU_SHARED").map_or_else(default, PathBuf::from);
-    let path = root.join("data").join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: {} is not there (SCEAU_SHARED)", path.display());
-    None
 }

@@ -74,7 +74,7 @@ pub(super) async fn start(
         since_checkpoints: wanted.since_checkpoint.into_iter().collect(),
         verifier_key: None,
     };
-    options.check()?;
+    options.check(app.log.keys().log_key().origin())?;
     let wanted = Wanted { options, scope: Scope::Whole, pace: Pace::FULL, actor };
     let (id, _) = app.jobs.start(&app.log, wanted)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))

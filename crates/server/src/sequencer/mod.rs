@@ -3,6 +3,7 @@
 //! Invariants: one task owns the tree; nothing is answered before it is durable; after a write of which nobody knows
 //! whether it happened, nothing more is accepted.
 
+mod live;
 mod plan;
 mod supervise;
 mod task;
@@ -306,7 +307,8 @@ impl Sequencer {
     /// Adds entries and waits until they are durable.
     pub(crate) async fn append(&self, payload: Payload, options: AppendOptions) -> Result<Appended, ServerError> {
         self.health.check()?;
-        let cost = payload.weight().saturating_add(REQUEST_COST).min(self.size);
+        let weight = payload.weight().saturating_add(options.refusals.weight());
+        let cost = weight.saturating_add(REQUEST_COST).min(self.size);
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);
         let room = if options.wait {
             self.room.clone().acquire_many_owned(cost).await.map_err(|_| ServerError::Closing)?

@@ -13,7 +13,10 @@ use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, supervise::message};
+use super::{
+    AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, live::LiveKeys,
+    supervise::message,
+};
 use crate::{
     error::{Refusals, ServerError},
     guard::{self, StateChange},
@@ -126,7 +129,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Takes a request into the group, or answers it at once.
-    pub async fn admit(&mut self, request: Request) -> Result<(), StoreError> {
+    pub async fn admit(&mut self, request: Request, live: &mut LiveKeys) -> Result<(), StoreError> {
         let Request { payload, options, reply, room } = request;
         if let Some(idempotency) = &options.idempotency {
             if let Some(taken) = self.keys.get(&idempotency.key).and_then(|&at| self.taken.get_mut(at)) {
@@ -141,6 +144,10 @@ impl<'a> Plan<'a> {
             if let Some(stored) = self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await? {
                 let checked = guard::check(self.guard, IDEMPOTENCY, &stored);
                 let _ = reply.send(checked.and_then(|()| replay(&stored.value, &idempotency.content)));
+                return Ok(());
+            }
+            if let Err(limit) = live.check(self.store, self.now).await? {
+                let _ = reply.send(Err(ServerError::TooManyKeys(limit)));
                 return Ok(());
             }
         }
@@ -164,7 +171,12 @@ impl<'a> Plan<'a> {
             self.imports.insert(step.id.clone(), step.clone());
         }
         match self.add(&payload) {
-            Ok(()) => self.take(payload, options, reply, room),
+            Ok(()) => {
+                if options.idempotency.is_some() {
+                    live.added();
+                }
+                self.take(payload, options, reply, room);
+            }
             Err(Unmade::Refused(refusals)) => {
                 let error = if options.atomic { ServerError::AtomicRefused } else { ServerError::AllRejected };
                 let _ = reply.send(Err(error(refusals)));
@@ -289,10 +301,12 @@ impl<'a> Plan<'a> {
         writes.extend(self.imports.values().map(imports::ImportMove::write));
         for taken in &self.taken {
             if let Some(idempotency) = &taken.options.idempotency {
+                let errors = Refusals::kept(&taken.answer.errors);
+                let answer = Appended { errors, ..taken.answer.clone() };
                 writes.push(StateChange {
                     collection: IDEMPOTENCY.to_owned(),
                     key: idempotency.key.clone(),
-                    value: Some(json!({"content": hex(&idempotency.content), "answer": taken.answer})),
+                    value: Some(json!({"content": hex(&idempotency.content), "answer": answer})),
                     expect: Expect::Any,
                     expires: Some(self.now.saturating_add(IDEMPOTENCY_TIME)),
                 });

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Appended, Cause, Parts, Request,
+    live::LiveKeys,
     plan::{Plan, Planned, Taken},
 };
 use crate::{error::ServerError, metrics::Metrics};
@@ -20,6 +21,7 @@ const MAX_GROUP: usize = 1_024;
 
 pub(super) struct Task {
     parts: Parts,
+    live: LiveKeys,
     edge: Edge,
     head: watch::Sender<Head>,
 }
@@ -35,7 +37,8 @@ struct Edge {
 impl Task {
     pub fn new(parts: Parts, tree: Tree, bundle: BundleMac, head: watch::Sender<Head>) -> Self {
         let keys = parts.keys.mac_keys();
-        Self { parts, edge: Edge { tree, bundle, keys }, head }
+        let live = LiveKeys::new(parts.limits.idempotency_keys);
+        Self { parts, live, edge: Edge { tree, bundle, keys }, head }
     }
 
     pub async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Request>) {
@@ -95,9 +98,10 @@ impl Task {
         let keys = self.parts.keys.clone();
         let expected = self.edge.tree.head();
         let mut plan = Plan::new(&*store, &keys, &deriver, self.parts.clock.now().0, expected.size.0);
+        let live = &mut self.live;
         let mut group = group.into_iter();
         while let Some(request) = group.next() {
-            if let Err(error) = plan.admit(request).await {
+            if let Err(error) = plan.admit(request, live).await {
                 // A read failed before anything was written: nothing is unknown, but nobody of the group is served.
                 tracing::error!(%error, "the state can't be read");
                 let failed = || ServerError::Internal("the state can't be read".to_owned());

@@ -97,6 +97,49 @@ async fn a_repeated_request_gets_the_first_answer() {
 }
 
 #[tokio::test]
+async fn what_is_kept_with_a_key_is_bounded() {
+    let mut fixture = Fixture::new().await;
+    fixture.config.limits.idempotency_keys = 2;
+    let log = fixture.log().await;
+    let keyed = |key: &str| IngestRequest { idempotency: Some(key.into()), format: Format::Ndjson, ..lines() };
+    let bad = body(&format!("{{}}\n{}", "x\n".repeat(900)));
+    let first = log.ingest(bad.clone(), &keyed("a")).await.unwrap();
+    assert_eq!((first.rejected, first.errors.len()), (900, 900));
+    let again = log.ingest(bad.clone(), &keyed("a")).await.unwrap();
+    assert_eq!((again.replayed, again.accepted, again.rejected), (true, 1, 900));
+    assert!((5..=20).contains(&again.errors.len()) && first.errors.starts_with(&again.errors), "{again:?}");
+    let kept = log.reader().store().get(IDEMPOTENCY, "local/a", 0).await.unwrap().unwrap();
+    assert!(kept.text.len() < 3_000, "{}", kept.text.len());
+    log.ingest(body("{}"), &keyed("b")).await.unwrap();
+    let refused = log.ingest(body("{}"), &keyed("c")).await.unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (429, "too_many_keys"));
+    assert!(log.ingest(body("{}"), &keyed("b")).await.unwrap().replayed);
+    log.ingest(body("{}"), &IngestRequest::default()).await.unwrap();
+    log.close().await.unwrap();
+    drop(log);
+    let log = fixture.log().await;
+    assert_eq!(log.ingest(body("{}"), &keyed("c")).await.unwrap_err().code(), "too_many_keys");
+    assert_eq!(log.head().borrow().size.0, 3);
+}
+
+#[tokio::test]
+async fn refusals_that_wait_have_weight() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let gate = log.gate().lock().await;
+    let waiting = tokio::spawn({
+        let (log, request) = (log.clone(), IngestRequest { format: Format::Ndjson, ..lines() });
+        async move { log.ingest(body(&format!("{{}}\n{}", "x\n".repeat(900))), &request).await }
+    });
+    while log.queued() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(log.queued() > 900 * 100, "{}", log.queued());
+    drop(gate);
+    assert_eq!(waiting.await.unwrap().unwrap().rejected, 900);
+}
+
+#[tokio::test]
 async fn repetitions_within_one_group_count_once() {
     let fixture = Fixture::new().await;
     let log = fixture.log().await;

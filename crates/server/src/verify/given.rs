@@ -6,6 +6,9 @@ use sceau_store::{Document, Store, StoreError};
 use super::{VerifyOptions, keys};
 use crate::error::ServerError;
 
+/// The parameter that holds a checkpoint kept elsewhere.
+const SINCE: &str = "since_checkpoint";
+
 /// What was given from outside, understood.
 pub(super) struct Given {
     pub pins: Vec<EpochPublic>,
@@ -16,6 +19,10 @@ pub(super) struct Given {
 impl Given {
     pub fn parse(options: &VerifyOptions) -> Result<Self, ServerError> {
         let wrong = |name: &'static str| move |error: LedgerError| ServerError::parameter(name, error);
+        for note in &options.since_checkpoints {
+            // A file given by mistake says nothing about the log. One that contradicts it is judged with the entries.
+            Checkpoint::parse_unverified(note.as_bytes()).map_err(wrong(SINCE))?;
+        }
         Ok(Self {
             pins: options.pins.iter().map(|pin| pin.trim().parse()).collect::<Result<_, _>>().map_err(wrong("pin"))?,
             vkey: options
@@ -26,6 +33,18 @@ impl Given {
                 .map_err(wrong("verifier_key"))?,
             outside: options.since_checkpoints.iter().map(|note| note.clone().into_bytes()).collect(),
         })
+    }
+
+    /// Makes sure that the checkpoints are of this log, by a word that is not the store's own.
+    pub fn check_origin(&self, origin: &str) -> Result<(), ServerError> {
+        for note in &self.outside {
+            let found = Checkpoint::parse_unverified(note)?.origin;
+            if found != origin {
+                let error = LedgerError::OtherOrigin { expected: origin.to_owned(), found };
+                return Err(ServerError::parameter(SINCE, error));
+            }
+        }
+        Ok(())
     }
 }
 

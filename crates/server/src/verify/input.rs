@@ -15,7 +15,7 @@ use super::{
     given::{Facts, Given},
     keys, state, verify,
 };
-use crate::{config::Config, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
+use crate::{config::Config, epochs, error::ServerError, history, keydir::KeyDir, log::Log, reader::load_deriver};
 
 /// What a verification starts from: everything that must be of the same moment.
 pub(crate) struct VerifyInput {
@@ -71,7 +71,7 @@ pub(crate) async fn verify_log(
     let (store, deriver) = (log.reader().store(), log.reader().deriver());
     // What is there now must stay until it has been read.
     let _still = log.upkeep().read().await;
-    let links = log.publisher().links().await?;
+    let links = log.publisher().links(way.from.as_ref().map_or(0, |from| from.checked.epochs())).await?;
     let moment = {
         let _gate = log.gate().lock().await;
         let head = store.head().await?;
@@ -132,6 +132,10 @@ async fn offline_input(
     options: VerifyOptions,
 ) -> Result<VerifyInput, ServerError> {
     let given = Given::parse(&options)?;
+    let held = keys.map(|keys| keys.log_key().verifier());
+    if let Some(known) = given.vkey.as_ref().or(held.as_ref()) {
+        given.check_origin(known.origin())?;
+    }
     let mut facts = Facts::read(store).await?;
     let mut notes = Vec::new();
     if keys.is_none() {
@@ -141,13 +145,12 @@ async fn offline_input(
         notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
     }
     let documents = state::documents(store).await?;
-    let held = keys.map(|keys| keys.log_key().verifier());
     let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
     if let Some(keys) = keys {
         facts.faults.extend(keys::check_held(&history, keys));
     }
     let writer = facts.writer();
-    let seals = store.seals().await?;
+    let seals = epochs::seals(store, 0).await?;
     let head = facts.head(store, keys.and_then(KeyDir::noted_head)).await?;
     if head.size.0 > 0 && keys.is_some_and(|keys| keys.noted_head().is_none()) {
         notes.push(

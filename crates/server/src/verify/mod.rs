@@ -66,12 +66,12 @@ pub struct VerifyOptions {
 }
 
 impl VerifyOptions {
-    /// Makes sure that everything in it can be understood.
+    /// Makes sure that everything in it can be understood and speaks of the log of this origin.
     ///
     /// # Errors
     /// [`ServerError::Parameter`].
-    pub(crate) fn check(&self) -> Result<(), ServerError> {
-        Given::parse(self).map(|_| ())
+    pub(crate) fn check(&self, origin: &str) -> Result<(), ServerError> {
+        Given::parse(self)?.check_origin(origin)
     }
 }
 

@@ -90,9 +90,16 @@ async fn wrong_pins_and_outside_heads_are_named() {
     let options = VerifyOptions { verifier_key: Some(other.verifier().to_string()), ..VerifyOptions::default() };
     let found = kinds(&report(&fixture, options).await);
     assert!(found.contains(&FaultKind::State) && found.contains(&FaultKind::Checkpoint), "{found:?}");
-    let options = VerifyOptions { pins: vec!["nonsense".into()], ..VerifyOptions::default() };
-    let refused = verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap_err();
-    assert_eq!(refused.code(), "bad_parameter");
+    let elsewhere = LogKey::from_seed("elsewhere.example/log", &[9; 32]).unwrap();
+    for (pins, since_checkpoints) in [
+        (vec!["nonsense".to_owned()], vec![]),
+        (vec![], vec!["garbage".to_owned()]),
+        (vec![], vec![sign_checkpoint(&elsewhere, &Head::empty())]),
+    ] {
+        let options = VerifyOptions { pins, since_checkpoints, verifier_key: None };
+        let refused = verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap_err();
+        assert_eq!(refused.code(), "bad_parameter");
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 use futures::StreamExt;
-use sceau_event::{Field, Number};
+use sceau_event::{Field, Micros, Number};
 
 use super::{
     Inner,
@@ -88,6 +88,16 @@ struct Shape {
     keep_empty: bool,
 }
 
+/// A week, and where the first Monday of the epoch begins, in microseconds.
+const WEEK: i64 = 7 * 86_400_000_000;
+const MONDAY: i64 = 4 * 86_400_000_000;
+
+/// The start of the interval that `time` falls into. The epoch began on a Thursday, weeks begin on Mondays.
+fn bar(time: i64, interval: i64) -> i64 {
+    let phase = if interval % WEEK == 0 { MONDAY } else { 0 };
+    time.saturating_sub(phase).div_euclid(interval).saturating_mul(interval).saturating_add(phase)
+}
+
 const START: &str = "start";
 const VALUE: &str = "value";
 const WEIGHT: &str = "weight";
@@ -110,7 +120,7 @@ impl Shape {
     fn apply(&self, rows: &RecordBatch) -> Result<RecordBatch, StoreError> {
         let times = write::times(rows, schema::TIME)?;
         let start: Int64Array = match self.interval {
-            Some(interval) => times.iter().map(|time| time.div_euclid(interval).saturating_mul(interval)).collect(),
+            Some(interval) => times.iter().map(|time| bar(*time, interval)).collect(),
             None => Int64Array::from(vec![0; times.len()]),
         };
         let weight: Int64Array = (0..rows.num_rows())
@@ -136,7 +146,7 @@ impl Shape {
         let column = write::column(rows, schema::column(field))?;
         let text = match column.data_type() {
             DataType::Utf8 => column.clone(),
-            DataType::Timestamp(_, _) => cast(&cast(column, &DataType::Int64)?, &DataType::Utf8)?,
+            DataType::Timestamp(_, _) => rfc3339(column)?,
             _ => cast(column, &DataType::Utf8)?,
         };
         if self.keep_empty || text.null_count() == 0 {
@@ -172,6 +182,15 @@ impl Shape {
         }
         Ok((UInt64Array::from(places), Arc::new(StringArray::from(found))))
     }
+}
+
+/// Times as text.
+fn rfc3339(times: &ArrayRef) -> Result<ArrayRef, StoreError> {
+    let numbers = cast(times, &DataType::Int64)?;
+    let numbers = numbers.as_primitive_opt::<Int64Type>();
+    let numbers = numbers.ok_or_else(|| StoreError::Internal("a time is no number".into()))?;
+    let texts = numbers.iter().map(|time| time.map(|time| Micros(time).to_string()));
+    Ok(Arc::new(texts.collect::<StringArray>()))
 }
 
 /// Every so-many-th block of a query, as a stream of shaped rows.

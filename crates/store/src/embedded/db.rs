@@ -519,10 +519,23 @@ pub fn put_seal(transaction: &Transaction<'_>, seal: &SealText) -> Result<(), St
     if added == 1 { Ok(()) } else { Err(StoreError::Exists(format!("the seal of epoch {}", seal.epoch))) }
 }
 
-/// All seals by epoch.
-pub fn seals(connection: &Connection) -> Result<Vec<SealText>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT epoch, text FROM seal ORDER BY epoch")?;
-    let rows = statement.query_map([], |row| Ok(SealText { epoch: odd_integer(row, 0)?, text: odd_text(row, 1)? }))?;
+/// Forgets all but the greatest checkpoint of each span of sizes, its first size left out.
+pub fn thin_checkpoints(transaction: &Transaction<'_>, spans: &[(TreeSize, TreeSize)]) -> Result<u64, StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "DELETE FROM checkpoint WHERE size > ?1 AND size < (SELECT max(size) FROM checkpoint WHERE size <= ?2)",
+    )?;
+    let thin = |(above, to): &(TreeSize, TreeSize)| statement.execute([number(above.0), number(to.0)]);
+    Ok(spans.iter().map(thin).sum::<Result<usize, _>>()? as u64)
+}
+
+/// Seals of epochs ≥ `from`, at most `limit`, by epoch. From the first on, an epoch that can't be is there too.
+pub fn seals(connection: &Connection, from: u64, limit: usize) -> Result<Vec<SealText>, StoreError> {
+    let from = if from == 0 { i64::MIN } else { number(from) };
+    let mut statement =
+        connection.prepare_cached("SELECT epoch, text FROM seal WHERE epoch >= ?1 ORDER BY epoch LIMIT ?2")?;
+    let rows = statement.query_map(params![from, number(limit as u64)], |row| {
+        Ok(SealText { epoch: odd_integer(row, 0)?, text: odd_text(row, 1)? })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -194,12 +194,16 @@ impl Ledger for Embedded {
         self.read(move |connection| db::checkpoints(connection, from.0, limit)).await
     }
 
+    async fn thin_checkpoints(&self, spans: Vec<(TreeSize, TreeSize)>) -> Result<u64, StoreError> {
+        self.write(move |transaction| db::thin_checkpoints(transaction, &spans)).await
+    }
+
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
         self.write(move |transaction| db::put_seal(transaction, &seal)).await
     }
 
-    async fn seals(&self) -> Result<Vec<SealText>, StoreError> {
-        self.read(db::seals).await
+    async fn seals(&self, from: u64, limit: usize) -> Result<Vec<SealText>, StoreError> {
+        self.read(move |connection| db::seals(connection, from, limit)).await
     }
 
     async fn last_seal(&self) -> Result<Option<SealText>, StoreError> {

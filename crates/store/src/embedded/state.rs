@@ -87,6 +87,13 @@ pub fn put_state(transaction: &Transaction<'_>, write: &StateWrite, now: i64) ->
     Ok(())
 }
 
+fn count(connection: &Connection, collection: &str, now: i64) -> Result<u64, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT count(*) FROM state WHERE collection = ?1 AND (expires IS NULL OR expires > ?2)")?;
+    let count: i64 = statement.query_row(params![collection, now], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 /// Forgets what has expired.
 fn purge(transaction: &Transaction<'_>, now: i64) -> Result<u64, StoreError> {
     Ok(transaction.execute("DELETE FROM state WHERE expires IS NOT NULL AND expires <= ?1", [now])? as u64)
@@ -107,6 +114,11 @@ impl State for Embedded {
     async fn audit_state(&self, after: (&str, &str), limit: usize) -> Result<Vec<(String, Document)>, StoreError> {
         let (inner, after) = (self.inner.clone(), (after.0.to_owned(), after.1.to_owned()));
         blocking(move || inner.db.read(|connection| audit(connection, (&after.0, &after.1), limit))).await
+    }
+
+    async fn count_documents(&self, collection: &str, now: i64) -> Result<u64, StoreError> {
+        let (inner, collection) = (self.inner.clone(), collection.to_owned());
+        blocking(move || inner.db.read(|connection| count(connection, &collection, now))).await
     }
 
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError> {

@@ -19,7 +19,7 @@ pub async fn an_empty_log<H: Home>(home: &H) {
     assert_eq!(store.entries(Index(0), 10).await.unwrap().entries, Vec::<Vec<u8>>::new());
     assert!(store.tile(0, 0, 1).await.is_err());
     assert_eq!(store.latest_checkpoint().await.unwrap(), None);
-    assert_eq!(store.seals().await.unwrap(), []);
+    assert_eq!(store.seals(0, 10).await.unwrap(), []);
     assert_eq!(store.fact("origin").await.unwrap(), None);
     let chunk = store.audit(Index(0)).await.unwrap();
     assert!(chunk.entries.is_empty() && chunk.faults.is_empty());
@@ -225,6 +225,19 @@ pub async fn checkpoints_are_kept<H: Home>(home: &H) {
     let note = |size: u64| (TreeSize(size), format!("note {size}\n"));
     assert_eq!(store.checkpoints(TreeSize(0), 10).await.unwrap(), [note(3), note(5), note(9)]);
     assert_eq!(store.checkpoints(TreeSize(4), 1).await.unwrap(), [note(5)]);
+    for size in [10, 11, 14, 20] {
+        store.put_checkpoint(TreeSize(size), &note(size).1).await.unwrap();
+    }
+    let thin = async |spans: &[(u64, u64)]| {
+        let spans = spans.iter().map(|(above, to)| (TreeSize(*above), TreeSize(*to))).collect();
+        store.thin_checkpoints(spans).await.unwrap()
+    };
+    assert_eq!(thin(&[(5, 8), (11, 13), (20, 30), (0, 0)]).await, 0);
+    assert_eq!(thin(&[(0, 5), (5, 11), (11, 15)]).await, 3);
+    assert_eq!(thin(&[(0, 5), (5, 11), (11, 15)]).await, 0);
+    let store = reopen(home, store).await;
+    let left = store.checkpoints(TreeSize(0), 10).await.unwrap();
+    assert_eq!(left, [note(5), note(11), note(14), note(20)]);
 }
 
 pub async fn seals_are_kept<H: Home>(home: &H) {
@@ -236,7 +249,11 @@ pub async fn seals_are_kept<H: Home>(home: &H) {
     let second = store.put_seal(seal(1, "another\n")).await;
     assert!(matches!(second, Err(StoreError::Exists(_))), "{second:?}");
     let store = reopen(home, store).await;
-    assert_eq!(store.seals().await.unwrap(), [seal(0, "seal 0\n"), seal(1, "seal 1\n"), seal(2, "seal 2\n")]);
+    let seals = async |from, limit| store.seals(from, limit).await.unwrap();
+    assert_eq!(seals(0, 10).await, [seal(0, "seal 0\n"), seal(1, "seal 1\n"), seal(2, "seal 2\n")]);
+    assert_eq!(seals(0, 2).await, [seal(0, "seal 0\n"), seal(1, "seal 1\n")]);
+    assert_eq!(seals(2, 2).await, [seal(2, "seal 2\n")]);
+    assert_eq!(seals(3, 2).await, []);
 }
 
 pub async fn facts_are_fixed<H: Home>(home: &H) {

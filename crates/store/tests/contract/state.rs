@@ -55,6 +55,10 @@ pub async fn expiry<H: Home>(home: &H) {
     store.write(vec![put("past", json!(2), Expect::Absent)]).await.unwrap();
     assert_eq!(store.get("c", "past", LATER).await.unwrap().map(|d| (d.value, d.version)), Some((json!(2), 1)));
     assert_eq!(store.purge(LATER - 1).await.unwrap(), 0);
+    let live = store.list("c", "", 1_000).await.unwrap().len() as u64;
+    let count = async |now| store.count_documents("c", now).await.unwrap();
+    assert_eq!((count(LATER - 1).await, count(LATER).await), (live, live - 1));
+    assert_eq!(store.count_documents("nothing", LATER).await.unwrap(), 0);
     assert_eq!(store.purge(LATER).await.unwrap(), 1);
     assert_eq!(store.get("c", "future", 0).await.unwrap(), None);
     assert!(store.get("c", "ever", i64::MAX).await.unwrap().is_some());

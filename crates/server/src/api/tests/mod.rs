@@ -7,6 +7,7 @@ mod questions;
 mod verification;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use sceau_store::{Expect, StateWrite};
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -211,6 +212,53 @@ async fn the_first_token_is_made_once_and_sealed() {
     assert_eq!(reqwest::Client::new().get(&url).bearer_auth(&token).send().await.unwrap().status(), 200);
     drop(stop);
     task.await.unwrap().unwrap();
+}
+
+/// Removes every token from a closed log, as somebody would who can write the database.
+async fn empty_tokens(fixture: &Fixture) {
+    let reader = crate::Reader::open(&fixture.config).await.unwrap();
+    let store = reader.store();
+    let found = store.list(crate::auth::COLLECTION, "", 10).await.unwrap();
+    assert_eq!(found.len(), 1);
+    let removed = |document: sceau_store::Document| StateWrite {
+        collection: crate::auth::COLLECTION.to_owned(),
+        key: document.key,
+        value: None,
+        expect: Expect::Any,
+        expires: None,
+        mac: None,
+    };
+    store.write(found.into_iter().map(removed).collect()).await.unwrap();
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_whose_tokens_were_taken_away_makes_none() {
+    for chosen in [None, Some(Secret::new(TOKEN.to_owned()))] {
+        let mut fixture = Fixture::new().await;
+        fixture.config.bootstrap_token = chosen;
+        let (ready, stop, task) = start(fixture.config.clone()).await;
+        let first = ready.bootstrap_token.map_or(TOKEN.to_owned(), |token| token.expose().to_owned());
+        drop(stop);
+        task.await.unwrap().unwrap();
+        empty_tokens(&fixture).await;
+        let (ready, stop, task) = start(fixture.config.clone()).await;
+        assert!(ready.bootstrap_token.is_none());
+        let url = format!("http://{}/api/v1/integrity", ready.addr);
+        assert_eq!(reqwest::Client::new().get(&url).bearer_auth(&first).send().await.unwrap().status(), 401);
+        drop(stop);
+        task.await.unwrap().unwrap();
+        // Whoever has the key directory gets one.
+        let log = fixture.log().await;
+        let token = log.new_admin_token("test").await.unwrap().secret.expose().to_owned();
+        log.close().await.unwrap();
+        drop(log);
+        let (ready, stop, task) = start(fixture.config.clone()).await;
+        let url = format!("http://{}/api/v1/integrity", ready.addr);
+        assert_eq!(reqwest::Client::new().get(&url).bearer_auth(&token).send().await.unwrap().status(), 200);
+        drop(stop);
+        task.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

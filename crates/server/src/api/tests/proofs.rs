@@ -1,6 +1,6 @@
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reqwest::Method;
-use sceau_ledger::{VerifierKey, leaf_hash, open_checkpoint, verify_tlog_proof};
+use sceau_ledger::{Head, LogKey, VerifierKey, leaf_hash, open_checkpoint, sign_checkpoint, verify_tlog_proof};
 use serde_json::{Value, json};
 
 use super::{Server, json};
@@ -150,8 +150,17 @@ async fn a_running_log_is_verified() {
     assert_eq!((&integrity["writing"], &integrity["origin"]), (&json!("ok"), &json!("example.org/log")));
     assert_eq!(integrity["first_epoch_key"], server.fixture.report.first_epoch_key.as_str());
     assert!(integrity["last_seal"]["epoch"].is_u64());
-    for (body, code) in [("{\"pin\":\"x\"}", "bad_parameter"), ("{\"pun\":1}", "bad_body"), ("x", "bad_body")] {
-        let (status, problem) = json(request().body(body).send().await.unwrap()).await;
+    let other = LogKey::from_seed("elsewhere.example/log", &[9; 32]).unwrap();
+    let other = json!({"since_checkpoint": sign_checkpoint(&other, &Head::empty())}).to_string();
+    for (body, code) in [
+        ("{\"pin\":\"x\"}", "bad_parameter"),
+        ("{\"since_checkpoint\":\"\"}", "bad_parameter"),
+        ("{\"since_checkpoint\":\"garbage\"}", "bad_parameter"),
+        (other.as_str(), "bad_parameter"),
+        ("{\"pun\":1}", "bad_body"),
+        ("x", "bad_body"),
+    ] {
+        let (status, problem) = json(request().body(body.to_owned()).send().await.unwrap()).await;
         assert_eq!((status.as_u16(), problem["code"].as_str()), (400, Some(code)), "{body}");
     }
     let (_, again) = json(request().send().await.unwrap()).await;
