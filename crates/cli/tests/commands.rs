@@ -71,11 +71,15 @@ fn values_that_the_log_can_not_use_are_usage_errors() {
             assert!(said.err.contains(value) && !said.err.contains(".."), "{said:?}");
         }
         on(&["import", &file, "--source", "no\nsource"]).with(2);
+        // A file given by mistake says nothing about the log.
+        let said = on(&["verify", "--since-checkpoint", &file]).with(2);
+        assert!(said.err.contains("since_checkpoint"), "{said:?}");
         assert!(on(&["import", &file]).with(0).out.contains("0 lines"));
     };
     check(&|args| place.run(args));
     let server = place.serve();
     check(&|args| server.run(args));
+    assert_eq!(server.run(&["count", "source:sceau.finding"]).with(0).out.trim(), "0");
     server.stop();
 }
 

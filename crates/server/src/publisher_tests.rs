@@ -108,6 +108,23 @@ async fn a_busy_log_never_suspects_itself() {
 }
 
 #[tokio::test]
+async fn seals_are_read_from_the_epoch_that_is_wanted() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    for _ in 0..5 {
+        log.publisher().close_epoch().await.unwrap();
+    }
+    let all = log.publisher().links(0).await.unwrap();
+    let last = all.seals.last().unwrap().epoch;
+    assert_eq!(all.seals.iter().map(|seal| seal.epoch).collect::<Vec<_>>(), (0..=last).collect::<Vec<_>>());
+    let newest = log.publisher().links(last - 1).await.unwrap();
+    assert_eq!(newest.seals, all.seals[all.seals.len() - 2..]);
+    assert_eq!(newest.current, all.current);
+    let none = log.publisher().links(last + 1).await.unwrap();
+    assert!(none.seals.is_empty() && none.current == all.current);
+}
+
+#[tokio::test]
 async fn a_panic_of_the_publisher_stops_the_log() {
     let fixture = Fixture::new().await;
     let (log, store) = fixture.failing().await;
