@@ -207,6 +207,45 @@ fn following_survives_rotation_and_truncation() {
 }
 
 #[test]
+fn following_notices_a_file_that_was_written_anew_and_a_link_put_elsewhere() {
+    let place = Place::new();
+    place.init();
+    let path = place.file("live.log", "one\ntwo\n");
+    let link = |to: &std::path::Path| {
+        let new = place.dir.path().join("new");
+        std::os::unix::fs::symlink(to, &new).unwrap();
+        std::fs::rename(new, place.dir.path().join("current")).unwrap();
+    };
+    link(&path);
+    let server = place.serve();
+    let current = text(&place.dir.path().join("current"));
+    let mut follow = server.command(&["import", "--follow", "--source", "s", &current]);
+    let follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let count = |wanted: usize| {
+        until(&format!("{wanted} lines"), || {
+            server.run(&["count", "source:s"]).out.trim().parse().ok() == Some(wanted)
+        });
+    };
+    count(2);
+    // Cut and written again in one go, with more than it had.
+    let anew = "restart 0\nrestart 1\nrestart 2\n";
+    std::fs::write(&path, anew).unwrap();
+    count(5);
+    // The same while no answer comes.
+    server.signal("STOP");
+    let again = numbered(40);
+    std::fs::write(&path, &again).unwrap();
+    server.signal("CONT");
+    count(45);
+    link(&place.file("other.log", "elsewhere\n"));
+    count(46);
+    signal(&follow, "INT");
+    finish(follow).with(0);
+    server.stop();
+    assert_eq!(everything(&place), lines(&["one\ntwo\n", anew, &again, "elsewhere\n"].concat()));
+}
+
+#[test]
 fn a_last_line_that_is_still_being_written() {
     let place = Place::new();
     place.init();

@@ -11,6 +11,7 @@ mod plan;
 pub mod progress;
 mod report;
 mod sink;
+mod watch;
 
 use std::{
     fs::File,
@@ -21,7 +22,7 @@ use std::{
 };
 
 use clap::Args;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch::Receiver, task::JoinSet};
 
 pub use self::lines::hex;
 use self::{
@@ -90,7 +91,7 @@ struct Job {
     args: ImportArgs,
     sink: Sink,
     rejects: Rejects,
-    stop: watch::Receiver<bool>,
+    stop: Receiver<bool>,
 }
 
 /// Runs `sceau import`.
@@ -110,8 +111,8 @@ pub async fn run(args: ImportArgs) -> Result<Outcome, CliError> {
 }
 
 /// Turns true at the first Ctrl-C; the second ends the process.
-fn interrupts() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
+fn interrupts() -> Receiver<bool> {
+    let (sender, receiver) = tokio::sync::watch::channel(false);
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             if sender.send_replace(true) {
@@ -263,7 +264,8 @@ impl Job {
             looked.map_err(|error| CliError::Failed(error.to_string()))?.map_err(CliError::io("reading the stream"))?;
         let kind = self.args.format.unwrap_or(kind);
         let events = lines::Events::new(input, kind.shape(), 0, lines::Tail::default());
-        let reading = Reading { events, lines: 0, max_lines: self.max_lines(), watch: None, eager: true };
+        let reading =
+            Reading { events, lines: 0, max_lines: self.max_lines(), watch: None, follow: false, eager: true };
         let result = self.pump(reading, &self.about(&source, kind, None), report, &steps, &|| (0, 0)).await;
         steps.finish();
         match result? {

@@ -48,8 +48,8 @@ impl Job {
         // What is packed was finished before, and what is followed is waited for.
         let growing = kind != Kind::Text && !opened.packed() && !follow;
         let events = if growing { events.growing() } else { events };
-        let watch = follow.then(|| opened.watch());
-        let reading = Reading { events, lines, max_lines: self.max_lines(), watch, eager: false };
+        let watch = Some(opened.watch());
+        let reading = Reading { events, lines, max_lines: self.max_lines(), watch, follow, eager: false };
         let about = self.about(source, kind, Some(id));
         Ok(Some(Plan { about, source: opened, reading, generation }))
     }
