@@ -8,6 +8,9 @@ use sceau_store::StoreError;
 
 use crate::client::Problem;
 
+/// The API's words for options and queries that make no sense.
+const USAGE: [&str; 5] = ["bad_parameter", "unknown_parameter", "query_syntax", "bad_query", "reserved_source"];
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -86,8 +89,9 @@ impl CliError {
         match self {
             Self::Usage(_) => 2,
             // The value of an option, of which only the log could say that it is wrong.
-            Self::Server(ServerError::Parameter { .. } | ServerError::ReservedSource(_)) => 2,
-            Self::Refused(problem) if matches!(problem.code.as_str(), "bad_parameter" | "reserved_source") => 2,
+            Self::Server(error) if USAGE.contains(&error.code()) => 2,
+            Self::Store(StoreError::Query(_)) => 2,
+            Self::Refused(problem) if USAGE.contains(&problem.code.as_str()) => 2,
             Self::OutputClosed => 0,
             _ => 1,
         }
