@@ -58,6 +58,9 @@ pub enum CliError {
         /// Where it stopped to make sense.
         source: serde_json::Error,
     },
+    /// One of several inputs can't be imported; the others can.
+    #[error(transparent)]
+    Input(Box<CliError>),
     /// An import stopped half-way.
     #[error("{}. What was acknowledged is safe; the same command goes on from there", without_stop(.0))]
     Interrupted(#[source] Box<CliError>),
@@ -71,6 +74,20 @@ impl CliError {
     pub fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let context = context.into();
         move |source| Self::Io { context, source }
+    }
+
+    /// Marks an error that is about one input only.
+    pub fn of_input(self) -> Self {
+        Self::Input(Box::new(self))
+    }
+
+    /// Whether the other inputs can be imported nevertheless.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::Input(_) => true,
+            Self::Interrupted(error) => error.is_of_input(),
+            _ => false,
+        }
     }
 
     /// Wraps an error about a file.
@@ -92,6 +109,7 @@ impl CliError {
             Self::Server(error) if USAGE.contains(&error.code()) => 2,
             Self::Store(StoreError::Query(_)) => 2,
             Self::Refused(problem) if USAGE.contains(&problem.code.as_str()) => 2,
+            Self::Input(error) => error.code(),
             Self::OutputClosed => 0,
             _ => 1,
         }

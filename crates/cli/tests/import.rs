@@ -121,6 +121,37 @@ fn packed_files_and_streams() {
 }
 
 #[test]
+fn an_input_that_can_not_be_read_does_not_end_the_others() {
+    let place = Place::new();
+    place.init();
+    let (one, two) = (text(&place.file("one.log", "one\n")), text(&place.file("two.log", "two\n")));
+    let (nowhere, broken) =
+        (text(&place.dir.path().join("nowhere.log")), text(&place.file("broken.gz", b"\x1f\x8b\x08")));
+    let xz = text(&place.file("c.log.xz", b"\xfd7zXZ\0more"));
+    let said = place.run(&["import", &nowhere, &one, &broken, &xz, &two]).with(1);
+    for told in [&nowhere, &broken, &xz, "3 of 5 inputs"] {
+        assert!(said.err.contains(told), "{told}: {said:?}");
+    }
+    assert_eq!(everything(&place), ["one", "two"]);
+    // A wrong option is not the files' fault.
+    let said = place.run(&["import", &one, &two, "--zone", "Europe/Nowhere"]).with(2);
+    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+
+    let server = place.serve();
+    let live = place.file("live.log", "three\n");
+    let mut follow = server.command(&["import", "--follow", &xz, &text(&live)]);
+    let follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let count = || server.run(&["count", "source:live.log"]).out.trim().parse().unwrap_or(0);
+    until("the first line", || count() == 1);
+    std::fs::File::options().append(true).open(&live).unwrap().write_all(b"four\n").unwrap();
+    until("the second line", || count() == 2);
+    signal(&follow, "INT");
+    let said = finish(follow).with(1);
+    assert!(said.err.contains(&xz) && said.out.contains("2 accepted"), "{said:?}");
+    server.stop();
+}
+
+#[test]
 fn refused_lines_are_named_by_their_number_in_the_file() {
     let place = Place::new();
     place.init();
