@@ -8,6 +8,9 @@ use sceau_store::StoreError;
 
 use crate::client::Problem;
 
+/// The API's words for options and queries that make no sense.
+const USAGE: [&str; 5] = ["bad_parameter", "unknown_parameter", "query_syntax", "bad_query", "reserved_source"];
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -55,6 +58,9 @@ pub enum CliError {
         /// Where it stopped to make sense.
         source: serde_json::Error,
     },
+    /// One of several inputs can't be imported; the others can.
+    #[error(transparent)]
+    Input(Box<CliError>),
     /// An import stopped half-way.
     #[error("{}. What was acknowledged is safe; the same command goes on from there", without_stop(.0))]
     Interrupted(#[source] Box<CliError>),
@@ -68,6 +74,20 @@ impl CliError {
     pub fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let context = context.into();
         move |source| Self::Io { context, source }
+    }
+
+    /// Marks an error that is about one input only.
+    pub fn of_input(self) -> Self {
+        Self::Input(Box::new(self))
+    }
+
+    /// Whether the other inputs can be imported nevertheless.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::Input(_) => true,
+            Self::Interrupted(error) => error.is_of_input(),
+            _ => false,
+        }
     }
 
     /// Wraps an error about a file.
@@ -86,8 +106,10 @@ impl CliError {
         match self {
             Self::Usage(_) => 2,
             // The value of an option, of which only the log could say that it is wrong.
-            Self::Server(ServerError::Parameter { .. } | ServerError::ReservedSource(_)) => 2,
-            Self::Refused(problem) if matches!(problem.code.as_str(), "bad_parameter" | "reserved_source") => 2,
+            Self::Server(error) if USAGE.contains(&error.code()) => 2,
+            Self::Store(StoreError::Query(_)) => 2,
+            Self::Refused(problem) if USAGE.contains(&problem.code.as_str()) => 2,
+            Self::Input(error) => error.code(),
             Self::OutputClosed => 0,
             _ => 1,
         }

@@ -146,7 +146,7 @@ fn check(config: &Config) -> Result<(), CliError> {
         )));
     }
     if let Some(token) = &config.bootstrap_token {
-        NewToken::chosen(token.clone(), Micros(0))?;
+        NewToken::chosen(token.clone(), Micros(0)).map_err(|error| CliError::Usage(error.to_string()))?;
     }
     sceau_server::load_deriver(config)?;
     // Let go again: the server itself listens only once the log is open.

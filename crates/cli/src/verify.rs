@@ -84,7 +84,16 @@ pub async fn run(args: VerifyArgs) -> Result<Outcome, CliError> {
         verifier_key: args.verifier_key.as_deref().map(verifier_key).transpose()?.map(|key| key.to_string()),
     };
     let text = match args.target.resolve()? {
-        Target::Local(config, _) => offline(&config, options).await?,
+        Target::Local(config, keys_known) => {
+            if keys_known && !config.key_dir.exists() {
+                return Err(CliError::Usage(format!(
+                    "--key-dir: {} is not there, or can't be reached. Without the keys, leave --key-dir and SCEAU_KEY_DIR \
+                     out: then neither MACs nor the noted head are checked, which the verdict says",
+                    config.key_dir.display()
+                )));
+            }
+            offline(&config, options).await?
+        }
         Target::Remote(client) => online(&client, options).await?,
     };
     let verdict: Verdict = serde_json::from_str(&text).map_err(CliError::json("the verdict"))?;

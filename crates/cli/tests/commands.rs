@@ -65,6 +65,9 @@ fn values_that_the_log_can_not_use_are_usage_errors() {
         for option in ["--from", "--to"] {
             on(&["count", option, "yesterday-ish"]).with(2);
         }
+        for query in ["user:alice AND NOT", "\"", "(", "ip:10.0.0.0/99"] {
+            on(&["search", query]).with(2);
+        }
         // Nothing is left to send, which does not make them right.
         for [option, value] in [["--source", "sceau.audit"], ["--zone", "Europe/Nowhere"], ["--parser", "nonsense"]] {
             let said = on(&["import", &file, option, value]).with(2);
@@ -81,6 +84,35 @@ fn values_that_the_log_can_not_use_are_usage_errors() {
     check(&|args| server.run(args));
     assert_eq!(server.run(&["count", "source:sceau.finding"]).with(0).out.trim(), "0");
     server.stop();
+}
+
+#[test]
+fn keys_that_are_not_where_they_should_be_are_an_error() {
+    let place = Place::new();
+    place.init();
+    let (data, nowhere) = (text(&place.data()), text(&place.dir.path().join("nowhere")));
+    let said = run(sceau().args(["verify", "--data-dir", &data, "--key-dir", &nowhere])).with(2);
+    assert!(said.err.contains(&nowhere) && said.out.is_empty(), "{said:?}");
+    run(sceau().args(["verify", "--data-dir", &data]).env("SCEAU_KEY_DIR", &nowhere)).with(2);
+    let said = run(sceau().args(["verify", "--data-dir", &data])).with(0);
+    assert!(said.out.contains("the key directory was not given"), "{said:?}");
+}
+
+#[test]
+fn a_copy_that_can_not_be_written_is_verified() {
+    let place = Place::new();
+    place.init();
+    let file = text(&place.file("app.json", EVENTS));
+    place.run(&["import", &file]).with(0);
+    // SQLite can't make its shared memory, as where nobody may write; the administrator may everywhere.
+    let shared = place.data().join("sceau.db-shm");
+    std::os::unix::fs::symlink("nowhere", shared).unwrap();
+    let said = place.run(&["verify"]).with(0);
+    assert!(said.out.contains("consistent: all"), "{said:?}");
+    // What the file does not hold yet would be passed over.
+    std::fs::write(place.data().join("sceau.db-wal"), "x").unwrap();
+    let said = place.run(&["verify"]).with(1);
+    assert!(said.err.contains("copy the whole directory"), "{said:?}");
 }
 
 #[test]
@@ -111,7 +143,11 @@ fn a_start_that_must_fail_makes_nothing_and_each_start_tells_the_keys() {
     let said = place.run(&["serve", "--listen", &address]).with(1);
     assert!(said.err.contains(&address), "{said:?}");
     place.run(&["serve", "--listen", "0.0.0.0:0"]).with(2);
-    run(place.command(&["serve", "--listen", "127.0.0.1:0"]).env("SCEAU_BOOTSTRAP_TOKEN", "short")).with(1);
+    run(place.command(&["serve", "--listen", "127.0.0.1:0"]).env("SCEAU_BOOTSTRAP_TOKEN", "short")).with(2);
+    for [option, value] in [["--origin", "a b"], ["--parsers", "/nope"]] {
+        let said = place.run(&["serve", "--listen", "127.0.0.1:0", option, value]).with(2);
+        assert!(said.err.contains(&option[2..]), "{said:?}");
+    }
     assert!(!place.data().exists() && !place.keys().exists());
     let facts = place.init();
     for _ in 0..2 {
@@ -131,6 +167,8 @@ fn init_is_idempotent_and_keys_are_public() {
     let place = Place::new();
     let first = place.init();
     let again = place.init();
+    let said = place.run(&["init", "--origin", "other.example/log"]).with(2);
+    assert!(said.err.contains("can't be changed"), "{said:?}");
     assert_eq!((&first["created"], &again["created"]), (&json!(true), &json!(false)));
     assert_eq!(first["first_epoch_key"], again["first_epoch_key"]);
     let keys = place.run(&["keys", "--json"]).with(0).json();
@@ -159,7 +197,7 @@ fn questions(on: &dyn Fn(&[&str]) -> common::Said) {
     let bars = on(&["histogram", "--interval", "10m", "--json"]).with(0).json();
     assert_eq!(bars["buckets"].as_array().unwrap().len(), 2);
     assert!(on(&["histogram", "--by", "user.name"]).with(0).out.contains("alice"));
-    let wrong = on(&["search", "user:("]).with(1);
+    let wrong = on(&["search", "user:("]).with(2);
     assert!(wrong.err.contains("column"), "{wrong:?}");
 }
 

@@ -121,6 +121,37 @@ fn packed_files_and_streams() {
 }
 
 #[test]
+fn an_input_that_can_not_be_read_does_not_end_the_others() {
+    let place = Place::new();
+    place.init();
+    let (one, two) = (text(&place.file("one.log", "one\n")), text(&place.file("two.log", "two\n")));
+    let (nowhere, broken) =
+        (text(&place.dir.path().join("nowhere.log")), text(&place.file("broken.gz", b"\x1f\x8b\x08")));
+    let xz = text(&place.file("c.log.xz", b"\xfd7zXZ\0more"));
+    let said = place.run(&["import", &nowhere, &one, &broken, &xz, &two]).with(1);
+    for told in [&nowhere, &broken, &xz, "3 of 5 inputs"] {
+        assert!(said.err.contains(told), "{told}: {said:?}");
+    }
+    assert_eq!(everything(&place), ["one", "two"]);
+    // A wrong option is not the files' fault.
+    let said = place.run(&["import", &one, &two, "--zone", "Europe/Nowhere"]).with(2);
+    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+
+    let server = place.serve();
+    let live = place.file("live.log", "three\n");
+    let mut follow = server.command(&["import", "--follow", &xz, &text(&live)]);
+    let follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let count = || server.run(&["count", "source:live.log"]).out.trim().parse().unwrap_or(0);
+    until("the first line", || count() == 1);
+    std::fs::File::options().append(true).open(&live).unwrap().write_all(b"four\n").unwrap();
+    until("the second line", || count() == 2);
+    signal(&follow, "INT");
+    let said = finish(follow).with(1);
+    assert!(said.err.contains(&xz) && said.out.contains("2 accepted"), "{said:?}");
+    server.stop();
+}
+
+#[test]
 fn refused_lines_are_named_by_their_number_in_the_file() {
     let place = Place::new();
     place.init();
@@ -204,6 +235,45 @@ fn following_survives_rotation_and_truncation() {
     assert!(said.out.contains("6 accepted"), "{said:?}");
     server.stop();
     assert_eq!(everything(&place), ["one", "two", "three", "four", "five", "six"]);
+}
+
+#[test]
+fn following_notices_a_file_that_was_written_anew_and_a_link_put_elsewhere() {
+    let place = Place::new();
+    place.init();
+    let path = place.file("live.log", "one\ntwo\n");
+    let link = |to: &std::path::Path| {
+        let new = place.dir.path().join("new");
+        std::os::unix::fs::symlink(to, &new).unwrap();
+        std::fs::rename(new, place.dir.path().join("current")).unwrap();
+    };
+    link(&path);
+    let server = place.serve();
+    let current = text(&place.dir.path().join("current"));
+    let mut follow = server.command(&["import", "--follow", "--source", "s", &current]);
+    let follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let count = |wanted: usize| {
+        until(&format!("{wanted} lines"), || {
+            server.run(&["count", "source:s"]).out.trim().parse().ok() == Some(wanted)
+        });
+    };
+    count(2);
+    // Cut and written again in one go, with more than it had.
+    let anew = "restart 0\nrestart 1\nrestart 2\n";
+    std::fs::write(&path, anew).unwrap();
+    count(5);
+    // The same while no answer comes.
+    server.signal("STOP");
+    let again = numbered(40);
+    std::fs::write(&path, &again).unwrap();
+    server.signal("CONT");
+    count(45);
+    link(&place.file("other.log", "elsewhere\n"));
+    count(46);
+    signal(&follow, "INT");
+    finish(follow).with(0);
+    server.stop();
+    assert_eq!(everything(&place), lines(&["one\ntwo\n", anew, &again, "elsewhere\n"].concat()));
 }
 
 #[test]

@@ -78,7 +78,7 @@ async fn complete(config: &Config) -> Result<Option<InitReport>, ServerError> {
     let history = history::read(&store).await?;
     check_belongs(&keys, &history)?;
     if config.origin.as_ref().is_some_and(|wanted| *wanted != origin) {
-        return Err(ServerError::Config(format!("the log's origin is {origin:?} and can't be changed any more")));
+        return Err(ServerError::parameter("origin", format!("the log's is {origin:?} and can't be changed any more")));
     }
     let key_changes = history.changes().len();
     Ok(Some(InitReport { origin, verifier_key, first_epoch_key, key_changes, created: false }))
@@ -113,7 +113,7 @@ fn choose_origin(config: &Config) -> Result<String, ServerError> {
         }),
         (Some(noted), _) => Ok(noted),
         (None, Some(wanted)) => {
-            check_origin(wanted)?;
+            check_origin(wanted).map_err(|error| ServerError::parameter("origin", error))?;
             Ok(wanted.clone())
         }
         (None, None) => Ok(format!("sceau.local/{}", hex(random::<4>()?.as_slice()))),

@@ -91,7 +91,7 @@ pub struct TopParams {
 /// The directory can't be read, or a parser in it can't be used.
 pub fn load_deriver(config: &Config) -> Result<Arc<Deriver>, ServerError> {
     let Some(directory) = &config.parsers else { return Ok(Arc::new(Deriver::builtin())) };
-    let failed = || ServerError::io(format!("reading the parsers in {}", directory.display()));
+    let failed = || |error| ServerError::parameter("parsers", format!("reading {}: {error}", directory.display()));
     let mut files = Vec::new();
     for file in std::fs::read_dir(directory).map_err(failed())? {
         let path = file.map_err(failed())?.path();
@@ -101,7 +101,7 @@ pub fn load_deriver(config: &Config) -> Result<Arc<Deriver>, ServerError> {
         }
     }
     files.sort();
-    let deriver = Deriver::with_parsers(&files).map_err(|error| ServerError::Config(format!("parser {error}")))?;
+    let deriver = Deriver::with_parsers(&files).map_err(|error| ServerError::parameter("parsers", error))?;
     Ok(Arc::new(deriver))
 }
 

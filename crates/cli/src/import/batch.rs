@@ -7,8 +7,8 @@ use sceau_server::ImportPosition;
 use tokio::sync::mpsc;
 
 use super::{
-    input::Watch,
     lines::{Events, Next},
+    watch::Watch,
 };
 
 /// The most lines of a batch.
@@ -55,7 +55,7 @@ pub enum End {
     Complete,
     /// The same, but its last object is not finished yet, so it was held back.
     Unfinished,
-    /// The followed file was rotated.
+    /// The file was rotated, or written anew while it was read.
     Replaced,
 }
 
@@ -76,8 +76,10 @@ pub struct Reading {
     pub lines: u64,
     /// The most lines of a batch.
     pub max_lines: u64,
-    /// Goes on at the end until the file is rotated.
+    /// Notices that the file was rotated.
     pub watch: Option<Watch>,
+    /// Goes on at the end until that.
+    pub follow: bool,
     /// Sends what there is rather than wait for a slow input.
     pub eager: bool,
 }
@@ -113,7 +115,7 @@ impl Reading {
         let mut open = Open::new(self.events.offset(), self.lines);
         let mut replaced = false;
         loop {
-            let last = self.watch.is_none() || replaced;
+            let last = !self.follow || replaced;
             if self.events.next(last)? == Next::Event {
                 self.add(&mut open);
                 let idle = || sender.capacity() == sender.max_capacity();
@@ -123,15 +125,16 @@ impl Reading {
                 }
             }
             if !self.send(&mut open, sender) || (last && self.events.at_end()) {
-                return Ok(match (replaced, self.events.held_back()) {
+                let rewritten = self.watch.as_ref().is_some_and(Watch::rewritten);
+                return Ok(match (replaced || rewritten, self.events.held_back()) {
                     (true, _) => End::Replaced,
                     (false, true) => End::Unfinished,
                     (false, false) => End::Complete,
                 });
             }
-            if let Some(watch) = self.watch.as_ref().filter(|_| !replaced && self.events.at_end()) {
+            if let Some(watch) = self.watch.as_ref().filter(|_| self.follow && !replaced && self.events.at_end()) {
                 // What was written before the rename is still there to be read.
-                replaced = watch.replaced(self.events.offset());
+                replaced = watch.replaced();
                 if !replaced {
                     thread::sleep(POLL);
                 }
@@ -182,7 +185,8 @@ mod tests {
     fn batches(text: &str, max_lines: u64) -> Vec<Batch> {
         let input = Box::new(Cursor::new(text.to_owned()));
         let events = Events::new(input, Shape::Lines, 0, Tail::default());
-        let mut pieces = Reading { events, lines: 0, max_lines, watch: None, eager: false }.start().unwrap();
+        let mut pieces =
+            Reading { events, lines: 0, max_lines, watch: None, follow: false, eager: false }.start().unwrap();
         let mut found = Vec::new();
         while let Some(piece) = pieces.blocking_recv() {
             match piece {

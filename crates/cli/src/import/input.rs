@@ -3,18 +3,20 @@
 use std::{
     fs::File,
     io::{self, Cursor, Read, Seek as _, SeekFrom},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
-use super::lines::{BOM, Events, Shape, Tail, hex, is_json};
+use super::{
+    lines::{BOM, Events, Shape, TAIL, Tail, hex, is_json},
+    watch::{Identity, Plain, Watch},
+};
 
 /// How much of an input is looked at to find out what it holds.
 const PROBE: usize = 64 << 10;
@@ -56,28 +58,6 @@ impl Kind {
     }
 }
 
-/// A file's identity, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity(u64, u64);
-
-/// Notices that a followed file was rotated.
-#[derive(Clone, Debug)]
-pub struct Watch {
-    path: PathBuf,
-    identity: Identity,
-}
-
-impl Watch {
-    /// Whether another file is there now, or this one was cut to less than `offset` bytes.
-    pub fn replaced(&self, offset: u64) -> bool {
-        match std::fs::metadata(&self.path) {
-            Ok(found) => Identity(found.dev(), found.ino()) != self.identity || found.len() < offset,
-            // Between a rename and the new file; the old one may still grow.
-            Err(_) => false,
-        }
-    }
-}
-
 /// Counts the bytes read through it.
 struct Counting<R> {
     input: R,
@@ -98,8 +78,11 @@ pub type Inflated = Box<dyn Read + Send>;
 /// A file that can be read from any place.
 pub struct Source {
     file: File,
+    /// As it was given, which may be a link that is later put elsewhere.
+    given: PathBuf,
     path: PathBuf,
     identity: Identity,
+    rewritten: Arc<AtomicBool>,
     /// Its size on the disk.
     pub size: u64,
     /// Bytes read of it, on the disk.
@@ -112,10 +95,18 @@ impl Source {
     /// Looks at the beginning of an open file.
     pub fn new(path: &Path, file: File) -> io::Result<Self> {
         let found = file.metadata()?;
-        let identity = Identity(found.dev(), found.ino());
-        let path = path.canonicalize()?;
-        let count = Arc::default();
-        let mut source = Self { file, path, identity, size: found.len(), count, packed: false, head: Vec::new() };
+        let identity = Identity::of(&found);
+        let mut source = Self {
+            file,
+            given: path.to_owned(),
+            path: path.canonicalize()?,
+            identity,
+            rewritten: Arc::default(),
+            size: found.len(),
+            count: Arc::default(),
+            packed: false,
+            head: Vec::new(),
+        };
         let (mut input, packed) = inflate(source.rewound()?)?;
         source.head = read_up_to(&mut input, PROBE, false)?;
         source.packed = packed;
@@ -168,7 +159,7 @@ impl Source {
 
     /// Notices a rotation.
     pub fn watch(&self) -> Watch {
-        Watch { path: self.path.clone(), identity: self.identity }
+        Watch::new(self.given.clone(), self.identity, self.rewritten.clone())
     }
 
     /// Reads from `offset` on, in inflated bytes; `None` if the bytes before it are not those that hash to `tail`.
@@ -184,11 +175,10 @@ impl Source {
             if self.file.metadata()?.len() < offset {
                 return Ok(None);
             }
-            let start = offset.saturating_sub(super::lines::TAIL as u64);
-            let mut file = self.file.try_clone()?;
-            file.seek(SeekFrom::Start(start))?;
+            let start = offset.saturating_sub(TAIL as u64);
             self.count.store(start, Ordering::Relaxed);
-            let mut input: Inflated = Box::new(Counting { input: file, count: self.count.clone() });
+            let (file, count) = (self.file.try_clone()?, self.count.clone());
+            let mut input: Inflated = Box::new(Plain::new(file, start, count, self.rewritten.clone()));
             if !skip(&mut input, offset - start, &mut before)? {
                 return Ok(None);
             }

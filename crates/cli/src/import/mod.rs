@@ -11,6 +11,7 @@ mod plan;
 pub mod progress;
 mod report;
 mod sink;
+mod watch;
 
 use std::{
     fs::File,
@@ -21,7 +22,10 @@ use std::{
 };
 
 use clap::Args;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch::{Receiver, Sender},
+    task::JoinSet,
+};
 
 pub use self::lines::hex;
 use self::{
@@ -90,7 +94,9 @@ struct Job {
     args: ImportArgs,
     sink: Sink,
     rejects: Rejects,
-    stop: watch::Receiver<bool>,
+    /// Turns true when all shall end.
+    stopping: Sender<bool>,
+    stop: Receiver<bool>,
 }
 
 /// Runs `sceau import`.
@@ -101,7 +107,9 @@ pub async fn run(args: ImportArgs) -> Result<Outcome, CliError> {
         Target::Local(config, keys_known) => Sink::Local(open_log(&config, keys_known).await?),
     };
     let files = args.files.clone();
-    let job = Arc::new(Job { args, sink, rejects, stop: interrupts() });
+    let (stopping, stop) = tokio::sync::watch::channel(false);
+    interrupts(stopping.clone());
+    let job = Arc::new(Job { args, sink, rejects, stopping, stop });
     let result = if job.args.follow { all_at_once(&job, files).await } else { one_by_one(&job, files).await };
     if let Some(job) = Arc::into_inner(job) {
         job.sink.close().await?;
@@ -110,37 +118,76 @@ pub async fn run(args: ImportArgs) -> Result<Outcome, CliError> {
 }
 
 /// Turns true at the first Ctrl-C; the second ends the process.
-fn interrupts() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
+fn interrupts(stopping: Sender<bool>) {
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
-            if sender.send_replace(true) {
+            if stopping.send_replace(true) {
                 std::process::exit(130);
             }
         }
     });
-    receiver
 }
 
 async fn one_by_one(job: &Job, files: Vec<PathBuf>) -> Result<u64, CliError> {
-    let mut refused = 0;
+    let mut so_far = SoFar::new(files.len());
     for file in files {
-        refused += job.import(&file).await?;
+        so_far.add(job.import(&file).await)?;
     }
-    Ok(refused)
+    so_far.end()
 }
 
 async fn all_at_once(job: &Arc<Job>, files: Vec<PathBuf>) -> Result<u64, CliError> {
+    let mut so_far = SoFar::new(files.len());
     let mut tasks = JoinSet::new();
     for file in files {
         let job = job.clone();
         tasks.spawn(async move { job.import(&file).await });
     }
-    let mut refused = 0;
+    let mut failed = Ok(());
     while let Some(ended) = tasks.join_next().await {
-        refused += ended.map_err(|error| CliError::Failed(error.to_string()))??;
+        let ended = ended.unwrap_or_else(|error| Err(CliError::Failed(error.to_string())));
+        if let Err(error) = so_far.add(ended) {
+            // The others end in good order too, so that the log can be closed.
+            job.stopping.send_replace(true);
+            failed = failed.and(Err(error));
+        }
     }
-    Ok(refused)
+    failed.and_then(|()| so_far.end())
+}
+
+/// What came of the inputs so far.
+struct SoFar {
+    inputs: usize,
+    failed: usize,
+    refused: u64,
+}
+
+impl SoFar {
+    fn new(inputs: usize) -> Self {
+        Self { inputs, failed: 0, refused: 0 }
+    }
+
+    /// One ended. An error that is not only its own is given back.
+    fn add(&mut self, ended: Result<u64, CliError>) -> Result<(), CliError> {
+        match ended {
+            Ok(refused) => self.refused += refused,
+            Err(error) if self.inputs > 1 && error.is_of_input() => {
+                error.report(false);
+                self.failed += 1;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// How many lines were refused.
+    fn end(self) -> Result<u64, CliError> {
+        let Self { inputs, failed, refused } = self;
+        if failed == 0 {
+            return Ok(refused);
+        }
+        Err(CliError::Failed(format!("{failed} of {inputs} inputs could not be imported, for the reasons above")))
+    }
 }
 
 impl Job {
@@ -173,7 +220,8 @@ impl Job {
         let mut skipped = None;
         loop {
             let Some(file) = self.open(path).await? else { return Ok(()) };
-            if !file.metadata().map_err(CliError::file("reading", path))?.is_file() {
+            let found = file.metadata().map_err(|error| CliError::file("reading", path)(error).of_input())?;
+            if !found.is_file() {
                 return self.stream(Box::new(file), source, report).await;
             }
             let Some(plan) = self.plan(path, file, &source).await? else { return Ok(()) };
@@ -227,9 +275,11 @@ impl Job {
             match File::open(path) {
                 Err(error) if self.args.follow && error.kind() == io::ErrorKind::NotFound => {}
                 Ok(file) if file.metadata().is_ok_and(|found| found.is_dir()) => {
-                    return Err(CliError::Failed(format!("{} is a directory; name the files in it", path.display())));
+                    let text = format!("{} is a directory; name the files in it", path.display());
+                    return Err(CliError::Failed(text).of_input());
                 }
-                result => return result.map(Some).map_err(CliError::file("opening", path)),
+                Ok(file) => return Ok(Some(file)),
+                Err(error) => return Err(CliError::file("opening", path)(error).of_input()),
             }
             if self.stopped_within(POLL).await {
                 return Ok(None);
@@ -259,11 +309,13 @@ impl Job {
         }
         // Reading a pipe blocks, perhaps for ever.
         let looked = tokio::task::spawn_blocking(move || input::stream(input)).await;
-        let (input, kind) =
-            looked.map_err(|error| CliError::Failed(error.to_string()))?.map_err(CliError::io("reading the stream"))?;
+        let (input, kind) = looked
+            .map_err(|error| CliError::Failed(error.to_string()))?
+            .map_err(|error| CliError::io("reading the stream")(error).of_input())?;
         let kind = self.args.format.unwrap_or(kind);
         let events = lines::Events::new(input, kind.shape(), 0, lines::Tail::default());
-        let reading = Reading { events, lines: 0, max_lines: self.max_lines(), watch: None, eager: true };
+        let reading =
+            Reading { events, lines: 0, max_lines: self.max_lines(), watch: None, follow: false, eager: true };
         let result = self.pump(reading, &self.about(&source, kind, None), report, &steps, &|| (0, 0)).await;
         steps.finish();
         match result? {
@@ -291,7 +343,10 @@ impl Job {
             };
             let batch = match piece {
                 Some(Piece::Batch(batch)) => batch,
-                Some(Piece::End(end)) => return Ok(Pumped::Ended(end.map_err(CliError::io("reading"))?)),
+                Some(Piece::End(end)) => {
+                    let failed = |error| CliError::io(format!("reading {}", report.name()))(error).of_input();
+                    return end.map(Pumped::Ended).map_err(failed);
+                }
                 None => return Err(CliError::Failed("the reading thread ended unexpectedly".into())),
             };
             match self.sink.send(&batch, about, self.patience(&|text| steps.print(text))).await? {

@@ -41,25 +41,27 @@ impl Job {
         let kind = self.args.format.unwrap_or_else(|| opened.kind());
         let follow = self.args.follow;
         if follow && kind == Kind::Json {
-            return Err(CliError::Usage(format!("{} is a JSON array, so it can't be followed", path.display())));
+            let text = format!("{} is a JSON array, so it can't be followed", path.display());
+            return Err(CliError::Usage(text).of_input());
         }
         let Some(place) = self.place(path, &opened, kind, source).await? else { return Ok(None) };
         let Place { id, generation, lines, events } = place;
         // What is packed was finished before, and what is followed is waited for.
         let growing = kind != Kind::Text && !opened.packed() && !follow;
         let events = if growing { events.growing() } else { events };
-        let watch = follow.then(|| opened.watch());
-        let reading = Reading { events, lines, max_lines: self.max_lines(), watch, eager: false };
+        let watch = Some(opened.watch());
+        let reading = Reading { events, lines, max_lines: self.max_lines(), watch, follow, eager: false };
         let about = self.about(source, kind, Some(id));
         Ok(Some(Plan { about, source: opened, reading, generation }))
     }
 
     /// Looks at the beginning of a file, which of one that is followed may come later.
     async fn look(&self, path: &Path, file: File) -> Result<Option<Source>, CliError> {
-        let failed = || CliError::file("reading", path);
+        let failed = || |error| CliError::file("reading", path)(error).of_input();
         let mut opened = Source::new(path, file).map_err(failed())?;
         if self.args.follow && opened.packed() {
-            return Err(CliError::Usage(format!("{} is packed, so it can't be followed", path.display())));
+            let text = format!("{} is packed, so it can't be followed", path.display());
+            return Err(CliError::Usage(text).of_input());
         }
         while self.args.follow && !opened.has_first_line() {
             if self.stopped_within(POLL).await {
@@ -73,7 +75,7 @@ impl Job {
 
     /// Asks the log how far the file was imported. `None` if the wait for the answer was interrupted.
     async fn place(&self, path: &Path, opened: &Source, kind: Kind, source: &str) -> Result<Option<Place>, CliError> {
-        let failed = || CliError::file("reading", path);
+        let failed = || |error| CliError::file("reading", path)(error).of_input();
         let mut fresh = None;
         for base in opened.ids(source) {
             let mut generation = 0;
@@ -93,7 +95,7 @@ impl Job {
                 generation += 1;
                 if generation == GENERATIONS {
                     let text = format!("{GENERATIONS} different files were imported as {}", path.display());
-                    return Err(CliError::Failed(text));
+                    return Err(CliError::Failed(text).of_input());
                 }
             }
         }

@@ -76,6 +76,11 @@ impl Report {
         }
     }
 
+    /// The input's name.
+    pub fn name(&self) -> &str {
+        &self.file
+    }
+
     /// A batch was dealt with.
     pub fn add(&mut self, batch: &Batch, answer: &Answer, rejects: &Rejects) -> Result<(), CliError> {
         self.lines += batch.lines;

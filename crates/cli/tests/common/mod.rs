@@ -246,6 +246,11 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
+    }
+
     /// Stops it in good order.
     pub fn stop(self) {
         let status = self.end();

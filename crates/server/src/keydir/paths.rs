@@ -61,14 +61,26 @@ fn resolve(path: &Path) -> Result<PathBuf, ServerError> {
     }
 }
 
+/// Makes a directory, and those above it that are missing, for nobody else.
 pub(super) fn create_directory(path: &Path) -> Result<(), ServerError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(ServerError::io(format!("creating {}", path.display()))(error)),
-    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    sync_directory(parent)
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_directory(parent),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound && parent != path && !parent.exists() => {
+            create_directory(parent)?;
+            create_directory(path)
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let shown = path.display();
+            let context = format!(
+                "creating {shown} (make it as the administrator, for the user that this runs as: \
+                 install -d -m 0700 -o USER '{shown}')"
+            );
+            Err(ServerError::io(context)(error))
+        }
+        Err(error) => Err(ServerError::io(format!("creating {}", path.display()))(error)),
+    }
 }
 
 pub(super) fn sync_directory(path: &Path) -> Result<(), ServerError> {
@@ -158,6 +170,19 @@ fn check_mode(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_above_is_made_for_nobody_else() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("etc/sceau/keys");
+        create_directory(&path).unwrap();
+        create_directory(&path).unwrap();
+        for made in path.ancestors().take(3) {
+            assert_eq!(std::fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700, "{}", made.display());
+        }
+        std::fs::write(root.path().join("file"), "").unwrap();
+        assert!(create_directory(&root.path().join("file/keys")).is_err());
+    }
 
     #[test]
     fn neither_contains_the_other() {

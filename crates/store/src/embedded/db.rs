@@ -87,6 +87,8 @@ pub enum Access {
     Write,
     /// Only read, so that evidence stays as it was found.
     Read,
+    /// The same where SQLite can't even make the files that it reads with: nothing changes meanwhile.
+    Still,
 }
 
 /// The connections: one that writes, and some that read.
@@ -199,15 +201,24 @@ impl Db {
     /// Opens an existing file.
     pub fn open(dir: &Path, access: Access) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
+        let mut access = access;
         let mut connection = connect(&path, access)?;
-        let mut format = format_of(&connection)?;
+        let mut format = match format_of(&connection) {
+            Err(error) if access == Access::Read && nothing_can_be_made(&error) => {
+                still(&path)?;
+                access = Access::Still;
+                connection = connect(&path, access)?;
+                format_of(&connection)?
+            }
+            found => found?,
+        };
         if format > FORMAT {
             return Err(StoreError::Newer { what: path.display().to_string(), found: format, known: FORMAT });
         }
         if format == 0 {
             return Err(StoreError::Damaged(format!("{} has no tables", path.display())));
         }
-        if access == Access::Read {
+        if matches!(access, Access::Read | Access::Still) {
             see(&connection, format)?;
         } else if format < FORMAT {
             migrate(&mut connection)?;
@@ -304,6 +315,44 @@ impl Db {
     }
 }
 
+fn nothing_can_be_made(error: &StoreError) -> bool {
+    let StoreError::Sqlite(error) = error else { return false };
+    matches!(error.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen))
+}
+
+/// Makes sure that the file alone holds everything that was committed.
+fn still(path: &Path) -> Result<(), StoreError> {
+    for end in ["-wal", "-journal"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(end);
+        let io = |source| StoreError::Io { context: format!("looking at {}", beside.display()), source };
+        match std::fs::metadata(&beside) {
+            Ok(found) if found.len() > 0 => {
+                return Err(StoreError::Io {
+                    context: format!(
+                        "the last of what was committed is in {} still, which can't be read where nothing may be written; \
+                         copy the whole directory to where you may write, and look at the copy",
+                        beside.display()
+                    ),
+                    source: std::io::ErrorKind::PermissionDenied.into(),
+                });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The path as the URI of a file that does not change, which no lock and no shared memory are needed for.
+fn immutable(path: &Path) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(byte);
+    let encode = |byte: &u8| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    let path: String = path.as_os_str().as_encoded_bytes().iter().map(encode).collect();
+    format!("file:{path}?immutable=1")
+}
+
 fn format_of(connection: &Connection) -> Result<u64, StoreError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(u64::try_from(found).unwrap_or(u64::MAX))
@@ -333,11 +382,15 @@ fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {
             Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            Access::Still => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
         };
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = match access {
+        Access::Still => Connection::open_with_flags(immutable(path), flags)?,
+        _ => Connection::open_with_flags(path, flags)?,
+    };
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
-    if access != Access::Read {
+    if matches!(access, Access::Create | Access::Write) {
         // To its end: an error of the change itself comes only behind the row that tells the new mode.
         let mut change = connection.prepare("PRAGMA journal_mode = WAL")?;
         let modes: Vec<String> = change.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;

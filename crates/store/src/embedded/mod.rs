@@ -279,7 +279,17 @@ async fn blocking<T: Send + 'static>(
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
-    let io = |source| StoreError::Io { context: format!("locking {}", path.display()), source };
+    let io = |source: std::io::Error| {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        let hint = match source.kind() {
+            PermissionDenied | ReadOnlyFilesystem => {
+                " (only `sceau verify` can look at a log where nothing may be written; for the rest, copy the directory to \
+                 where you may)"
+            }
+            _ => "",
+        };
+        StoreError::Io { context: format!("locking {}{hint}", path.display()), source }
+    };
     let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -292,7 +302,12 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
 fn look(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(db::FILE);
     let io = |source| StoreError::Io { context: format!("opening {}", path.display()), source };
-    let Ok(file) = File::open(dir.join("lock")) else { return File::open(&path).map_err(io) };
+    let file = match File::open(dir.join("lock")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return File::open(&path).map_err(io),
+        // It could be held, and then nothing that is read would be of one moment.
+        Err(error) => return Err(io(error)),
+    };
     match file.try_lock() {
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: dir.display().to_string() }),
         _ => Ok(file),
