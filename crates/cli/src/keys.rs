@@ -41,7 +41,7 @@ pub struct InitArgs {
 Examples:
   sceau keys --data-dir /var/lib/sceau
   sceau keys rotate log --url http://127.0.0.1:8080 --token-file token.txt
-  sceau keys check --verifier-key @first-verifier-key.txt notes.txt
+  sceau keys check --verifier-key @first-verifier-key.txt keys.txt
 Nothing secret is ever printed."
 )]
 pub struct KeysArgs {

@@ -18,6 +18,8 @@ use crate::{
     verdict::Verdict,
 };
 
+/// Where verifications of a running log are asked for.
+const VERIFY: &str = "api/v1/integrity/verify";
 /// How often a running verification is asked how far it is.
 const POLL: Duration = Duration::from_millis(250);
 
@@ -145,26 +147,42 @@ async fn online(client: &Client, options: VerifyOptions) -> Result<String, CliEr
         ));
     }
     let body = json!({"pin": options.pins, "since_checkpoint": options.since_checkpoints.first()});
-    let path = "api/v1/integrity/verify";
-    let answer = client.post(path, &[], "application/json", body.to_string().into()).await?;
-    let started: Started = serde_json::from_str(&answer).map_err(CliError::json("the answer"))?;
     let steps = Steps::new("entries");
-    let path = format!("{path}/{}", started.id);
+    let started: Started = loop {
+        match client.post(VERIFY, &[], "application/json", body.to_string().into()).await {
+            Err(CliError::Refused(problem)) if problem.code == "verify_running" => {
+                steps.print("another verification is running; this one begins when it has ended");
+                let other = problem.members.get("id").and_then(|id| id.as_str()).unwrap_or_default();
+                match ended(client, other, &steps).await {
+                    // A third one has begun since.
+                    Err(CliError::Refused(problem)) if problem.status == 404 => tokio::time::sleep(POLL).await,
+                    ended => drop(ended?),
+                }
+            }
+            answer => break serde_json::from_str(&answer?).map_err(CliError::json("the answer"))?,
+        }
+    };
+    let run = ended(client, &started.id, &steps).await?;
+    steps.finish();
+    match (run.state.as_str(), run.verdict) {
+        ("done", Some(verdict)) => Ok(verdict.get().to_owned()),
+        (state, _) => {
+            let why = run.error.unwrap_or_else(|| "the server does not say why".to_owned());
+            Err(CliError::Failed(format!("the verification {state}: {why}")))
+        }
+    }
+}
+
+/// Waits for the end of a verification.
+async fn ended(client: &Client, id: &str, steps: &Steps) -> Result<Run, CliError> {
     loop {
-        let answer = client.get_text(&path, &[]).await?;
+        let answer = client.get_text(&format!("{VERIFY}/{id}"), &[]).await?;
         let run: Run = serde_json::from_str(&answer).map_err(CliError::json("the answer"))?;
         steps.at(run.done, run.total);
-        match (run.state.as_str(), run.verdict) {
-            ("running", _) => tokio::time::sleep(POLL).await,
-            ("done", Some(verdict)) => {
-                steps.finish();
-                return Ok(verdict.get().to_owned());
-            }
-            (state, _) => {
-                let why = run.error.unwrap_or_else(|| "the server does not say why".to_owned());
-                return Err(CliError::Failed(format!("the verification {state}: {why}")));
-            }
+        if run.state != "running" {
+            return Ok(run);
         }
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
+
 use common::{Place, numbered, run, sceau, text};
 use serde_json::json;
 
@@ -113,6 +115,39 @@ fn a_copy_that_can_not_be_written_is_verified() {
     std::fs::write(place.data().join("sceau.db-wal"), "x").unwrap();
     let said = place.run(&["verify"]).with(1);
     assert!(said.err.contains("copy the whole directory"), "{said:?}");
+}
+
+/// A server that says one thing after the other.
+fn scripted(answers: Vec<(u16, &'static str)>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            while !(request.ends_with(b"}") || request.starts_with(b"GET") && request.ends_with(b"\r\n\r\n")) {
+                let read = stream.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..read]);
+            }
+            let length = body.len();
+            write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+                .unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn a_verification_waits_for_another_one() {
+    let url = scripted(vec![
+        (409, r#"{"status":409,"code":"verify_running","title":"A verification is running","id":"other"}"#),
+        (200, r#"{"state":"running","done":1,"total":2,"verdict":null,"error":null}"#),
+        (200, r#"{"state":"done","done":2,"total":2,"verdict":null,"error":null}"#),
+        (202, r#"{"id":"ours"}"#),
+        (200, r#"{"state":"failed","done":2,"total":2,"verdict":null,"error":"as it was told to"}"#),
+    ]);
+    let said = run(sceau().args(["verify", "--url", &url])).with(1);
+    assert!(said.err.contains("another verification is running") && said.err.contains("as it was told to"), "{said:?}");
 }
 
 #[test]

@@ -83,6 +83,13 @@ fn both_keys_are_rotated_while_no_server_runs() {
         common::run(common::sceau().args(["keys", "check", "--verifier-key", &auditor.verifier_key, file]))
     };
     assert!(follow(&file).with(0).out.contains(new));
+    // As it is printed, in words and as JSON.
+    for (name, printed) in [("words", vec!["keys"]), ("json", vec!["keys", "--json"])] {
+        let file = text(&place.file(name, place.run(&printed).with(0).out));
+        assert!(follow(&file).with(0).out.contains(new), "{name}");
+    }
+    let other = text(&place.file("other", "verifier key: x\n"));
+    assert!(follow(&other).with(2).err.contains("no statement"));
     let forged = text(&place.file("forged", notes.replacen("lost -", "lost heads", 1)));
     assert!(follow(&forged).with(4).out.contains("do NOT lead on"));
     // Nothing secret is left of the old key, nor printed.

@@ -13,7 +13,7 @@ pub enum EventError {
     #[error("an event must be a JSON object, starting with '{{': wrap other values, as in {{\"message\": …}}")]
     NotAnObject,
     /// The bytes are not JSON (RFC 8259).
-    #[error("not valid JSON at byte {offset}: {why}")]
+    #[error("not valid JSON at byte {offset}: expected {why}")]
     Json {
         /// Where the fault is.
         offset: usize,

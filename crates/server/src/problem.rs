@@ -94,9 +94,13 @@ impl From<&ServerError> for Problem {
                     .retry(1)
             }
             E::VerifyRunning(id) => {
-                Self::new(409, "verify_running", "A verification is running", "").with("id", id.clone())
+                let detail = format!(
+                    "One runs at a time: GET /api/v1/integrity/verify/{id} says how far this one is and, at its end, its \
+                     verdict. Ask again then."
+                );
+                Self::new(409, "verify_running", "A verification is running", detail).with("id", id.clone()).retry(5)
             }
-            E::Cancelled => Self::new(409, "cancelled", "Cancelled", ""),
+            E::Cancelled => Self::new(409, "cancelled", "Cancelled", "It was stopped before its end. Ask again."),
             E::StateForged(_) => Self {
                 internal: true,
                 ..Self::new(
@@ -167,7 +171,7 @@ fn request(error: &ServerError) -> Problem {
 fn load(error: &ServerError) -> Problem {
     use ServerError as E;
     match error {
-        E::Closing => Problem::new(503, "closing", "The server is stopping", "").retry(5),
+        E::Closing => Problem::new(503, "closing", "The server is stopping", "Send it again when the server is back.").retry(5),
         E::DiskFull { dir, .. } => Problem::new(
             503,
             "disk_full",
@@ -186,7 +190,7 @@ fn load(error: &ServerError) -> Problem {
             sentence(error) + " Each is forgotten after a day. Nothing of the request was kept; send it without one, or later.",
         )
         .retry(600),
-        E::Busy => Problem::new(429, "too_many_queries", "Too many queries at once", "").retry(1),
+        E::Busy => Problem::new(429, "too_many_queries", "Too many queries at once", "Ask again when others have ended.").retry(1),
         _ => Problem::new(503, "overloaded", "The queue is full", "Nothing of the request was kept.").retry(1),
     }
 }

@@ -74,14 +74,14 @@ pub struct ReplaceArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  sceau keys --json | jq -r '.key_changes[].note' > notes.txt
-  sceau keys check --verifier-key @first-verifier-key.txt notes.txt
+  sceau keys --url http://127.0.0.1:8080 > keys.txt
+  sceau keys check --verifier-key @first-verifier-key.txt keys.txt
 Exit codes: 0 they lead to the key printed, 4 they don't.")]
 pub struct CheckArgs {
     /// The log's first verifier key, as you know it, or @FILE that holds it.
     #[arg(long, value_name = "KEY|@FILE")]
     verifier_key: String,
-    /// Files of statements, one or several in each, in order.
+    /// What `sceau keys` or `sceau keys --json` printed, or statements cut out of it, in order.
     #[arg(required = true, value_name = "FILE")]
     notes: Vec<PathBuf>,
 }
@@ -186,8 +186,14 @@ pub fn check(args: &CheckArgs) -> Result<Outcome, CliError> {
     let mut history = KeyHistory::new(first, EpochPublic([0; 32]));
     let mut out = stdout();
     for path in &args.notes {
-        let text = read_text(path)?;
-        for note in split(&text) {
+        let notes = statements(&read_text(path)?);
+        if notes.is_empty() {
+            let path = path.display();
+            return Err(CliError::Usage(format!(
+                "{path} holds no statement about keys; give what `sceau keys` prints, which has some once keys were changed"
+            )));
+        }
+        for note in notes {
             if let Err(error) = history.add(note.as_bytes()) {
                 writeln!(out, "the statements do NOT lead on from the key given: {error}")?;
                 out.flush()?;
@@ -225,18 +231,33 @@ pub fn check(args: &CheckArgs) -> Result<Outcome, CliError> {
     Ok(if vouched { Outcome::Done } else { Outcome::Faults })
 }
 
-/// The statements of a text, each from its first line to the next one's.
-fn split(text: &str) -> Vec<String> {
+/// The statements in a file: in the words or the JSON of `sceau keys`, or by themselves.
+fn statements(text: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Facts {
+        key_changes: Vec<Statement>,
+    }
+    #[derive(Deserialize)]
+    struct Statement {
+        note: String,
+    }
+    if let Ok(facts) = serde_json::from_str::<Facts>(text) {
+        return facts.key_changes.into_iter().map(|statement| statement.note).collect();
+    }
     let mut notes: Vec<String> = Vec::new();
+    let (mut inside, mut signatures) = (false, false);
     for line in text.lines() {
-        if line == "sceau.keys.v1" || notes.is_empty() {
+        if line == "sceau.keys.v1" {
             notes.push(String::new());
+            (inside, signatures) = (true, false);
         }
-        if let Some(note) = notes.last_mut() {
+        // What stands behind the signatures is not the log's.
+        inside &= !signatures || line.starts_with("\u{2014} ");
+        signatures |= line.is_empty();
+        if let Some(note) = notes.last_mut().filter(|_| inside) {
             note.push_str(line);
             note.push('\n');
         }
     }
-    // One empty line belongs to the note, those behind its signatures don't.
-    notes.iter().map(|note| format!("{}\n", note.trim_end())).collect()
+    notes
 }

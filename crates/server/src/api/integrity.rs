@@ -32,6 +32,14 @@ pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<Integ
     Ok(Json(IntegrityView { last_verification: last, writing, ..view }))
 }
 
+/// Says what a body should have been, and where it stopped to be that.
+fn not(expected: &str) -> impl FnOnce(serde_json::Error) -> ServerError {
+    move |error| {
+        let (line, column) = (error.line(), error.column());
+        ServerError::Body(format!("line {line}, column {column}: expected {expected}"))
+    }
+}
+
 /// One pinned key, or several.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
@@ -67,7 +75,9 @@ pub(super) async fn start(
     let wanted = if body.iter().all(u8::is_ascii_whitespace) {
         Body::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| ServerError::Body(error.to_string()))?
+        let expected =
+            "an object with nothing but `pin` (a text or several in an array) and `since_checkpoint` (a text)";
+        serde_json::from_slice(&body).map_err(not(expected))?
     };
     let options = VerifyOptions {
         pins: wanted.pin.map(Vec::from).unwrap_or_default(),
@@ -105,7 +115,8 @@ pub(super) async fn rotate(
     body: Bytes,
 ) -> Answer<Json<Rotated>> {
     Params::read(&uri, &[])?;
-    let wanted: Rotate = serde_json::from_slice(&body).map_err(|error| ServerError::Body(error.to_string()))?;
+    let expected = r#"{"key": "log"} or {"key": "mac"}"#;
+    let wanted: Rotate = serde_json::from_slice(&body).map_err(not(expected))?;
     Ok(Json(app.log.rotate(wanted.key, &actor.0).await?))
 }
 

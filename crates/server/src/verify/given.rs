@@ -24,7 +24,7 @@ impl Given {
             Checkpoint::parse_unverified(note.as_bytes()).map_err(wrong(SINCE))?;
         }
         Ok(Self {
-            pins: options.pins.iter().map(|pin| pin.trim().parse()).collect::<Result<_, _>>().map_err(wrong("pin"))?,
+            pins: options.pins.iter().map(|text| pin(text)).collect::<Result<_, _>>()?,
             vkey: options
                 .verifier_key
                 .as_deref()
@@ -46,6 +46,11 @@ impl Given {
         }
         Ok(())
     }
+}
+
+fn pin(text: &str) -> Result<EpochPublic, ServerError> {
+    let expected = "expected an epoch key as `sceau init` printed it: 44 characters of Base64";
+    text.trim().parse().map_err(|_| ServerError::parameter("pin", expected))
 }
 
 /// What the store says of itself.

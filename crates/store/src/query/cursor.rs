@@ -8,7 +8,7 @@ use super::Cursor;
 
 /// A text that is no cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is not a cursor; take `next` of the page before as it is")]
+#[error("this is not a cursor; take `next_cursor` of the page before as it is")]
 pub struct CursorError;
 
 impl fmt::Display for Cursor {

@@ -36,6 +36,24 @@ async fn the_log_verifies_itself_on_schedule_and_seals_the_result() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_is_told_in_words_for_those_who_send_it() {
+    let server = Server::with(|config| config.schedule = None).await;
+    let (verify, rotate) = ("/api/v1/integrity/verify", "/api/v1/keys/rotate");
+    for (method, path, body, expected) in [
+        (Method::POST, verify, "null", "expected an object"),
+        (Method::POST, verify, "{\"pin\": 7}", "line 1, column 10: expected an object"),
+        (Method::POST, verify, "{\"pin\": \"x\"}", "44 characters"),
+        (Method::POST, rotate, "[]", "expected {\"key\""),
+        (Method::POST, "/api/v1/events", "{\"a\":x}", "byte 5: expected a value"),
+        (Method::GET, "/api/v1/events?cursor=x", "", "`next_cursor`"),
+    ] {
+        let request = server.ask(method, path).header("content-type", "application/x-ndjson").body(body);
+        let told = request.send().await.unwrap().text().await.unwrap().replace("\\\"", "\"");
+        assert!(told.contains(expected) && !told.contains("struct") && !told.contains("EpochPublic"), "{body}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_verification_that_finds_something_is_a_finding() {
     let server = Server::with(|config| config.schedule = None).await;
     server.send("{\"n\":1}\n{\"n\":2}\n").await;
