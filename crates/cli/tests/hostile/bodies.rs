@@ -178,7 +178,7 @@ fn deep_wide_and_strange_objects() {
         ("{\"a\":{\"\\ud800\":1,\"\\uD800\":2}}".into(), vec!["duplicate_key"]),
         ("{\"a\":1e}".into(), vec!["invalid_json"]),
         ("{\"a\":\"\0\"}".into(), vec!["invalid_json"]),
-        ("\u{feff}{\"a\":1}".into(), vec!["invalid_json"]),
+        ("\u{feff}\u{feff}{\"a\":1}".into(), vec!["invalid_json"]),
         (format!("{{\"a\":1}}{}", "}".repeat(1_000)), vec!["invalid_json"]),
     ] {
         let answer = victim.post("", &[JSON], body.as_bytes());
