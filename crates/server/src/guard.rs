@@ -83,9 +83,12 @@ pub(crate) async fn adopt(store: &dyn Store, keys: &KeyDir) -> Result<(), Server
     let explained = explained(store).await?;
     let mut after = (String::new(), String::new());
     loop {
-        let page = page(store, &mut after).await?;
+        let (page, goes_on) = page(store, &mut after).await?;
         if page.is_empty() {
             break;
+        }
+        if !goes_on {
+            return Err(StoreError::Damaged(OUT_OF_ORDER.to_owned()).into());
         }
         let mut changes = Vec::new();
         for (collection, document) in page {
@@ -109,16 +112,19 @@ pub(crate) async fn adopt(store: &dyn Store, keys: &KeyDir) -> Result<(), Server
     keys.note_state()
 }
 
-/// A page of all documents; empty at the end, or where somebody put rows that don't follow each other.
-async fn page(store: &dyn Store, after: &mut (String, String)) -> Result<Vec<(String, Document)>, StoreError> {
+/// What it means that documents can't be walked to their end.
+const OUT_OF_ORDER: &str = "the state has rows whose names are no text, so that it can't be walked to its end: somebody \
+                            else wrote them";
+
+/// A page of all documents, empty at the end, and whether another can be asked for: it can't where somebody put rows that
+/// don't follow each other.
+async fn page(store: &dyn Store, after: &mut (String, String)) -> Result<(Vec<(String, Document)>, bool), StoreError> {
     let page = store.audit_state((&after.0, &after.1), PAGE).await?;
-    let Some((collection, document)) = page.last() else { return Ok(page) };
+    let Some((collection, document)) = page.last() else { return Ok((page, false)) };
     let last = (collection.clone(), document.key.clone());
-    if last <= *after {
-        return Ok(Vec::new());
-    }
+    let goes_on = last > *after;
     *after = last;
-    Ok(page)
+    Ok((page, goes_on))
 }
 
 /// What the entries of `sceau.audit` say.
@@ -142,24 +148,23 @@ async fn explained(store: &dyn Store) -> Result<Explained, StoreError> {
 }
 
 /// Names every document without a right MAC; `noted`: whether each must have one by now. Gives a note where something
-/// is unproven.
+/// is unproven. `keys` is asked after each page: while the log is written to, its newest documents may have the MAC of a
+/// key that it did not have at the beginning.
 pub(crate) async fn audit(
     store: &dyn Store,
-    keys: Option<&MacKeys>,
+    keys: impl Fn() -> Option<MacKeys>,
     noted: bool,
 ) -> Result<(Vec<Fault>, Option<String>), StoreError> {
-    let Some(keys) = keys else {
+    if keys().is_none() {
         let note = "the MAC key was not given, so import positions and idempotency keys are unproven";
         return Ok((Vec::new(), Some(note.to_owned())));
-    };
+    }
     let (mut faults, mut unproven) = (Vec::new(), 0u64);
     let mut after = (String::new(), String::new());
     loop {
-        let page = page(store, &mut after).await?;
-        if page.is_empty() {
-            break;
-        }
-        for (collection, document) in page.iter().filter(|(collection, document)| !holds(keys, collection, document)) {
+        let (page, goes_on) = page(store, &mut after).await?;
+        let Some(keys) = keys().filter(|_| !page.is_empty()) else { break };
+        for (collection, document) in page.iter().filter(|(collection, document)| !holds(&keys, collection, document)) {
             // They get a MAC at the next start, or are never used from then on.
             if !noted {
                 unproven += 1;
@@ -168,6 +173,10 @@ pub(crate) async fn audit(
             let kind = if collection == imports::COLLECTION { FaultKind::Position } else { FaultKind::State };
             let name = format!("{collection}/{}", document.key);
             faults.push(Fault::whole(kind, format!("{name} has no MAC of this log's key: somebody else wrote it")));
+        }
+        if !goes_on {
+            faults.push(Fault::whole(FaultKind::State, OUT_OF_ORDER));
+            break;
         }
     }
     let note = "documents of the state are unproven: a version before format 2 wrote them without MACs, or the MAC key was \

@@ -257,3 +257,25 @@ async fn without_the_key_the_state_is_said_to_be_unproven() {
     let told = report(&fixture).await;
     assert!(told.ok && told.to_string().contains("import positions and idempotency keys are unproven"), "{told}");
 }
+
+#[tokio::test]
+async fn rows_whose_names_are_no_text_hide_nothing() {
+    for (name, noted) in [("x''", true), ("x'00'", true), ("x'7a7a'", true), ("x''", false)] {
+        let fixture = filled().await;
+        tamper(&fixture, imports::COLLECTION, |value, _| value["offset"] = json!(7)).await;
+        let row = format!("INSERT INTO state (collection, key, value, version) VALUES ({name}, {name}, '{{}}', 1)");
+        let database = rusqlite::Connection::open(fixture.data().join("sceau.db")).unwrap();
+        assert_eq!(database.execute(&row, []).unwrap(), 1);
+        drop(database);
+        if !noted {
+            // A log of format 1 is not taken over past them, or its tokens would stay without MACs for good.
+            std::fs::remove_file(fixture.config.key_dir.join(FORMAT)).unwrap();
+            let refused = Log::open(&fixture.config).await.err().unwrap().to_string();
+            assert!(refused.contains("no text") && !fixture.config.key_dir.join(FORMAT).exists(), "{refused}");
+            continue;
+        }
+        let told = report(&fixture).await;
+        assert!(told.verdict.faults.iter().any(|fault| fault.kind == FaultKind::Position), "{name}: {told}");
+        assert!(told.verdict.faults.iter().any(|fault| fault.detail.contains("no text")), "{name}: {told}");
+    }
+}

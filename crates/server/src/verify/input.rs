@@ -23,6 +23,8 @@ pub(crate) struct VerifyInput {
     pub history: KeyHistory,
     pub current_epoch: Option<EpochPublic>,
     pub mac_keys: Option<MacKeys>,
+    /// The keys of a running log, which may get more meanwhile.
+    pub keys: Option<Arc<KeyDir>>,
     /// Whether every document of the state must have a MAC by now.
     pub state_noted: bool,
     pub pins: Vec<EpochPublic>,
@@ -90,6 +92,7 @@ pub(crate) async fn verify_log(
         history,
         current_epoch: Some(links.current),
         mac_keys: Some(keys.mac_keys()),
+        keys: Some(log.shared_keys()),
         state_noted: keys.notes_state(),
         pins: given.pins,
         outside: given.outside,
@@ -160,6 +163,7 @@ async fn offline_input(
     Ok(VerifyInput {
         current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
         mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
+        keys: None,
         state_noted: keys.is_some_and(KeyDir::notes_state),
         history,
         pins: given.pins,

@@ -164,7 +164,8 @@ pub(crate) async fn verify(
     way: Way<'_>,
 ) -> Result<(Verdict, Option<Resume>), ServerError> {
     let VerifyInput { head, live, .. } = input;
-    let state = guard::audit(&**store, input.mac_keys.as_ref(), input.state_noted).await;
+    let mac_keys = || input.keys.as_ref().map(|keys| keys.mac_keys()).or_else(|| input.mac_keys.clone());
+    let state = guard::audit(&**store, mac_keys, input.state_noted).await;
     let audit = AuditInput {
         origin: input.history.log().first().origin().to_owned(),
         head,
@@ -176,7 +177,7 @@ pub(crate) async fn verify(
     };
     let (first, epochs) = way.from.as_ref().map_or((0, 0), |from| (from.size(), from.checked.epochs()));
     let (mut auditor, explained, stated) = match way.from {
-        Some(from) => (Auditor::resume(audit, from.checked), from.explained, from.stated),
+        Some(from) => (Auditor::resume(audit, from.checked), from.explained, from.stated.wanting(&input.history)),
         None => (Auditor::new(audit), state::Explained::default(), Stated::new(&input.history)),
     };
     let (faults, unproven) = state.unwrap_or_else(|error| {

@@ -69,6 +69,12 @@ impl Stated {
         Self { wanted, ..Self::default() }
     }
 
+    /// The same, of those that the state knows by now as well.
+    pub fn wanting(mut self, history: &KeyHistory) -> Self {
+        self.wanted.extend(history.changes().iter().map(|change| change.body().index));
+        self
+    }
+
     /// Takes in an entry of `sceau.audit`; those that change no key are passed over.
     pub fn add(&mut self, index: u64, entry: &[u8]) {
         let Some(change) = statement(entry) else { return };
