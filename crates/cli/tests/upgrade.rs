@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use common::{Place, http::Client, numbered, post, text, until};
+use common::{Place, Server, http::Client, numbered, post, text, until};
 use sceau_event::Deriver;
 use sceau_ledger::SLOT_SIZE;
 use sceau_store::{
@@ -154,6 +154,18 @@ fn unpacked(format: u64) -> (Place, serde_json::Value) {
     (place, facts)
 }
 
+/// The verification with all that an auditor of the fixture holds.
+fn verifying<'a>(facts: &'a serde_json::Value, kept: &'a str) -> [&'a str; 7] {
+    let (pin, vkey) = (facts["pin"].as_str().unwrap(), facts["verifier_key"].as_str().unwrap());
+    ["verify", "--pin", pin, "--verifier-key", vkey, "--since-checkpoint", kept]
+}
+
+fn counts_hold(server: &Server, facts: &serde_json::Value) {
+    for (query, count) in facts["counts"].as_object().unwrap() {
+        assert_eq!(server.run(&["count", query]).with(0).out.trim(), count.to_string(), "{query}");
+    }
+}
+
 fn database_format(place: &Place) -> i64 {
     let database = rusqlite::Connection::open(place.data().join(db::FILE)).unwrap();
     database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
@@ -163,16 +175,13 @@ fn database_format(place: &Place) -> i64 {
 fn a_log_of_format_1_verifies_migrates_and_goes_on() {
     let (place, facts) = unpacked(1);
     let kept = text(&place.dir.path().join("checkpoint"));
-    let (pin, vkey) = (facts["pin"].as_str().unwrap(), facts["verifier_key"].as_str().unwrap());
-    let verify = ["verify", "--pin", pin, "--verifier-key", vkey, "--since-checkpoint", &kept];
+    let verify = verifying(&facts, &kept);
     let said = place.run(&verify).with(0);
     assert!(said.out.contains("documents of the state are unproven"), "{said:#?}");
     assert_eq!(database_format(&place), 1, "verifying changes nothing");
 
     let server = place.serve();
-    for (query, count) in facts["counts"].as_object().unwrap() {
-        assert_eq!(server.run(&["count", query]).with(0).out.trim(), count.to_string(), "{query}");
-    }
+    counts_hold(&server, &facts);
     server.run(&verify).with(0);
     let posted = post(&server.url, "/api/v1/events?source=vpn", &[], "{\"user\":\"bob\"}");
     assert!(posted.starts_with("HTTP/1.1 200"), "{posted}");
@@ -196,15 +205,12 @@ fn a_log_of_format_1_verifies_migrates_and_goes_on() {
 fn a_log_of_format_2_verifies_and_goes_on() {
     let (place, facts) = unpacked(2);
     let kept = text(&place.dir.path().join("checkpoint"));
-    let (pin, vkey) = (facts["pin"].as_str().unwrap(), facts["verifier_key"].as_str().unwrap());
-    let verify = ["verify", "--pin", pin, "--verifier-key", vkey, "--since-checkpoint", &kept];
+    let verify = verifying(&facts, &kept);
     let said = place.run(&verify).with(0);
     assert!(said.out.contains("entries 0 to 511 were deleted by retention"), "{said:#?}");
     assert!(!said.out.contains("Unproven") && !said.out.contains("unproven"), "{said:#?}");
     let server = place.serve();
-    for (query, count) in facts["counts"].as_object().unwrap() {
-        assert_eq!(server.run(&["count", query]).with(0).out.trim(), count.to_string(), "{query}");
-    }
+    counts_hold(&server, &facts);
     // The stored position of the import is believed, by its MAC.
     let import = &facts["import"];
     let path = format!("/api/v1/imports/{}", import["id"].as_str().unwrap());
@@ -320,8 +326,6 @@ fn word_filters_of_a_newer_version_are_not_used() {
     newer_key(&place, "sceau.words");
     place.run(&["verify"]).with(0);
     let server = place.serve();
-    for (query, count) in facts["counts"].as_object().unwrap() {
-        assert_eq!(server.run(&["count", query]).with(0).out.trim(), count.to_string(), "{query}");
-    }
+    counts_hold(&server, &facts);
     server.stop();
 }

@@ -139,8 +139,7 @@ impl Config {
 
     /// The sizes of the embedded store.
     pub(crate) fn store_options(&self) -> Options {
-        let tail_entries = self.segment_entries + self.segment_entries / 8;
-        Options { segment_entries: self.segment_entries, tail_entries, ..Options::default() }
+        Options::of_segments(self.segment_entries)
     }
 }
 

@@ -157,8 +157,8 @@ fn whole(segment: &Segment, group: usize) -> Result<RecordBatch, StoreError> {
     Ok(concat_batches(&schema::rows(), &conformed)?)
 }
 
-/// What a segment holds from `first` on that was given or robbed of rows: as far as one row group goes and below `end`, by the index
-/// that each row says it has. `None`: nothing more.
+/// What a segment holds from `first` on that was given or robbed of rows: as far as one row group goes and below `end`, by
+/// the index that each row says it has. `None`: nothing more.
 fn loose_chunk(segment: &Segment, first: u64, end: u64) -> Option<AuditChunk> {
     for group in 0..segment.counted_groups() {
         let Ok(rows) = whole(segment, group) else { continue };

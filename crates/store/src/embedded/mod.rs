@@ -65,19 +65,26 @@ pub struct Options {
     pub inspect: bool,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// With segments of so many entries (a multiple of 256); an eighth more may wait in the tail.
+    pub fn of_segments(segment_entries: usize) -> Self {
         Self {
-            segment_entries: 262_144,
+            segment_entries,
             segment_bytes: 256 << 20,
             segment_age: 24 * 3600,
             group_rows: 65_536,
-            tail_entries: 262_144 + 262_144 / 8,
+            tail_entries: segment_entries + segment_entries / 8,
             tail_bytes: (256 + 32) << 20,
             patience: Duration::from_secs(2),
             query_memory: 256 << 20,
             inspect: false,
         }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::of_segments(262_144)
     }
 }
 
