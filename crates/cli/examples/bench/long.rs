@@ -62,7 +62,7 @@ pub async fn run(sceau: &Path, dir: &Path, events: u64, report: &Report) -> Outc
 
 /// Sends the events between two marks while searches go on, then looks at everything in peace.
 async fn stretch(server: &Server, from: u64, to: u64, report: &Report) -> Outcome<()> {
-    let (before, begun) = (server.cpu()?, Instant::now());
+    let (before, stages, begun) = (server.cpu()?, crate::stages(server).await?, Instant::now());
     let done = Arc::new(AtomicBool::new(false));
     let searches = tokio::spawn(search(server.url.clone(), done.clone()));
     let sent = load::batches(&server.url, from..to, ROUND).await;
@@ -72,12 +72,20 @@ async fn stretch(server: &Server, from: u64, to: u64, report: &Report) -> Outcom
     server.settle().await?;
     println!("-- {to} events");
     let cpu = micros(server.cpu()? - before, to - from);
-    report.bar("CPU per event since the last mark, searches included", cpu, "µs", Bar::AtMost(8.0));
+    report.row("CPU per event since the last mark, searches included", format!("{cpu:.2} µs"));
+    let asked: usize = beside.iter().map(|(_, times)| times.len()).sum();
+    let rest = format!("all else: HTTP, the runtime and {asked} searches");
+    let sum = crate::report_stages(server, stages, (cpu, &rest), to - from, report).await?;
+    report.bar("CPU per event, its stages", sum, "µs", Bar::AtMost(8.0));
     let rate = (to - from) as f64 / time.as_secs_f64();
     report.row("rate", format!("{rate:.0} events/s"));
     report.row("requests sent again after 503", sent.retries.load(Ordering::Relaxed));
-    for (name, time) in beside {
-        report.row(&format!("beside the load: {name}, median"), format!("{time:.1} ms"));
+    for (name, times) in beside {
+        let most = times.iter().max().map_or(0.0, |time| time.as_secs_f64() * 1e3);
+        report.row(
+            &format!("beside the load: {name}, median and most"),
+            format!("{:.1} and {most:.1} ms", median(times)),
+        );
     }
     let memory = [process::NOW, process::PEAK].map(|which| process::memory(server.pid(), which));
     let [now, peak] = memory.map(|bytes| bytes.unwrap_or(0) as f64 / 1e6);
@@ -92,8 +100,8 @@ async fn stretch(server: &Server, from: u64, to: u64, report: &Report) -> Outcom
     Ok(())
 }
 
-/// Searches again and again; the medians.
-async fn search(url: String, done: Arc<AtomicBool>) -> Outcome<Vec<(&'static str, f64)>> {
+/// Searches again and again; how long each search took.
+async fn search(url: String, done: Arc<AtomicBool>) -> Outcome<Vec<(&'static str, Vec<Duration>)>> {
     const ASKED: [Question; 2] = [questions::WORD, questions::USER];
     let mut times = ASKED.map(|_| Vec::new());
     while !done.load(Ordering::Relaxed) {
@@ -102,7 +110,7 @@ async fn search(url: String, done: Arc<AtomicBool>) -> Outcome<Vec<(&'static str
             times.push(question.ask(&url, false).await?);
         }
     }
-    Ok(ASKED.iter().map(|question| question.name).zip(times.map(median)).collect())
+    Ok(ASKED.iter().map(|question| question.name).zip(times).collect())
 }
 
 /// What somebody kept from before the deletion.

@@ -106,7 +106,8 @@ async fn ingest(server: &Server, events: u64, report: &Report) -> Outcome<()> {
     server.settle().await?;
     let cpu = micros(server.cpu()? - before, events);
     report.bar("ingest, with the segments written: CPU per event", cpu, "µs", Bar::AtMost(8.0));
-    stages(server, cpu, events, report).await?;
+    // HTTP, the runtime, and the kernel's part of them.
+    report_stages(server, Default::default(), (cpu, "all else: HTTP and the runtime"), events, report).await?;
     let rate = events as f64 / time.as_secs_f64();
     report.row("ingest, wall time beside the generator", format!("{rate:.0} events/s"));
     report.row("ingest, requests sent again after 503", sent.retries.load(Ordering::Relaxed));
@@ -124,22 +125,40 @@ async fn ingest(server: &Server, events: u64, report: &Report) -> Outcome<()> {
     Ok(())
 }
 
-/// What the stages that count their own CPU time took, and the rest: HTTP, the runtime, the kernel's part of them.
-async fn stages(server: &Server, whole: f64, events: u64, report: &Report) -> Outcome<()> {
-    let mut rest = whole;
-    for (name, counter) in [
-        ("entries made of bodies: parsed, hashed, put into columns", "sceau_ingest_cpu_seconds"),
-        ("put into the tree, MACs", "sceau_sequence_cpu_seconds"),
-        ("committed: compressed, SQLite", "sceau_store_commit_cpu_seconds"),
-        ("segments written, read back and checked", "sceau_store_segment_cpu_seconds"),
-        ("the write-ahead log moved", "sceau_store_wal_cpu_seconds"),
-    ] {
-        let stage = server.counter(counter).await? * 1e6 / events.max(1) as f64;
-        rest -= stage;
+/// The stages that count their own CPU time.
+const STAGES: [(&str, &str); 5] = [
+    ("entries made of bodies: parsed, hashed, put into columns", "sceau_ingest_cpu_seconds"),
+    ("put into the tree, MACs", "sceau_sequence_cpu_seconds"),
+    ("committed: compressed, SQLite", "sceau_store_commit_cpu_seconds"),
+    ("segments written, read back and checked", "sceau_store_segment_cpu_seconds"),
+    ("the write-ahead log moved", "sceau_store_wal_cpu_seconds"),
+];
+
+/// CPU seconds of each of [`STAGES`] since the server's start.
+async fn stages(server: &Server) -> Outcome<[f64; STAGES.len()]> {
+    let mut seconds = [0.0; STAGES.len()];
+    for (seconds, (_, counter)) in seconds.iter_mut().zip(STAGES) {
+        *seconds = server.counter(counter).await?;
+    }
+    Ok(seconds)
+}
+
+/// Prints what each stage took of the `whole` microseconds per event since `before`, and the rest; gives their sum.
+async fn report_stages(
+    server: &Server,
+    before: [f64; STAGES.len()],
+    (whole, rest): (f64, &str),
+    events: u64,
+    report: &Report,
+) -> Outcome<f64> {
+    let mut sum = 0.0;
+    for ((name, _), (now, before)) in STAGES.iter().zip(stages(server).await?.into_iter().zip(before)) {
+        let stage = (now - before) * 1e6 / events.max(1) as f64;
+        sum += stage;
         report.row(&format!("  {name}"), format!("{stage:.2} µs"));
     }
-    report.row("  all else: HTTP and the runtime", format!("{rest:.2} µs"));
-    Ok(())
+    report.row(&format!("  {rest}"), format!("{:.2} µs", whole - sum));
+    Ok(sum)
 }
 
 /// Sends events one by one, over one connection a client.

@@ -113,14 +113,19 @@ fn properties(group_rows: usize) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_data_page_row_count_limit(4096)
         .set_write_batch_size(1024)
-        .set_column_dictionary_enabled(path(schema::ENTRY), false)
-        .set_column_dictionary_enabled(path(schema::LEAF), false)
-        .set_column_dictionary_enabled(path(schema::INDEX), false)
-        .set_column_encoding(path(schema::INDEX), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(path(schema::TIME), false)
-        .set_column_encoding(path(schema::TIME), Encoding::DELTA_BINARY_PACKED)
+        .set_column_compression(path(schema::LEAF), Compression::UNCOMPRESSED)
         .set_column_statistics_enabled(path(schema::ENTRY), EnabledStatistics::None)
         .set_column_statistics_enabled(path(schema::LEAF), EnabledStatistics::None);
+    for name in [schema::ENTRY, schema::LEAF] {
+        builder = builder.set_column_dictionary_enabled(path(name), false);
+    }
+    // Numbers that seldom repeat: a dictionary costs more than it saves.
+    let numbers = [Number::SourcePort, Number::ProcessPid, Number::BodyBytes].map(Number::name);
+    for name in [schema::INDEX, schema::TIME].into_iter().chain(numbers) {
+        builder = builder
+            .set_column_dictionary_enabled(path(name), false)
+            .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
+    }
     for keyword in EXACT {
         builder = builder
             .set_column_bloom_filter_enabled(path(keyword.name()), true)
@@ -209,12 +214,11 @@ fn hash_batch(batch: &RecordBatch, rules: Rules, found: &mut Seen) -> Result<(),
     for keyword in Keyword::ALL {
         let values = text(batch, keyword.name())?;
         let exact = EXACT.contains(&keyword);
-        let mut last = None;
-        for value in values.iter().flatten() {
-            // Neighbours repeat each other often; a comparison is cheaper than hashing again.
-            if last.replace(value) == Some(value) {
-                continue;
-            }
+        if values.null_count() == values.len() {
+            continue;
+        }
+        let mut repeats = Repeats::default();
+        for value in values.iter().flatten().filter(|value| repeats.is_new(value)) {
             found.text(value, rules);
             if exact {
                 found.add(words::value_hash(keyword.name(), value));
@@ -231,10 +235,44 @@ fn hash_batch(batch: &RecordBatch, rules: Rules, found: &mut Seen) -> Result<(),
                 .map(|values| values.slice(from.unsigned_abs() as usize, (to - from).unsigned_abs() as usize))
         })
         .ok_or_else(|| StoreError::Damaged("the column fields is no list of pairs".into()))?;
-    for value in pairs.as_string_opt::<i32>().into_iter().flatten().flatten() {
+    let mut repeats = Repeats::default();
+    for value in pairs.as_string_opt::<i32>().into_iter().flatten().flatten().filter(|value| repeats.is_new(value)) {
         found.text(value, rules);
     }
     Ok(())
+}
+
+/// Values that [`Repeats`] remembers, a power of two.
+const SLOTS: usize = 1 << 11;
+
+/// Tells values that were seen lately: a comparison is cheaper than cutting them into words again. A direct-mapped
+/// cache, so what it has forgotten is merely new once more. In columns where next to nothing is repeated it gives up.
+struct Repeats<'v> {
+    recent: [Option<&'v str>; SLOTS],
+    looked: usize,
+    known: usize,
+}
+
+impl Default for Repeats<'_> {
+    fn default() -> Self {
+        Self { recent: [None; SLOTS], looked: 0, known: 0 }
+    }
+}
+
+impl<'v> Repeats<'v> {
+    /// After so many values, fewer than one in eight of them known, nothing more is looked up.
+    const TRIAL: usize = 1 << 10;
+
+    fn is_new(&mut self, value: &'v str) -> bool {
+        if self.looked >= Self::TRIAL && self.known < self.looked / 8 {
+            return true;
+        }
+        self.looked += 1;
+        let slot = &mut self.recent[words::glance(value) & (SLOTS - 1)];
+        let known = slot.replace(value) == Some(value);
+        self.known += usize::from(known);
+        !known
+    }
 }
 
 /// Drops most repetitions as they come, so that the list stays small.

@@ -225,73 +225,82 @@ pub(crate) fn spans(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
     })
 }
 
-/// Any byte of a character that is not ASCII.
-const OTHER: u8 = 0x80;
-
-/// What becomes of each byte: 0 for ASCII that separates words, the folded byte for ASCII that makes them, [`OTHER`].
-const FOLDED: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = match byte as u8 {
-            OTHER.. => OTHER,
-            other if other.is_ascii_alphanumeric() => other.to_ascii_lowercase(),
-            _ => 0,
-        };
-        byte += 1;
-    }
-    table
-};
-
 /// Gives `found` every token of a text, as often as it occurs.
 ///
 /// Their hashes are stored in segments: the version of the [`Rules`] changes with anything that changes them.
 pub fn tokens(text: &str, mut found: impl FnMut(Token)) {
     let bytes = text.as_bytes();
-    let class = |at: usize| bytes.get(at).map(|byte| FOLDED[usize::from(*byte)]);
     let mut joiner = Joiner::default();
     let mut at = 0;
-    while let Some(first) = class(at) {
-        if first == 0 {
+    while let Some(first) = bytes.get(at) {
+        if first.is_ascii() && !first.is_ascii_alphanumeric() {
             at += 1;
             continue;
         }
         let from = at;
-        while class(at).is_some_and(|class| class & OTHER == 0 && class != 0) {
-            at += 1;
-        }
-        if class(at) == Some(OTHER) {
+        let (word, hash) = if let Some((hash, end)) = ascii_word(bytes, from) {
+            at = end;
+            (&bytes[from..end], hash)
+        } else {
             let (word, hash, length) = any_word(&text[from..]);
             at = from + length;
-            if !word.is_empty() {
-                found(Token::Word(hash));
-                joiner.word(word.as_bytes(), hash, &mut |hash| found(Token::Address(hash)));
-            }
-        } else {
-            let hash = ascii_word(bytes, from, at);
+            (word.as_bytes(), hash)
+        };
+        if !word.is_empty() {
             found(Token::Word(hash));
-            joiner.word(&bytes[from..at], hash, &mut |hash| found(Token::Address(hash)));
+            joiner.word(word, hash, &mut |hash| found(Token::Address(hash)));
         }
     }
 }
 
-/// The hash of the ASCII word between two places, eight bytes at a step.
+/// One bit of each byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// The bit of each byte that ASCII has not.
+const TOPS: u64 = ONES << 7;
+/// This bit makes lower case of an ASCII letter, and digits have it already.
+const LOWER: u64 = ONES << 5;
+
+/// The hash and end of the word that begins at `from`, eight bytes at a step; `None` if not all of it is ASCII.
 #[inline]
-fn ascii_word(bytes: &[u8], from: usize, to: usize) -> u64 {
-    // This bit makes lower case of an ASCII letter, and digits have it already.
-    const LOWER: u64 = 0x2020_2020_2020_2020;
+fn ascii_word(bytes: &[u8], from: usize) -> Option<(u64, usize)> {
     let mut state = WORD_SEED;
     let mut at = from;
-    while at < to {
-        let chunk = match bytes.get(at..at + 8) {
-            Some(&[a, b, c, d, e, f, g, h]) => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            _ => bytes[at..].iter().rev().fold(0, |chunk, byte| chunk << 8 | u64::from(*byte)),
-        };
-        let beyond = (8 - (to - at).min(8)) as u32 * 8;
-        state = mixed(state, (chunk | LOWER) & (u64::MAX >> beyond));
-        at += 8;
+    loop {
+        let chunk = eight(bytes, at);
+        let length = (!alphanumeric(chunk) & TOPS).trailing_zeros() / 8;
+        if length > 0 {
+            state = mixed(state, (chunk | LOWER) & (u64::MAX >> (64 - 8 * length)));
+        }
+        at += length as usize;
+        if length < 8 {
+            let whole = bytes.get(at).is_none_or(u8::is_ascii);
+            return whole.then(|| (finished(state, (at - from) as u64), at));
+        }
     }
-    finished(state, (to - from) as u64)
+}
+
+/// The eight bytes from a place on, the first the lowest, nought behind the end.
+#[inline]
+fn eight(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    if let Some(chunk) = rest.first_chunk() {
+        return u64::from_le_bytes(*chunk);
+    }
+    match bytes.last_chunk() {
+        Some(chunk) if !rest.is_empty() => u64::from_le_bytes(*chunk) >> (64 - 8 * rest.len()),
+        _ => rest.iter().rev().fold(0, |chunk, byte| chunk << 8 | u64::from(*byte)),
+    }
+}
+
+/// Marks those of eight bytes that are ASCII letters or digits, with their uppermost bit.
+#[inline]
+fn alphanumeric(chunk: u64) -> u64 {
+    // No borrow passes from one byte to the next, since the uppermost bits are set before something smaller is taken.
+    let at_least = |bytes: u64, least: u8| (bytes | TOPS) - ONES * u64::from(least);
+    let folded = chunk | LOWER;
+    let letter = at_least(folded, b'a') & !at_least(folded, b'z' + 1);
+    let digit = at_least(chunk, b'0') & !at_least(chunk, b'9' + 1);
+    (letter | digit) & !chunk & TOPS
 }
 
 /// The word at the beginning of a text with its hash, or the empty one, and how far that and a character behind it go.
@@ -304,6 +313,17 @@ fn any_word(text: &str) -> (&str, u64, usize) {
         hasher.text(fold(c).encode_utf8(&mut [0; 4]));
     }
     (text, hasher.finish(), text.len())
+}
+
+/// A cheap hash of a text's length and outer bytes, for caches.
+pub(crate) fn glance(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let first = bytes.first_chunk::<8>().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    let last = match bytes.last_chunk::<8>() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => bytes.iter().fold(0, |chunk, byte| chunk << 8 | u64::from(*byte)),
+    };
+    (finished(mixed(first, last), bytes.len() as u64) >> 32) as usize
 }
 
 /// The hash of a whole value of a column, for equality; it can't be mistaken for the hash of a word.
