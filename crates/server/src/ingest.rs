@@ -17,8 +17,9 @@ use crate::{
 
 /// The most events of one request.
 pub const MAX_EVENTS: usize = 65_536;
-/// The most bytes of entries of one request, envelopes and the records' further fields included.
-pub const MAX_ENTRY_BYTES: usize = 96 << 20;
+/// The most bytes of entries of one request, envelopes and the text in the records included: as much as a body of 64 MiB
+/// comes to if its text is all in the records once.
+pub const MAX_ENTRY_BYTES: usize = 144 << 20;
 /// How much text of an entry is guessed to follow from a body, per event, for the first allocation.
 const ENVELOPE: usize = 120;
 

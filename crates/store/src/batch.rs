@@ -23,7 +23,7 @@ pub struct Batch {
     records: RecordBatch,
     received: Option<(i64, i64)>,
     unparsed: usize,
-    field_bytes: usize,
+    text_bytes: usize,
 }
 
 impl Batch {
@@ -42,10 +42,10 @@ impl Batch {
         self.entries.values().len()
     }
 
-    /// The entries' bytes and those of the names and values of all further fields, which can be several times as many:
-    /// what limits of memory count. The columns add at most the entries' bytes again.
+    /// The entries' bytes and those of all text in the records, which can be several times as many: what limits of
+    /// memory count.
     pub fn weight(&self) -> usize {
-        self.bytes() + self.field_bytes
+        self.bytes() + self.text_bytes
     }
 
     /// One leaf an entry.
@@ -148,7 +148,7 @@ impl BatchBuilder {
 
     /// [`Batch::weight`] so far.
     pub fn weight(&self) -> usize {
-        self.arena.len() + self.columns.field_bytes
+        self.arena.len() + self.columns.text_bytes
     }
 
     /// The finished batch.
@@ -164,8 +164,8 @@ impl BatchBuilder {
             None,
         )?;
         let (received, unparsed) = (self.columns.received_span, self.columns.unparsed);
-        let field_bytes = self.columns.field_bytes;
-        Ok(Batch { entries, leaves: self.leaves, records: self.columns.finish()?, received, unparsed, field_bytes })
+        let text_bytes = self.columns.text_bytes;
+        Ok(Batch { entries, leaves: self.leaves, records: self.columns.finish()?, received, unparsed, text_bytes })
     }
 
     fn seal_last(&mut self) {
@@ -188,7 +188,7 @@ struct Columns {
     values: StringBuilder,
     received_span: Option<(i64, i64)>,
     unparsed: usize,
-    field_bytes: usize,
+    text_bytes: usize,
 }
 
 impl Columns {
@@ -207,7 +207,7 @@ impl Columns {
             values: text(12),
             received_span: None,
             unparsed: 0,
-            field_bytes: 0,
+            text_bytes: 0,
         }
     }
 
@@ -219,15 +219,17 @@ impl Columns {
             self.received_span
                 .map_or((received, received), |(earliest, latest)| (earliest.min(received), latest.max(received))),
         );
+        self.text_bytes += record.source.len();
         self.source.append_value(&record.source);
         for (builder, value) in self.keywords.iter_mut().zip(&record.keywords) {
+            self.text_bytes += value.as_ref().map_or(0, |value| value.len());
             builder.append_option(value.as_deref());
         }
         for (builder, value) in self.numbers.iter_mut().zip(&record.numbers) {
             builder.append_option(*value);
         }
         for (key, value) in &record.fields {
-            self.field_bytes += key.len() + value.len();
+            self.text_bytes += key.len() + value.len();
             self.keys.append_value(key);
             self.values.append_value(value);
             if key == "tags" && value == "unparsed" {

@@ -128,6 +128,34 @@ async fn a_full_tail_makes_commits_wait_for_the_segment_that_is_being_written() 
     assert!(gauge(&store, "store_segments").await >= 10.0);
 }
 
+/// A long line is held twice, as an entry and as a message: the tail's limit counts both.
+#[tokio::test]
+async fn a_tail_is_full_by_all_bytes_that_it_holds() {
+    let long = vec![b'x'; 10_000];
+    let home = Directory::new(Options { tail_bytes: 15_000, ..Options::default() });
+    let store = home.open().await;
+    let mut writer = Writer::new();
+    writer.commit(&store, vec![lines(&[&long])]).await.unwrap();
+    let refused = writer.commit(&store, vec![lines(&[b"d"])]).await;
+    assert!(matches!(refused, Err(CommitError::Full)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_make_room_in_a_tail_that_is_full_by_bytes() {
+    let small = Options { segment_bytes: 1 << 20, tail_bytes: 5 << 18, ..Options::default() };
+    let home = Directory::new(Options { patience: Duration::from_secs(600), ..small });
+    let store = home.open().await;
+    let mut writer = Writer::new();
+    let long = vec![b'x'; 2_500];
+    let batch: Vec<&[u8]> = vec![&long; 300];
+    for _ in 0..10 {
+        // The one before has filled the tail, by its text in columns only.
+        writer.commit(&store, vec![lines(&batch)]).await.unwrap();
+    }
+    assert_eq!(store.head().await.unwrap(), writer.head());
+    assert!(gauge(&store, "store_segments").await >= 9.0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn older_entries_move_to_segments() {
     let home = Directory::small();

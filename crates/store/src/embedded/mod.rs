@@ -47,7 +47,8 @@ use crate::{error::StoreError, traits::Store};
 pub struct Options {
     /// A segment is written when the tail has so many entries (a multiple of 256).
     pub segment_entries: usize,
-    /// … or so many bytes of entries and of their records' further fields.
+    /// … or so many bytes of entries and of text in their records. 256 of the heaviest must be less: a segment holds
+    /// whole bundles.
     pub segment_bytes: usize,
     /// … or its oldest entry is so many seconds old.
     pub segment_age: u64,
@@ -55,7 +56,7 @@ pub struct Options {
     pub group_rows: usize,
     /// From this many entries in the tail on, commits wait, and are then refused as `Full`.
     pub tail_entries: usize,
-    /// From this many bytes of entries and further fields in the tail on, commits wait, and are then refused as `Full`.
+    /// From this many bytes of entries and text in the tail on, commits wait, and are then refused as `Full`.
     pub tail_bytes: usize,
     /// How long a commit waits for room while segments are being written.
     pub patience: Duration,
@@ -70,11 +71,11 @@ impl Options {
     pub fn of_segments(segment_entries: usize) -> Self {
         Self {
             segment_entries,
-            segment_bytes: 256 << 20,
+            segment_bytes: 160 << 20,
             segment_age: 24 * 3600,
             group_rows: 65_536,
             tail_entries: segment_entries + segment_entries / 8,
-            tail_bytes: (256 + 32) << 20,
+            tail_bytes: (160 + 20) << 20,
             patience: Duration::from_secs(2),
             query_memory: 256 << 20,
             inspect: false,

@@ -37,6 +37,12 @@ use crate::{error::StoreError, query::words::Rules, schema};
 
 /// The directory of segments within the data directory.
 pub const DIRECTORY: &str = "segments";
+/// Rows that are decoded at once, if their entries are short.
+const MOST_ROWS: usize = 8192;
+/// The same, if they are long.
+const FEWEST_ROWS: usize = 64;
+/// Bytes of entries from which on fewer rows are decoded at once.
+const ENTRIES_AT_ONCE: u64 = 8 << 20;
 /// The version of the file's own keys below.
 pub const FORMAT: u64 = 1;
 /// Parquet key: [`FORMAT`] as digits.
@@ -250,7 +256,7 @@ impl Segment {
         let mask = project(&footer, columns);
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone())
             .with_row_groups(vec![group])
-            .with_batch_size(8192)
+            .with_batch_size(rows_at_once(&footer, group))
             .with_projection(mask);
         if let Some((columns, accept)) = filter {
             let mask = project(&footer, columns);
@@ -304,6 +310,16 @@ fn footer(file: &Pread) -> Result<ArrowReaderMetadata, StoreError> {
     // A search would pass over pages by their index, which no audit reads: it may not rely on what no audit sees.
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
     Ok(ArrowReaderMetadata::load(file, options)?)
+}
+
+/// How many rows are decoded at once: fewer of long entries, which would take too much memory. Of the entries' lengths
+/// others follow; what a dictionary stands for in another column can't be told from its size in the file.
+fn rows_at_once(footer: &ArrowReaderMetadata, group: usize) -> usize {
+    let Some(facts) = footer.metadata().row_groups().get(group) else { return MOST_ROWS };
+    let entry = facts.columns().iter().find(|column| column.column_path().string() == schema::ENTRY);
+    let bytes = entry.map_or(0, |column| column.uncompressed_size().unsigned_abs());
+    let each = (bytes / facts.num_rows().unsigned_abs().max(1)).max(1);
+    usize::try_from(ENTRIES_AT_ONCE / each).map_or(MOST_ROWS, |rows| rows.clamp(FEWEST_ROWS, MOST_ROWS))
 }
 
 /// The projection of top-level columns by name; names that the file lacks are left out.

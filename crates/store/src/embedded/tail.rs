@@ -22,8 +22,8 @@ use crate::{
 
 /// Rows of a coalesced chunk, beyond which nothing more is merged into it.
 const CHUNK_ROWS: usize = 8192;
-/// The same in bytes of entries and fields: a column of Arrow holds 2 GiB.
-const CHUNK_BYTES: usize = 64 << 20;
+/// The same in bytes of entries and text.
+const CHUNK_BYTES: usize = 16 << 20;
 /// Rows of the columns that hold nothing.
 const EMPTY_ROWS: usize = 65_536;
 /// No honest blob inflates beyond this; a damaged one must not make us allocate more.
@@ -40,7 +40,7 @@ pub struct Chunk {
     pub earliest: i64,
     /// Latest event time.
     pub latest: i64,
-    /// The bytes of entries and of names and values of fields in all.
+    /// The bytes of entries and of all text in the records, as [`Batch::weight`].
     pub bytes: usize,
 }
 
@@ -50,7 +50,7 @@ impl Chunk {
         let times = write::times(&rows, schema::TIME)?;
         let (earliest, latest) =
             times.iter().fold((i64::MAX, i64::MIN), |(low, high), &time| (low.min(time), high.max(time)));
-        let bytes = span(entries(&rows)?.value_offsets()) + field_bytes(&rows)?;
+        let bytes = weight(&rows)?;
         Ok(Self { first, rows, earliest, latest, bytes })
     }
 
@@ -85,15 +85,15 @@ fn span(offsets: &[i32]) -> usize {
     (offsets.last().copied().unwrap_or(0) - offsets.first().copied().unwrap_or(0)).unsigned_abs() as usize
 }
 
-/// The bytes of names and values in the column of all further fields.
-fn field_bytes(rows: &RecordBatch) -> Result<usize, StoreError> {
+/// The bytes of entries and of all text in the records: of columns, and of names and values of further fields.
+pub fn weight(rows: &RecordBatch) -> Result<usize, StoreError> {
     let damaged = || StoreError::Damaged("the column fields is not a list of pairs".into());
     let lists = write::column(rows, schema::FIELDS)?.as_list_opt::<i32>().ok_or_else(damaged)?;
     let offsets = lists.value_offsets();
     let first = offsets.first().copied().unwrap_or(0).unsigned_abs() as usize;
     let pairs = lists.values().as_struct_opt().ok_or_else(damaged)?.slice(first, span(offsets));
-    let bytes = pairs.columns().iter().map(|part| part.as_string_opt::<i32>().map(|part| span(part.value_offsets())));
-    bytes.sum::<Option<usize>>().ok_or_else(damaged)
+    let texts = rows.columns().iter().chain(pairs.columns()).filter_map(|column| column.as_string_opt::<i32>());
+    Ok(span(entries(rows)?.value_offsets()) + texts.map(|text| span(text.value_offsets())).sum::<usize>())
 }
 
 /// The entries' column of some rows.
@@ -210,3 +210,6 @@ pub fn push(chunks: &mut Vec<Arc<Chunk>>, first: u64, rows: RecordBatch) -> Resu
     chunks.push(Arc::new(chunk));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,10 @@ use parquet::{
 use sceau_event::{Keyword, Number};
 
 use super::{
+    compact::BUNDLE,
     filter,
     segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, KEY_WORDS},
+    tail,
 };
 use crate::{
     error::StoreError,
@@ -29,6 +31,9 @@ use crate::{
 
 /// The columns with a Bloom filter, and whose values are in the word filter as wholes.
 pub const EXACT: [Keyword; 2] = [Keyword::SourceIp, Keyword::UserName];
+
+/// Bytes of entries and text behind which a row group ends early: it is compressed in memory.
+const GROUP_BYTES: usize = 48 << 20;
 
 /// Words and values of one row group, repetitions included, beyond which it gets no filter (64 MiB of hashes).
 pub const MAX_HASHES: usize = 8 << 20;
@@ -73,21 +78,8 @@ fn write_file(
     let output = File::create(temporary).map_err(io("creating", temporary))?;
     let mut writer = ArrowWriter::try_new(output, schema::rows(), Some(properties(group_rows)))?;
     let mut groups = Vec::new();
-    let mut pending: Vec<RecordBatch> = Vec::new();
-    for batch in rows {
-        let mut rest = batch.clone();
-        while rest.num_rows() > 0 {
-            let room = group_rows - pending.iter().map(RecordBatch::num_rows).sum::<usize>();
-            let take = room.min(rest.num_rows());
-            pending.push(rest.slice(0, take));
-            rest = rest.slice(take, rest.num_rows() - take);
-            if take == room {
-                groups.push(write_group(&mut writer, &std::mem::take(&mut pending))?);
-            }
-        }
-    }
-    if !pending.is_empty() {
-        groups.push(write_group(&mut writer, &pending)?);
+    for group in split(rows, group_rows, GROUP_BYTES)? {
+        groups.push(write_group(&mut writer, &group)?);
     }
     let key = |name: &str, value: String| KeyValue::new(name.to_owned(), value);
     writer.append_key_value_metadata(key(KEY_FORMAT, FORMAT.to_string()));
@@ -98,6 +90,31 @@ fn write_file(
     writer.append_key_value_metadata(key(KEY_GROUPS, groups));
     let output = writer.into_inner()?;
     output.sync_all().map_err(io("fsync of", temporary))
+}
+
+/// The rows as row groups: of so many rows at most, and cut behind the bundle that makes them weigh so many bytes.
+fn split(rows: &[RecordBatch], most: usize, heavy: usize) -> Result<Vec<Vec<RecordBatch>>, StoreError> {
+    let (mut groups, mut pending) = (Vec::new(), Vec::new());
+    let (mut count, mut bytes) = (0, 0);
+    for batch in rows {
+        let (mut start, mut end) = (0, 0);
+        while end < batch.num_rows() {
+            let step = (BUNDLE - count % BUNDLE).min(most - count).min(batch.num_rows() - end);
+            bytes += tail::weight(&batch.slice(end, step))?;
+            (count, end) = (count + step, end + step);
+            let whole = count == most || (bytes >= heavy && count % BUNDLE == 0);
+            if whole || end == batch.num_rows() {
+                pending.push(batch.slice(start, end - start));
+                start = end;
+            }
+            if whole {
+                groups.push(std::mem::take(&mut pending));
+                (count, bytes) = (0, 0);
+            }
+        }
+    }
+    groups.extend((!pending.is_empty()).then_some(pending));
+    Ok(groups)
 }
 
 /// Makes a directory's names durable.
@@ -310,46 +327,4 @@ impl Seen {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::BTreeSet, sync::Arc};
-
-    use proptest::prelude::*;
-    use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
-
-    use super::*;
-    use crate::{batch::BatchBuilder, embedded::tail};
-
-    /// Without leaving anything out.
-    fn naive(rows: &RecordBatch) -> BTreeSet<u64> {
-        let mut all = BTreeSet::new();
-        let mut words = |text: &str| words::tokens(text, |token| all.extend(token.under(Rules::NEWEST)));
-        for keyword in Keyword::ALL {
-            text(rows, keyword.name()).unwrap().iter().flatten().for_each(&mut words);
-        }
-        let pairs = column(rows, schema::FIELDS).unwrap().as_list::<i32>().values().as_struct();
-        pairs.column_by_name("v").unwrap().as_string::<i32>().iter().flatten().for_each(&mut words);
-        for keyword in EXACT {
-            let values = text(rows, keyword.name()).unwrap();
-            all.extend(values.iter().flatten().map(|value| words::value_hash(keyword.name(), value)));
-        }
-        all
-    }
-
-    proptest! {
-        #[test]
-        fn no_word_and_no_value_is_left_out(
-            values in prop::collection::vec(("[ab]{0,2}|[a-z0-9]{7,9}", "(from )?10\\.0\\.[0-9]\\.[0-9]|\\PC{0,12}"), 0..200),
-            times in 1..12_usize,
-        ) {
-            let framer = Framer::new(Micros(0), &SourceId::parse("vpn").unwrap(), &Meta::default());
-            let mut builder = BatchBuilder::new(Arc::new(Deriver::builtin()));
-            for (user, message) in values.iter().cycle().take(times * values.len()) {
-                let event = serde_json::json!({"user": user, "x": user, "y": message, "message": message});
-                builder.push_json(&framer, event.to_string().as_bytes()).unwrap();
-            }
-            let rows = tail::rows(0, &[Arc::new(builder.finish().unwrap())]).unwrap();
-            let found = hashes(std::slice::from_ref(&rows), Rules::NEWEST).unwrap();
-            prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), naive(&rows));
-        }
-    }
-}
+mod tests;
