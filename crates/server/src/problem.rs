@@ -205,7 +205,7 @@ fn store(error: &StoreError) -> Problem {
         StoreError::Timeout(_) => Problem::new(503, "query_timeout", "The query took too long", text),
         StoreError::Memory => Problem::new(503, "query_memory", "The query needs too much memory", text),
         StoreError::Query(_) => Problem::new(400, "bad_query", "The query can't be answered", text),
-        StoreError::Damaged(_) | StoreError::Entry { .. } => {
+        StoreError::Unusable { .. } | StoreError::Damaged(_) | StoreError::Entry { .. } => {
             Problem::hidden(500, "store_damaged", "The store is damaged", "Verify the log: `sceau verify`.")
         }
         _ => Problem::internal(),

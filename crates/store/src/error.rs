@@ -1,5 +1,8 @@
 //! What can go wrong in a store.
 
+use std::path::Path;
+
+use rusqlite::ErrorCode;
 use sceau_ledger::Head;
 
 /// A read that failed. The text is for the operator's log, never for a client.
@@ -28,6 +31,16 @@ pub enum StoreError {
         found: u64,
         /// The newest version that this build understands.
         known: u64,
+    },
+    /// A file is cut or garbled so that nothing can be read from it.
+    #[error("{path} can't be used: {source}; {advice}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// What became of the attempt.
+        source: Box<StoreError>,
+        /// What to do.
+        advice: &'static str,
     },
     /// What is stored contradicts itself.
     #[error("the store is damaged: {0}; run `sceau verify` for the whole picture")]
@@ -89,6 +102,39 @@ pub enum StoreError {
     /// A background task ended unexpectedly.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl StoreError {
+    /// With the segment's file and what to do, unless that is said already.
+    pub(crate) fn in_segment(self, path: &Path) -> Self {
+        let unsaid = match &self {
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::Parquet(_) | Self::Arrow(_) => true,
+            _ => false,
+        };
+        let advice = "`sceau verify` names the entries that are missing; put the file back from a backup, in which it is the \
+                      same, since segments never change";
+        if unsaid { self.unusable(path, advice) } else { self }
+    }
+
+    /// With the database's file and what to do, if the file and not the question is what is wrong.
+    pub(crate) fn in_database(self, path: &Path) -> Self {
+        let Self::Sqlite(error) = &self else { return self };
+        let unsaid = match error.sqlite_error() {
+            Some(error) => {
+                matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                    || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+            }
+            None => false,
+        };
+        let advice = "put the whole data directory back from its newest backup, then run `sceau verify` with a checkpoint that \
+                      was kept elsewhere, which tells whether anything is missing";
+        if unsaid { self.unusable(path, advice) } else { self }
+    }
+
+    fn unusable(self, path: &Path, advice: &'static str) -> Self {
+        Self::Unusable { path: path.display().to_string(), source: Box::new(self), advice }
+    }
 }
 
 /// A commit that did not happen, or of which nobody knows.

@@ -20,4 +20,5 @@ mod seals;
 mod segments;
 mod state;
 mod tail;
+mod unusable;
 mod victim;

@@ -201,7 +201,10 @@ impl Db {
     /// Opens an existing file.
     pub fn open(dir: &Path, access: Access) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
-        let mut access = access;
+        Self::open_file(path.clone(), access).map_err(|error| error.in_database(&path))
+    }
+
+    fn open_file(path: std::path::PathBuf, mut access: Access) -> Result<Self, StoreError> {
         let mut connection = connect(&path, access)?;
         let mut format = match format_of(&connection) {
             Err(error) if access == Access::Read && nothing_can_be_made(&error) => {
@@ -259,7 +262,7 @@ impl Db {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        let result = work(&connection);
+        let result = work(&connection).map_err(|error| error.in_database(&self.path));
         let mut readers = self.readers.lock().map_err(poisoned)?;
         if readers.len() < 8 {
             readers.push(connection);

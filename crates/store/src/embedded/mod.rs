@@ -330,7 +330,9 @@ fn load(dir: &Path, db: &db::Db, deriver: &Arc<Deriver>, footers: &Arc<Footers>)
         if row.first != snapshot.tail_first() {
             return Err(StoreError::Damaged(format!("no segment holds entry {}", snapshot.tail_first())));
         }
-        snapshot.segments.push(Arc::new(Segment::open(dir, row)?.sharing(footers)));
+        let path = dir.join(DIRECTORY).join(&row.file);
+        let segment = Segment::open(dir, row).map_err(|error| error.in_segment(&path))?;
+        snapshot.segments.push(Arc::new(segment.sharing(footers)));
     }
     let first = snapshot.tail_first();
     loop {

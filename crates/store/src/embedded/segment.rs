@@ -282,7 +282,8 @@ impl Segment {
         let total = usize::try_from(self.groups[group].rows).unwrap_or(usize::MAX);
         let ranges = offsets.filter(|offset| *offset < total).map(|offset| offset..offset + 1);
         let selection = RowSelection::from_consecutive_ranges(ranges, total);
-        Ok(self.read(group, &[schema::ENTRY], None, Some(selection))?.collect::<Result<_, _>>()?)
+        let rows = || Ok(self.read(group, &[schema::ENTRY], None, Some(selection))?.collect::<Result<_, _>>()?);
+        rows().map_err(|error: StoreError| error.in_segment(&self.path))
     }
 
     /// The row group's word filter, to be asked now and then; `None` if it can't be used, so that everything may match.
