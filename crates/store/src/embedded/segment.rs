@@ -286,6 +286,14 @@ impl Segment {
         rows().map_err(|error: StoreError| error.in_segment(&self.path))
     }
 
+    /// An error of reading, with the file if that is what is wrong.
+    pub fn named(&self, error: ArrowError) -> StoreError {
+        match error {
+            ArrowError::ParquetError(_) => StoreError::from(error).in_segment(&self.path),
+            _ => error.into(),
+        }
+    }
+
     /// The row group's word filter, to be asked now and then; `None` if it can't be used, so that everything may match.
     pub fn words(&self, group: usize) -> Option<WordFilter> {
         WordFilter::open(&self.file, self.rules?, self.groups[group].words)
