@@ -3,15 +3,15 @@
 use std::{collections::HashMap, sync::RwLock};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use sceau_event::{Micros, SourceId};
+use sceau_event::Micros;
 use sceau_ledger::Index;
 use sceau_store::{Document, Store, StoreError};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::{
+    audit_entry::AuditEntry,
     config::Secret,
     error::ServerError,
     guard, hex,
@@ -103,18 +103,9 @@ fn may_be_audit(entry: &[u8]) -> bool {
     entry.get(..96).unwrap_or(entry).windows(SOURCE.len()).any(|bytes| bytes == SOURCE)
 }
 
+/// Whatever it says of the token: more than a change must not be overlooked.
 fn changes_token(entry: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Envelope<'a> {
-        source: &'a str,
-        data: Change,
-    }
-    #[derive(Deserialize)]
-    struct Change {
-        collection: String,
-    }
-    serde_json::from_slice::<Envelope<'_>>(entry)
-        .is_ok_and(|entry| entry.source == SourceId::audit().as_str() && entry.data.collection == COLLECTION)
+    AuditEntry::read(entry).is_some_and(|entry| entry.about().collection == COLLECTION)
 }
 
 /// The tokens that are valid, in memory.

@@ -8,6 +8,7 @@
 
 mod admin;
 mod api;
+mod audit_entry;
 mod auth;
 mod body;
 mod clock;

@@ -5,10 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use sceau_event::{Deriver, SourceId};
 use sceau_ledger::{Head, Index, LeafHash, leaf_hash};
 use sceau_store::{Store, StoreError};
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{error::ServerError, prover};
+use crate::{audit_entry::AuditEntry, error::ServerError, prover};
 
 /// Entries read at once.
 const STEP: u64 = 4_096;
@@ -36,34 +35,19 @@ pub(super) struct Found {
     pub changes: Changes,
 }
 
-#[derive(Deserialize)]
-struct Envelope {
-    source: String,
-    data: Data,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    action: String,
-    collection: String,
-    key: String,
-    value: Option<Value>,
-    /// The entry that an earlier deletion repeated with this one, and its text.
-    carried: Option<u64>,
-    entry: Option<String>,
-}
-
-/// The document that an entry of `sceau.audit` changes, and how.
+/// The document that an entry of `sceau.audit` changes, and how: by a change of the state or a statement about keys.
 pub(super) fn change(index: u64, entry: &[u8]) -> Option<(Name, Change)> {
-    let Envelope { source, data } = serde_json::from_slice(entry).ok()?;
-    let text = match data.action.as_str() {
-        "state_change" => data.entry,
-        "key_rotation" | "key_loss" => String::from_utf8(entry.to_vec()).ok(),
-        _ => return None,
+    let (told, text) = match AuditEntry::read(entry)? {
+        // Of one that was repeated before, the first text.
+        AuditEntry::State(mut told) => {
+            let text = told.entry.take();
+            (told, text)
+        }
+        AuditEntry::Keys(told) => (told, String::from_utf8(entry.to_vec()).ok()),
+        AuditEntry::Other(_) => return None,
     };
-    let index = data.carried.unwrap_or(index);
-    let change = Change { index, value: data.value, entry: text };
-    (source == SourceId::audit().as_str()).then_some(((data.collection, data.key), change))
+    let change = Change { index: told.carried.unwrap_or(index), value: told.value, entry: text };
+    Some(((told.collection, told.key), change))
 }
 
 /// Reads the entries `first` to `end`, whole bundles, and proves each bundle to be under `head`.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use sceau_ledger::{Fault, FaultKind};
 use sceau_store::{Document, Store, StoreError};
-use serde::Deserialize;
 use serde_json::Value;
+
+use crate::audit_entry::AuditEntry;
 
 /// The collections of which every document must be explained by an entry of `sceau.audit`.
 pub const AUDITED: [&str; 2] = [crate::auth::COLLECTION, crate::history::COLLECTION];
@@ -33,30 +34,15 @@ pub(super) fn of<'a>(all: &'a [(&'static str, Vec<Document>)], collection: &str)
     all.iter().find(|(name, _)| *name == collection).map_or(&[], |(_, documents)| documents)
 }
 
-#[derive(Deserialize)]
-struct Envelope {
-    data: Change,
-}
-
-#[derive(Deserialize)]
-struct Change {
-    action: String,
-    collection: String,
-    key: String,
-    value: Option<Value>,
-}
-
 /// What the audit entries so far say.
 #[derive(Clone, Default)]
 pub(crate) struct Explained(BTreeMap<(String, String), (u64, Option<Value>)>);
 
 impl Explained {
-    /// Takes in an entry of `sceau.audit`; those that change no state are passed over.
+    /// Takes in an entry; those of another source, and those that change no state, are passed over.
     pub fn add(&mut self, index: u64, entry: &[u8]) {
-        if let Ok(Envelope { data }) = serde_json::from_slice::<Envelope>(entry)
-            && matches!(data.action.as_str(), "state_change" | "key_rotation" | "key_loss")
-        {
-            self.0.insert((data.collection, data.key), (index, data.value));
+        if let Some(AuditEntry::State(change) | AuditEntry::Keys(change)) = AuditEntry::read(entry) {
+            self.0.insert((change.collection, change.key), (index, change.value));
         }
     }
 
@@ -127,6 +113,9 @@ mod tests {
         explained.add(3, &entry("c", &Value::Null));
         explained.add(4, &entry("d", &json!(4)));
         explained.add(5, br#"{"data":{"action":"login"}}"#);
+        // Whoever can edit a column can show a client's entry as one of ours.
+        let sent = String::from_utf8(entry("a", &json!(9))).unwrap().replace("sceau.audit", "http");
+        explained.add(6, sent.as_bytes());
         let good = || vec![document("a", json!(1)), document("b", json!(2)), document("d", json!(4))];
         assert_eq!(explained.compare(&[("tokens", good())]), []);
         let mut bad = good();

@@ -2,32 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sceau_event::SourceId;
 use sceau_ledger::{Fault, FaultKind, KeyHistory, LeafHash, leaf_hash};
-use serde::Deserialize;
 
-use crate::history;
-
-#[derive(Deserialize)]
-struct Envelope {
-    source: String,
-    data: Change,
-}
-
-#[derive(Deserialize)]
-struct Change {
-    action: String,
-    collection: String,
-    value: Value,
-    /// The entry that this one repeats, and its exact text.
-    carried: Option<u64>,
-    entry: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Value {
-    note: String,
-}
+use crate::{audit_entry::AuditEntry, history};
 
 /// A statement that was repeated before its entry was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,14 +29,11 @@ pub(super) struct Stated {
     leaves: BTreeMap<u64, LeafHash>,
 }
 
-/// The statement in an entry of `sceau.audit` that changes keys.
-fn statement(entry: &[u8]) -> Option<Change> {
-    let Envelope { source, data } = serde_json::from_slice(entry).ok()?;
-    (source == SourceId::audit().as_str() && data.collection == history::COLLECTION).then_some(data)
-}
-
-fn changes_keys(change: &Change) -> bool {
-    matches!(change.action.as_str(), "key_rotation" | "key_loss")
+/// An entry about keys and the note that it sets.
+fn about_keys(entry: &[u8]) -> Option<(AuditEntry, String)> {
+    let entry = AuditEntry::read(entry).filter(|entry| entry.about().collection == history::COLLECTION)?;
+    let note = entry.about().value.as_ref()?.get("note")?.as_str()?.to_owned();
+    Some((entry, note))
 }
 
 impl Stated {
@@ -77,12 +51,15 @@ impl Stated {
 
     /// Takes in an entry of `sceau.audit`; those that change no key are passed over.
     pub fn add(&mut self, index: u64, entry: &[u8]) {
-        let Some(change) = statement(entry) else { return };
-        if changes_keys(&change) {
-            self.held.push((index, change.value.note));
-        } else if let (Some(of), Some(text)) = (change.carried, change.entry) {
-            let note = statement(text.as_bytes()).filter(changes_keys).map(|change| change.value.note);
-            self.carried.push(Carried { index: of, leaf: leaf_hash(text.as_bytes()), note, by: index });
+        match about_keys(entry) {
+            Some((AuditEntry::Keys(_), note)) => self.held.push((index, note)),
+            Some((AuditEntry::State(change) | AuditEntry::Other(change), _)) => {
+                let (Some(of), Some(text)) = (change.carried, change.entry) else { return };
+                let note = about_keys(text.as_bytes()).filter(|(entry, _)| matches!(entry, AuditEntry::Keys(_)));
+                let (leaf, note) = (leaf_hash(text.as_bytes()), note.map(|(_, note)| note));
+                self.carried.push(Carried { index: of, leaf, note, by: index });
+            }
+            _ => {}
         }
     }
 

@@ -1,0 +1,127 @@
+//! What an entry of `sceau.audit` states about a document of the state: the one reader of such entries.
+
+use sceau_event::SourceId;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A change of a document, as an entry tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Change {
+    pub collection: String,
+    pub key: String,
+    /// What it was set to; `None` if it was removed.
+    pub value: Option<Value>,
+    /// The deleted entry that this one repeats.
+    pub carried: Option<u64>,
+    /// That entry's exact text, if it was a statement about keys.
+    pub entry: Option<String>,
+}
+
+/// What an entry states. Every reader says which of these it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum AuditEntry {
+    /// A document was set or removed, or a deleted entry that did so is repeated.
+    State(Change),
+    /// The same by a statement about keys, signed by those that were there before; it is the document's note.
+    Keys(Change),
+    /// Something else about a document.
+    Other(Change),
+}
+
+impl AuditEntry {
+    /// Reads an entry. `None` if it is of another source, whoever said otherwise, or is not about a document.
+    pub fn read(entry: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Envelope {
+            source: String,
+            data: Data,
+        }
+        #[derive(Deserialize)]
+        struct Data {
+            action: String,
+            collection: String,
+            key: String,
+            value: Option<Value>,
+            carried: Option<u64>,
+            entry: Option<String>,
+        }
+        let Envelope { source, data } = serde_json::from_slice(entry).ok()?;
+        let Data { action, collection, key, value, carried, entry } = data;
+        let change = Change { collection, key, value, carried, entry };
+        (source == SourceId::audit().as_str()).then(|| match action.as_str() {
+            "state_change" => Self::State(change),
+            "key_rotation" | "key_loss" => Self::Keys(change),
+            _ => Self::Other(change),
+        })
+    }
+
+    /// The document that it is about, whatever it says of it.
+    pub fn about(&self) -> &Change {
+        match self {
+            Self::State(change) | Self::Keys(change) | Self::Other(change) => change,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(source: &str, data: &Value) -> Vec<u8> {
+        json!({"v": 1, "received": "2026-11-22T08:00:00Z", "source": source, "meta": {}, "data": data})
+            .to_string()
+            .into()
+    }
+
+    #[test]
+    fn actions_and_sources_are_told_apart() {
+        let data =
+            |action: &str| json!({"action": action, "collection": "c", "key": "k", "value": {"n": 1}, "user": "u"});
+        let change = Change {
+            collection: "c".into(),
+            key: "k".into(),
+            value: Some(json!({"n": 1})),
+            carried: None,
+            entry: None,
+        };
+        for (action, wanted) in [
+            ("state_change", AuditEntry::State(change.clone())),
+            ("key_rotation", AuditEntry::Keys(change.clone())),
+            ("key_loss", AuditEntry::Keys(change.clone())),
+            ("state_change_2", AuditEntry::Other(change.clone())),
+        ] {
+            let read = AuditEntry::read(&entry("sceau.audit", &data(action)));
+            assert_eq!(read.as_ref().map(AuditEntry::about), Some(&change), "{action}");
+            assert_eq!(read, Some(wanted), "{action}");
+            for other in ["http", "sceau.finding", "sceau.audit2"] {
+                assert_eq!(AuditEntry::read(&entry(other, &data(action))), None, "{action} of {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_removal_and_a_repetition_are_read_whole() {
+        let data =
+            json!({"action": "state_change", "collection": "c", "key": "k", "value": null, "carried": 7, "entry": "e"});
+        let Some(AuditEntry::State(change)) = AuditEntry::read(&entry("sceau.audit", &data)) else { panic!("{data}") };
+        assert_eq!((change.value, change.carried, change.entry.as_deref()), (None, Some(7), Some("e")));
+    }
+
+    #[test]
+    fn what_names_no_document_states_nothing() {
+        for data in [
+            json!({"action": "verification", "ok": true}),
+            json!({"action": "state_change", "collection": "c", "value": 1}),
+            json!({"action": "state_change", "key": "k", "value": 1}),
+            json!({"collection": "c", "key": "k"}),
+            json!({"action": "state_change", "collection": 1, "key": "k"}),
+            json!("action state_change collection c key k"),
+        ] {
+            assert_eq!(AuditEntry::read(&entry("sceau.audit", &data)), None, "{data}");
+        }
+        assert_eq!(AuditEntry::read(b"{}"), None);
+        assert_eq!(AuditEntry::read(b""), None);
+    }
+}
