@@ -211,7 +211,52 @@ pub(crate) fn bearer(header: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::{Format, IngestRequest, Log, testing::Fixture};
+
+    /// Whether a token was ever made, by reading every entry whole and all at once.
+    async fn plainly_ever_made(store: &dyn Store) -> bool {
+        let rows = store.entries(store.kept_from().await.unwrap(), usize::MAX).await.unwrap();
+        rows.entries.iter().any(|entry| {
+            let entry: Value = serde_json::from_slice(entry).unwrap();
+            entry["source"] == "sceau.audit" && entry["data"]["collection"] == "tokens"
+        })
+    }
+
+    async fn agree(log: &Log, wanted: bool) {
+        let store = log.reader().store();
+        assert_eq!((ever_made(&**store).await.unwrap(), plainly_ever_made(&**store).await), (wanted, wanted));
+    }
+
+    async fn send(log: &Log, source: &str, lines: &str) {
+        let request = IngestRequest { format: Format::Ndjson, source: source.into(), ..IngestRequest::default() };
+        log.ingest(Bytes::from(lines.to_owned()), &request).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whether_a_token_was_ever_made_is_found_as_by_reading_everything() {
+        let fixture = Fixture::new().await;
+        let log = fixture.log().await;
+        agree(&log, false).await;
+        let change = json!({"action": "state_change", "collection": "tokens", "key": "k", "value": {"role": "admin"}});
+        let imitation = json!({"source": "sceau.audit", "data": change, "z": 1});
+        let sent = format!("{change}\n{imitation}\n{{\"source\":\"sceau.audit\",\"collection\":\"tokens\"}}\n");
+        for source in ["a", "http", &"long".repeat(12)] {
+            send(&log, source, &sent).await;
+        }
+        log.record_state_change("settings", "tokens", Some(json!({"collection": "tokens"})), "tokens").await.unwrap();
+        agree(&log, false).await;
+        // More than are read at once.
+        send(&log, "http", &"{\"n\":1}\n".repeat(8_300)).await;
+        agree(&log, false).await;
+        let token = log.new_admin_token("test").await.unwrap();
+        agree(&log, true).await;
+        log.record_state_change(COLLECTION, &token.id, None, "test").await.unwrap();
+        agree(&log, true).await;
+        log.close().await.unwrap();
+    }
 
     fn insert(tokens: &Tokens, new: &NewToken) {
         let (key, value, text) = (new.id.clone(), new.value.clone(), new.value.to_string());

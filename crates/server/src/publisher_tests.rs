@@ -139,3 +139,17 @@ async fn a_panic_of_the_publisher_stops_the_log() {
     assert_eq!(log.ingest(BODY, &IngestRequest::default()).await.unwrap_err().code(), "store_failed");
     assert!(log.close().await.is_err());
 }
+
+#[tokio::test]
+async fn checkpoints_that_could_not_be_forgotten_stop_nothing() {
+    let fixture = Fixture::new().await;
+    let (log, store) = signed(&fixture).await;
+    let later = Micros(log.now().0 + 2 * 86_400_000_000);
+    store.fail(Failure::Thin);
+    assert!(log.publisher().thin(later).await.is_err(), "it was not even tried");
+    assert_eq!(readyz(&log).await, 200);
+    log.ingest(BODY, &IngestRequest::default()).await.unwrap();
+    log.publisher().publish().await.unwrap();
+    log.publisher().thin(later).await.unwrap();
+    log.close().await.unwrap();
+}

@@ -99,6 +99,29 @@ async fn a_verification_that_goes_on_follows_a_rotation() {
 }
 
 #[tokio::test]
+async fn documents_of_a_key_that_came_during_a_verification_are_no_fault() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    fill(&log, 10).await;
+    let (has_come, go) = store.halt();
+    let verified = {
+        let log = log.clone();
+        tokio::spawn(async move {
+            let (cancel, progress) = (Cancel::new(), |_: u64, _: u64| ());
+            let way = crate::verify::Way::whole(&progress, &cancel);
+            crate::verify::verify_log(&log, VerifyOptions::default(), way).await.unwrap().0
+        })
+    };
+    has_come.await.unwrap();
+    log.rotate(RotatedKey::Mac, "test").await.unwrap();
+    let keyed = IngestRequest { idempotency: Some("once".into()), ..IngestRequest::default() };
+    log.ingest(BODY, &keyed).await.unwrap();
+    go.send(()).unwrap();
+    let report = verified.await.unwrap();
+    assert!(report.ok, "{report}");
+}
+
+#[tokio::test]
 async fn a_refused_rotation_leaves_nothing() {
     let fixture = Fixture::new().await;
     let (log, store) = fixture.failing().await;

@@ -21,6 +21,7 @@ use sceau_store::{
     traits::{BundleTag, Stretch},
 };
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use crate::{
     Config, Log,
@@ -107,6 +108,8 @@ pub enum Failure {
     Audit,
     AuditPanic,
     Macs,
+    /// No checkpoint is forgotten.
+    Thin,
     /// Nothing is deleted.
     Prune,
     /// A tile comes back without its last hash.
@@ -120,7 +123,11 @@ pub struct Failing {
     head: Mutex<Option<Head>>,
     facts: Mutex<BTreeMap<String, String>>,
     misnumbered: AtomicBool,
+    pause: Mutex<Option<Pause>>,
 }
+
+/// Halts whoever reads the state: told when somebody has come, and tells when they may go on.
+type Pause = (oneshot::Sender<()>, oneshot::Receiver<()>);
 
 impl Failing {
     fn over(store: Embedded) -> Self {
@@ -130,7 +137,16 @@ impl Failing {
             head: Mutex::default(),
             facts: Mutex::default(),
             misnumbered: AtomicBool::new(false),
+            pause: Mutex::default(),
         }
+    }
+
+    /// Halts the next reader of the whole state. The first end is rung when it has come, the other lets it go on.
+    pub fn halt(&self) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let (come, has_come) = oneshot::channel();
+        let (go, may_go) = oneshot::channel();
+        *self.pause.lock().unwrap() = Some((come, may_go));
+        (has_come, go)
     }
 
     /// Says from now on that this is its head, as if somebody had written it into the database.
@@ -240,6 +256,9 @@ impl Ledger for Failing {
     }
 
     async fn thin_checkpoints(&self, spans: Vec<(TreeSize, TreeSize)>) -> Result<u64, StoreError> {
+        if self.is(Failure::Thin) {
+            return Err(broken());
+        }
         self.inner.thin_checkpoints(spans).await
     }
 
@@ -331,6 +350,11 @@ impl State for Failing {
     }
 
     async fn audit_state(&self, after: (&str, &str), limit: usize) -> Result<Vec<(String, Document)>, StoreError> {
+        let pause = self.pause.lock().unwrap().take();
+        if let Some((come, may_go)) = pause {
+            come.send(()).unwrap();
+            may_go.await.unwrap();
+        }
         self.inner.audit_state(after, limit).await
     }
 

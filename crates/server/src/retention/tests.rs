@@ -231,6 +231,27 @@ async fn a_running_log_is_verified_after_deletions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verification_that_goes_on_knows_statements_that_were_deleted_since() {
+    let fixture = fixture().await;
+    let log = fixture.log().await;
+    add(&log, 600).await;
+    settle(&log, 2).await;
+    let (cancel, progress) = (Cancel::new(), |_: u64, _: u64| ());
+    let way = crate::verify::Way::whole(&progress, &cancel);
+    let (report, from) = crate::verify::verify_log(&log, VerifyOptions::default(), way).await.unwrap();
+    assert!(report.ok, "{report}");
+    let rotated = log.rotate(RotatedKey::Log, "operator").await.unwrap();
+    assert!(rotated.index >= from.as_ref().unwrap().size());
+    add(&log, 600).await;
+    settle(&log, 4).await;
+    rounds(&log, &BY_SIZE).await;
+    assert!(log.reader().store().kept_from().await.unwrap().0 > rotated.index, "its entry is still there");
+    let way = crate::verify::Way { from, ..crate::verify::Way::whole(&progress, &cancel) };
+    let (report, _) = crate::verify::verify_log(&log, VerifyOptions::default(), way).await.unwrap();
+    assert!(report.ok, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_is_old_goes_by_age() {
     let fixture = fixture().await;
     let log = fixture.log().await;

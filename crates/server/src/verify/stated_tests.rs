@@ -69,3 +69,22 @@ fn a_repetition_counts_if_its_text_has_the_leaf_that_is_left() {
     stated.pruned(2, &leaves(&original));
     assert_eq!(faults(&stated, &history), [Some(3)]);
 }
+
+/// A verification that goes on knows the statements made since: their entries may be deleted by now.
+#[test]
+fn statements_that_came_later_are_looked_for_too() {
+    let (history, original) = rotated();
+    let before = KeyHistory::new(history.log().first().clone(), EpochKey::from_seed(0, &[7; 32]).public());
+    let leaves = [b"other".as_slice(), original.as_bytes()].map(leaf_hash);
+    let mut stated = Stated::new(&before);
+    assert_eq!(faults(&stated, &before), []);
+    stated = stated.wanting(&history);
+    stated.pruned(2, &leaves);
+    stated.add(900, carried(&history, 3, &original).as_bytes());
+    assert_eq!(faults(&stated, &history), []);
+    // Those that were known before are not forgotten over it.
+    let mut stated = Stated::new(&history).wanting(&before);
+    stated.pruned(2, &leaves);
+    stated.add(900, carried(&history, 3, &original).as_bytes());
+    assert_eq!(faults(&stated, &history), []);
+}
