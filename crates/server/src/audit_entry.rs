@@ -48,7 +48,7 @@ impl AuditEntry {
         let Envelope { source, data } = serde_json::from_slice(entry).ok()?;
         let Data { action, collection, key, value, carried, entry } = data;
         let change = Change { collection, key, value, carried, entry };
-        (source == SourceId::audit().as_str()).then(|| match action.as_str() {
+        (source == SourceId::audit().as_str()).then_some(match action.as_str() {
             "state_change" => Self::State(change),
             "key_rotation" | "key_loss" => Self::Keys(change),
             _ => Self::Other(change),
