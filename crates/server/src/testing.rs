@@ -1,5 +1,8 @@
 //! What tests share: logs in temporary directories, and a store that fails on demand.
 
+#[path = "../../cli/tests/common/copy.rs"]
+mod copy;
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -11,6 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use copy::copy_directory;
 use sceau_event::{Deriver, Field};
 use sceau_ledger::{Head, Index, TileHash, TreeSize};
 use sceau_store::{
@@ -72,19 +76,6 @@ impl Fixture {
         let config = Config { data_dir: directory.path().join("data"), ..self.config.clone() };
         copy_directory(self.data(), &config.data_dir);
         Self { _directory: directory, config, report: self.report.clone() }
-    }
-}
-
-fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let to = to.join(file.file_name());
-        if file.file_type().unwrap().is_dir() {
-            copy_directory(&file.path(), &to);
-        } else {
-            std::fs::copy(file.path(), to).unwrap();
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests share: the real binary, run as people run it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod copy;
 pub mod http;
 pub mod load;
 mod shared;

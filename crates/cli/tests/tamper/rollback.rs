@@ -1,8 +1,8 @@
 //! Older copies: of the database, of the data directory, of everything.
 
 use crate::{
-    common::numbered,
-    victim::{Victim, clean, copy_directory, names, range, whole, without_keys},
+    common::{copy::copy_directory, numbered},
+    victim::{Victim, clean, names, range, whole, without_keys},
 };
 
 #[test]

@@ -8,6 +8,9 @@ use crate::{
     victim::{SEGMENT, Victim, names, range},
 };
 
+/// What is done to a file, in words and in deed.
+type Case = (&'static str, fn(&Path));
+
 const SEGMENT_ADVICE: &str = "put the file back from a backup";
 /// Commands that open the store as a server does.
 const OPENING: [&[&str]; 2] = [&["count"], &["rebuild"]];
@@ -39,7 +42,7 @@ fn garble(file: &Path, from: usize) {
 fn a_segment_that_is_no_parquet_file_is_named() {
     let victim = Victim::get();
     let (first, last) = (SEGMENT, 2 * SEGMENT - 1);
-    let cases: [(&str, fn(&Path)); 5] = [
+    let cases: [Case; 5] = [
         ("cut in half", |file| cut(file, 50)),
         ("cut by little", |file| cut(file, 99)),
         ("empty", |file| cut(file, 0)),
@@ -80,7 +83,7 @@ fn a_segment_with_garbled_pages_is_named() {
 #[test]
 fn a_database_that_is_none_is_named() {
     let victim = Victim::get();
-    let cases: [(&str, fn(&Path)); 4] = [
+    let cases: [Case; 4] = [
         ("cut in half", |file| cut(file, 50)),
         ("cut to a page", |file| fs::File::options().write(true).open(file).unwrap().set_len(4096).unwrap()),
         ("its header overwritten", |file| garble(file, 0)),

@@ -15,7 +15,7 @@ use sceau_store::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Place, Said, Server, post, run, sceau, text, until};
+use crate::common::{Place, Said, Server, copy::copy_directory, post, run, sceau, text, until};
 
 /// Entries of a segment.
 pub const SEGMENT: u64 = 512;
@@ -169,20 +169,6 @@ fn copied(from: &Path) -> Place {
     let place = Place::new();
     copy_directory(from, &place.root);
     place
-}
-
-pub fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let target = to.join(file.file_name());
-        if file.file_type().unwrap().is_dir() {
-            copy_directory(&file.path(), &target);
-        } else {
-            std::fs::copy(file.path(), target).unwrap();
-        }
-    }
-    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
 }
 
 /// Failed logins of 97 users; number 700 is of somebody else and says a word that nobody else says.
