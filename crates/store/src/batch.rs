@@ -1,13 +1,14 @@
 //! A request's events as entries, leaves and columns, made once at ingest and then only passed on.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::{
     array::{
-        Array, ArrayRef, BinaryArray, Int64Builder, ListArray, RecordBatch, StringBuilder, StructArray,
-        TimestampMicrosecondArray,
+        Array, ArrayBuilder, ArrayRef, BinaryArray, Int64Builder, ListArray, RecordBatch, StringBuilder, StructArray,
+        TimestampMicrosecondArray, new_null_array,
     },
     buffer::{Buffer, OffsetBuffer, ScalarBuffer},
+    datatypes::DataType,
     error::ArrowError,
 };
 use sceau_event::{Deriver, EntryError, EventError, Framer, Keyword, Number, Record};
@@ -178,11 +179,13 @@ impl BatchBuilder {
 
 #[derive(Debug)]
 struct Columns {
+    /// Rows that there will be, as far as known.
+    expected: usize,
     time: Vec<i64>,
     received: Vec<i64>,
     source: StringBuilder,
-    keywords: Vec<StringBuilder>,
-    numbers: Vec<Int64Builder>,
+    keywords: [Sparse<StringBuilder>; Keyword::COUNT],
+    numbers: [Sparse<Int64Builder>; Number::COUNT],
     pair_ends: Vec<i32>,
     keys: StringBuilder,
     values: StringBuilder,
@@ -197,11 +200,12 @@ impl Columns {
         let mut pair_ends = Vec::with_capacity(events + 1);
         pair_ends.push(0);
         Self {
+            expected: events,
             time: Vec::with_capacity(events),
             received: Vec::with_capacity(events),
             source: text(8),
-            keywords: Keyword::ALL.iter().map(|_| text(12)).collect(),
-            numbers: Number::ALL.iter().map(|_| Int64Builder::with_capacity(events)).collect(),
+            keywords: Default::default(),
+            numbers: Default::default(),
             pair_ends,
             keys: text(12),
             values: text(12),
@@ -212,6 +216,7 @@ impl Columns {
     }
 
     fn push(&mut self, record: &Record<'_>) {
+        let row = self.time.len();
         self.time.push(record.time.0);
         self.received.push(record.received.0);
         let received = record.received.0;
@@ -221,12 +226,17 @@ impl Columns {
         );
         self.text_bytes += record.source.len();
         self.source.append_value(&record.source);
-        for (builder, value) in self.keywords.iter_mut().zip(&record.keywords) {
-            self.text_bytes += value.as_ref().map_or(0, |value| value.len());
-            builder.append_option(value.as_deref());
+        // Most columns of most logs hold nothing: those cost nothing.
+        for (column, value) in self.keywords.iter_mut().zip(&record.keywords) {
+            if let Some(value) = value {
+                self.text_bytes += value.len();
+                column.up_to(row, self.expected, value.len()).append_value(value);
+            }
         }
-        for (builder, value) in self.numbers.iter_mut().zip(&record.numbers) {
-            builder.append_option(*value);
+        for (column, value) in self.numbers.iter_mut().zip(&record.numbers) {
+            if let Some(value) = value {
+                column.up_to(row, self.expected, 0).append_value(*value);
+            }
         }
         for (key, value) in &record.fields {
             self.text_bytes += key.len() + value.len();
@@ -241,11 +251,12 @@ impl Columns {
     }
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
+        let rows = self.time.len();
         let times =
             |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
         let mut arrays = vec![times(self.time), times(self.received), text(&mut self.source)];
-        arrays.extend(self.keywords.iter_mut().map(text));
-        arrays.extend(self.numbers.iter_mut().map(|builder| fitting(builder.finish())));
+        arrays.extend(self.keywords.iter_mut().map(|column| column.finish(rows)));
+        arrays.extend(self.numbers.iter_mut().map(|column| column.finish(rows)));
         let pairs =
             StructArray::try_new(schema::pair_members(), vec![text(&mut self.keys), text(&mut self.values)], None)?;
         let fields = ListArray::try_new(
@@ -256,6 +267,89 @@ impl Columns {
         )?;
         arrays.push(Arc::new(fields));
         RecordBatch::try_new(schema::records(), arrays)
+    }
+}
+
+/// A column that may hold nothing, and is made by its first value.
+#[derive(Debug, Default)]
+struct Sparse<B> {
+    builder: Option<B>,
+}
+
+/// What the builders of columns with nulls have in common.
+trait Nullable: ArrayBuilder {
+    const TYPE: DataType;
+    /// For so many rows with values of about `size` bytes.
+    fn for_rows(rows: usize, size: usize) -> Self;
+    fn append_nulls(&mut self, count: usize);
+    fn fitted(&mut self) -> ArrayRef;
+}
+
+impl Nullable for StringBuilder {
+    const TYPE: DataType = DataType::Utf8;
+
+    fn for_rows(rows: usize, size: usize) -> Self {
+        // One long value must not reserve room for many.
+        Self::with_capacity(rows, rows * size.min(64))
+    }
+
+    fn append_nulls(&mut self, count: usize) {
+        Self::append_nulls(self, count);
+    }
+
+    fn fitted(&mut self) -> ArrayRef {
+        text(self)
+    }
+}
+
+impl Nullable for Int64Builder {
+    const TYPE: DataType = DataType::Int64;
+
+    fn for_rows(rows: usize, _: usize) -> Self {
+        Self::with_capacity(rows)
+    }
+
+    fn append_nulls(&mut self, count: usize) {
+        Self::append_nulls(self, count);
+    }
+
+    fn fitted(&mut self) -> ArrayRef {
+        fitting(self.finish())
+    }
+}
+
+impl<B: Nullable> Sparse<B> {
+    /// The builder for the value of a row, with nothing in the rows before it that have got no value. It is made for
+    /// `rows` of the first value's `size`.
+    #[inline]
+    fn up_to(&mut self, row: usize, rows: usize, size: usize) -> &mut B {
+        let builder = self.builder.get_or_insert_with(|| B::for_rows(rows, size));
+        let missing = row - builder.len();
+        if missing > 0 {
+            builder.append_nulls(missing);
+        }
+        builder
+    }
+
+    fn finish(&mut self, rows: usize) -> ArrayRef {
+        match self.builder {
+            None => nothing(&B::TYPE, rows),
+            Some(_) => self.up_to(rows, rows, 0).fitted(),
+        }
+    }
+}
+
+/// Rows of the columns that [`nothing`] cuts its own from.
+const EMPTY_ROWS: usize = 65_536;
+
+/// A column without values; all such share their memory.
+pub(crate) fn nothing(data_type: &DataType, rows: usize) -> ArrayRef {
+    static TEXT: LazyLock<ArrayRef> = LazyLock::new(|| new_null_array(&DataType::Utf8, EMPTY_ROWS));
+    static NUMBER: LazyLock<ArrayRef> = LazyLock::new(|| new_null_array(&DataType::Int64, EMPTY_ROWS));
+    match data_type {
+        DataType::Utf8 if rows <= EMPTY_ROWS => TEXT.slice(0, rows),
+        DataType::Int64 if rows <= EMPTY_ROWS => NUMBER.slice(0, rows),
+        _ => new_null_array(data_type, rows),
     }
 }
 

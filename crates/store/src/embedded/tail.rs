@@ -1,11 +1,9 @@
 //! The newest entries: one compressed blob per committed batch on disk, coalesced Arrow batches in memory.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use datafusion::arrow::{
-    array::{
-        Array, ArrayRef, AsArray as _, BinaryArray, FixedSizeBinaryArray, RecordBatch, UInt64Array, new_null_array,
-    },
+    array::{Array, ArrayRef, AsArray as _, BinaryArray, FixedSizeBinaryArray, RecordBatch, UInt64Array},
     buffer::Buffer,
     compute::{concat, concat_batches},
     datatypes::DataType,
@@ -15,7 +13,7 @@ use sceau_ledger::LeafHash;
 
 use super::{db::TailRow, write};
 use crate::{
-    batch::{Batch, BatchBuilder},
+    batch::{Batch, BatchBuilder, nothing},
     error::StoreError,
     schema,
 };
@@ -24,8 +22,6 @@ use crate::{
 const CHUNK_ROWS: usize = 8192;
 /// The same in bytes of entries and text.
 const CHUNK_BYTES: usize = 16 << 20;
-/// Rows of the columns that hold nothing.
-const EMPTY_ROWS: usize = 65_536;
 /// No honest blob inflates beyond this; a damaged one must not make us allocate more.
 const MAX_BLOB: usize = 256 << 20;
 
@@ -68,13 +64,9 @@ impl Chunk {
 
 /// The same rows; columns that hold nothing, as most do in most logs, share their buffers.
 fn lean(rows: &RecordBatch) -> Result<RecordBatch, StoreError> {
-    static TEXT: LazyLock<ArrayRef> = LazyLock::new(|| new_null_array(&DataType::Utf8, EMPTY_ROWS));
-    static NUMBER: LazyLock<ArrayRef> = LazyLock::new(|| new_null_array(&DataType::Int64, EMPTY_ROWS));
     let count = rows.num_rows();
     let columns = rows.columns().iter().map(|column| match column.data_type() {
-        _ if column.null_count() < count || count > EMPTY_ROWS => column.clone(),
-        DataType::Utf8 => TEXT.slice(0, count),
-        DataType::Int64 => NUMBER.slice(0, count),
+        DataType::Utf8 | DataType::Int64 if column.null_count() == count => nothing(column.data_type(), count),
         _ => column.clone(),
     });
     Ok(RecordBatch::try_new(rows.schema(), columns.collect())?)
