@@ -1,10 +1,12 @@
 //! From an event to its entry and record, and from an entry to its record.
 
 use crate::builder::Builder;
-use crate::envelope::{BEFORE_BASE64, BEFORE_DATA, Context, Data, Framer, line_size, open, write_line, write_object};
+use crate::envelope::{
+    BEFORE_BASE64, BEFORE_DATA, Context, Data, Framer, Opened, Opener, line_size, open, write_line, write_object,
+};
 use crate::error::{EntryError, EventError, ParserError};
 use crate::field::Keyword;
-use crate::json::{Token, check_utf8, scan, unescape_mapped};
+use crate::json::{Scan, Token, check_utf8, scan, scan_into, unescape_mapped};
 use crate::line::{Text, derive_line, parse_message};
 use crate::normalise::place_object;
 use crate::parser::{Parsers, Sample};
@@ -157,25 +159,35 @@ impl Deriver {
     /// # Errors
     /// The bytes are not an entry of format 1.
     pub fn derive<'e>(&self, entry: &'e [u8]) -> Result<Record<'e>, EntryError> {
-        let opened = open(entry)?;
-        let record = match opened.data {
+        let Opened { context, source, data } = open(entry)?;
+        let record = self.data(data, &context, &mut Scan::default())?;
+        Ok(Record { source: Cow::Borrowed(source), ..record })
+    }
+
+    /// Derives the records of many entries, of which neighbours have much in common.
+    #[must_use]
+    pub fn replay(&self) -> Replay<'_> {
+        Replay { deriver: self, opener: Opener::default(), found: Scan::default() }
+    }
+
+    fn data<'e>(&self, data: Data<'e>, context: &Context, found: &mut Scan) -> Result<Record<'e>, EntryError> {
+        Ok(match data {
             Data::Object(text) => {
                 if !text.starts_with('{') {
                     return Err(EventError::NotAnObject.into());
                 }
-                let found = scan(text.as_bytes())?;
+                scan_into(text.as_bytes(), found)?;
                 if found.breaks > 0 {
                     return Err(EntryError::Envelope { offset: 0, why: "no line break in it" });
                 }
-                self.object(text, &found.tokens, &opened.context)
+                self.object(text, &found.tokens, context)
             }
             Data::Line(raw) => {
-                scan(["\"", raw, "\""].concat().as_bytes())?;
-                self.line(raw, &opened.context)
+                scan_into(["\"", raw, "\""].concat().as_bytes(), found)?;
+                self.line(raw, context)
             }
-            Data::Base64(encoded) => self.base64(encoded, &opened.context)?,
-        };
-        Ok(Record { source: Cow::Borrowed(opened.source), ..record })
+            Data::Base64(encoded) => self.base64(encoded, context)?,
+        })
     }
 
     fn object<'e>(&self, text: &'e str, tokens: &[Token], context: &Context) -> Record<'e> {
@@ -210,6 +222,33 @@ impl Deriver {
             .map_err(|_| EventError::Json { offset: 0, why: "Base64 in data_base64" })?;
         let line = String::from_utf8_lossy(&bytes);
         Ok(derive_line(&Text::detached(&line), context, &self.parsers).0)
+    }
+}
+
+/// [`Deriver::derive`] for entries that follow each other: what they have in common is read once, and memory is used
+/// again. Each record is still a function of its entry alone.
+pub struct Replay<'d> {
+    deriver: &'d Deriver,
+    opener: Opener,
+    found: Scan,
+}
+
+impl Replay<'_> {
+    /// The record of the next entry.
+    ///
+    /// # Errors
+    /// As [`Deriver::derive`]; the next entry can be given all the same.
+    pub fn derive<'e>(&mut self, entry: &'e [u8]) -> Result<Record<'e>, EntryError> {
+        let (context, source, data) = self.opener.open(entry)?;
+        let mut record = self.deriver.data(data, context, &mut self.found)?;
+        record.source = Cow::Borrowed(source);
+        Ok(record)
+    }
+}
+
+impl std::fmt::Debug for Replay<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,7 @@
 mod scan;
 mod text;
 
-pub(crate) use scan::{Kind, Token, scan};
+pub(crate) use scan::{Kind, Scan, Token, scan, scan_into};
 pub(crate) use text::{Escapes, string_size, unescape_mapped, write_string};
 
 use crate::error::EventError;

@@ -45,49 +45,74 @@ impl Token {
     }
 }
 
-/// What [`scan`] found.
+/// What [`scan`] found, and the memory for the next one.
+#[derive(Default)]
 pub(crate) struct Scan {
     pub tokens: Vec<Token>,
     /// Line breaks between tokens, which entries leave out.
     pub breaks: u32,
+    frames: Vec<Frame>,
+    keys: Vec<Key>,
 }
 
 /// Checks one JSON value, white space around it allowed. The bytes must be UTF-8.
 pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, EventError> {
+    let mut found = Scan { tokens: Vec::with_capacity(48), ..Scan::default() };
+    scan_into(bytes, &mut found)?;
+    Ok(found)
+}
+
+/// The same, into memory that may have been used before.
+pub(crate) fn scan_into(bytes: &[u8], found: &mut Scan) -> Result<(), EventError> {
     // Positions are kept in 32 bits.
     if u32::try_from(bytes.len()).is_err() {
         return Err(EventError::too_large(bytes.len()));
     }
-    let mut scanner = Scanner {
-        bytes,
-        at: 0,
-        breaks: 0,
-        tokens: Vec::with_capacity(48),
-        frames: Vec::with_capacity(4),
-        keys: Vec::with_capacity(16),
-    };
+    let Scan { tokens, breaks, frames, keys } = found;
+    tokens.clear();
+    frames.clear();
+    keys.clear();
+    let mut scanner = Scanner { bytes, at: 0, breaks: 0, tokens, frames, keys };
     scanner.run()?;
-    Ok(Scan { tokens: scanner.tokens, breaks: scanner.breaks })
+    *breaks = scanner.breaks;
+    Ok(())
 }
 
 /// An open object or array.
-struct Frame<'a> {
+struct Frame {
     object: bool,
     /// Where its keys start in [`Scanner::keys`].
     keys: usize,
     /// One bit per key seen, by length and outer bytes: most keys are new at one glance.
     seen: u64,
     /// All keys, once there are so many that comparing each would become quadratic.
-    set: Option<HashSet<Cow<'a, [u8]>>>,
+    set: Option<Box<HashSet<Vec<u8>>>>,
+}
+
+/// Where a key is in the text.
+#[derive(Clone, Copy)]
+struct Key {
+    start: u32,
+    end: u32,
+    escaped: bool,
 }
 
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     breaks: u32,
-    tokens: Vec<Token>,
-    frames: Vec<Frame<'a>>,
-    keys: Vec<Cow<'a, [u8]>>,
+    tokens: &'a mut Vec<Token>,
+    frames: &'a mut Vec<Frame>,
+    keys: &'a mut Vec<Key>,
+}
+
+impl Key {
+    /// Its bytes, escapes resolved.
+    #[inline]
+    fn value(self, text: &[u8]) -> Cow<'_, [u8]> {
+        let raw = text.get(self.start as usize..self.end as usize).unwrap_or_default();
+        if self.escaped { Cow::Owned(unescape_wtf8(raw)) } else { Cow::Borrowed(raw) }
+    }
 }
 
 /// From this many keys on, an object's keys are looked up in a set.
@@ -187,9 +212,7 @@ impl<'a> Scanner<'a> {
             return Err(self.error("a key in double quotes"));
         }
         let (start, end, escaped) = self.string(Kind::Key)?;
-        let raw = &self.bytes[start..end];
-        let key = if escaped { Cow::Owned(unescape_wtf8(raw)) } else { Cow::Borrowed(raw) };
-        self.check_new(key, start)?;
+        self.check_new(start, end, escaped)?;
         self.space();
         if self.bytes.get(self.at) != Some(&b':') {
             return Err(self.error("':' after a key"));
@@ -199,13 +222,19 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn check_new(&mut self, key: Cow<'a, [u8]>, start: usize) -> Result<(), EventError> {
+    fn check_new(&mut self, start: usize, end: usize, escaped: bool) -> Result<(), EventError> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let new = Key { start: place(start), end: place(end), escaped };
+        let key = new.value(self.bytes);
         let outer = usize::from(*key.first().unwrap_or(&0)) * 7 + usize::from(*key.last().unwrap_or(&0));
         let bit = 1_u64 << ((key.len() * 31 + outer) & 63);
         let known = match &mut frame.set {
-            Some(set) => !set.insert(key.clone()),
-            None => frame.seen & bit != 0 && self.keys[frame.keys..].contains(&key),
+            Some(set) => !set.insert(key.to_vec()),
+            None => {
+                let before = self.keys.get(frame.keys..).unwrap_or_default();
+                frame.seen & bit != 0 && before.iter().any(|other| other.value(self.bytes) == key)
+            }
         };
         if known {
             let key = String::from_utf8_lossy(&key).chars().take(64).collect();
@@ -213,9 +242,10 @@ impl<'a> Scanner<'a> {
         }
         frame.seen |= bit;
         if frame.set.is_none() {
-            self.keys.push(key);
+            self.keys.push(new);
             if self.keys.len() - frame.keys >= MANY_KEYS {
-                frame.set = Some(self.keys.drain(frame.keys..).collect());
+                let all = self.keys.drain(frame.keys..).map(|key| key.value(self.bytes).into_owned());
+                frame.set = Some(Box::new(all.collect()));
             }
         }
         Ok(())

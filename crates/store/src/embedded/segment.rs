@@ -39,6 +39,8 @@ use crate::{error::StoreError, query::words::Rules, schema};
 pub const DIRECTORY: &str = "segments";
 /// The version of the file's own keys below.
 pub const FORMAT: u64 = 1;
+/// Rows of a page.
+const PAGE_ROWS: usize = 4096;
 /// Parquet key: [`FORMAT`] as digits.
 pub const KEY_FORMAT: &str = "sceau.format";
 /// Parquet key: the version of the deriver that made the columns.
@@ -247,11 +249,7 @@ impl Segment {
         selection: Option<RowSelection>,
     ) -> Result<ParquetRecordBatchReader, StoreError> {
         let footer = self.footer()?;
-        let mask = project(&footer, columns);
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone())
-            .with_row_groups(vec![group])
-            .with_batch_size(8192)
-            .with_projection(mask);
+        let mut builder = self.builder(&footer, group, columns).with_batch_size(8192);
         if let Some((columns, accept)) = filter {
             let mask = project(&footer, columns);
             builder = builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, accept))]));
@@ -260,6 +258,23 @@ impl Segment {
             builder = builder.with_row_selection(selection);
         }
         Ok(builder.build()?)
+    }
+
+    fn builder(
+        &self,
+        footer: &ArrowReaderMetadata,
+        group: usize,
+        columns: &[&str],
+    ) -> ParquetRecordBatchReaderBuilder<Pread> {
+        ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone())
+            .with_row_groups(vec![group])
+            .with_projection(project(footer, columns))
+    }
+
+    /// Rows of one row group, in batches of a page: its values are copied once, into memory of the right size.
+    pub fn pages(&self, group: usize, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
+        let reader = self.builder(&self.footer()?, group, columns).with_batch_size(PAGE_ROWS).build()?;
+        Ok(reader.collect::<Result<_, _>>()?)
     }
 
     /// Rows of one row group, read whole.
@@ -290,7 +305,7 @@ impl Segment {
     }
 
     /// Whether the headers of a row group's pages, by which searches pass over them, are true of these rows.
-    pub fn pages_hold(&self, group: usize, rows: &RecordBatch) -> bool {
+    pub fn pages_hold(&self, group: usize, rows: &[RecordBatch]) -> bool {
         let footer = self.footer();
         footer.is_ok_and(|footer| pages::hold(&self.file, footer.metadata().row_group(group), rows).unwrap_or(false))
     }
