@@ -1,5 +1,6 @@
 //! The scanner: checks a JSON text and lists its tokens.
 
+use super::shape::Shape;
 use super::text::{unescape, unescape_wtf8};
 use crate::MAX_DEPTH;
 use crate::error::EventError;
@@ -51,6 +52,8 @@ pub(crate) struct Scan {
     pub tokens: Vec<Token>,
     /// Line breaks between tokens, which entries leave out.
     pub breaks: u32,
+    /// The names of the outermost object, if [`Shape::learning`].
+    pub shape: Shape,
     frames: Vec<Frame>,
     keys: Vec<Key>,
 }
@@ -68,11 +71,13 @@ pub(crate) fn scan_into(bytes: &[u8], found: &mut Scan) -> Result<(), EventError
     if u32::try_from(bytes.len()).is_err() {
         return Err(EventError::too_large(bytes.len()));
     }
-    let Scan { tokens, breaks, frames, keys } = found;
+    let Scan { tokens, breaks, shape, frames, keys } = found;
     tokens.clear();
     frames.clear();
     keys.clear();
-    let mut scanner = Scanner { bytes, at: 0, breaks: 0, tokens, frames, keys };
+    shape.known = 0;
+    let in_step = !shape.ends.is_empty();
+    let mut scanner = Scanner { bytes, at: 0, breaks: 0, tokens, frames, keys, shape, in_step };
     scanner.run()?;
     *breaks = scanner.breaks;
     Ok(())
@@ -104,15 +109,31 @@ struct Scanner<'a> {
     tokens: &'a mut Vec<Token>,
     frames: &'a mut Vec<Frame>,
     keys: &'a mut Vec<Key>,
+    shape: &'a mut Shape,
+    /// Whether the outermost object's keys so far are those of the shape.
+    in_step: bool,
 }
 
 impl Key {
+    #[inline]
+    fn at(start: usize, end: usize, escaped: bool) -> Self {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: place(start), end: place(end), escaped }
+    }
+
     /// Its bytes, escapes resolved.
     #[inline]
     fn value(self, text: &[u8]) -> Cow<'_, [u8]> {
         let raw = text.get(self.start as usize..self.end as usize).unwrap_or_default();
         if self.escaped { Cow::Owned(unescape_wtf8(raw)) } else { Cow::Borrowed(raw) }
     }
+}
+
+/// One bit for a key, by its length and outer bytes.
+#[inline]
+fn bit(key: &[u8]) -> u64 {
+    let outer = usize::from(*key.first().unwrap_or(&0)) * 7 + usize::from(*key.last().unwrap_or(&0));
+    1 << ((key.len() * 31 + outer) & 63)
 }
 
 /// From this many keys on, an object's keys are looked up in a set.
@@ -200,6 +221,9 @@ impl<'a> Scanner<'a> {
     fn close(&mut self, kind: Kind) {
         self.push(kind, false, self.at, self.at + 1);
         self.at += 1;
+        if self.shape.learning && self.frames.len() == 1 && kind == Kind::ObjectEnd {
+            self.learn();
+        }
         if let Some(frame) = self.frames.pop() {
             self.keys.truncate(frame.keys);
         }
@@ -208,6 +232,12 @@ impl<'a> Scanner<'a> {
     /// Reads a key and the colon behind it.
     #[inline]
     fn key(&mut self) -> Result<(), EventError> {
+        if self.in_step && self.frames.len() == 1 {
+            if self.known_key() {
+                return Ok(());
+            }
+            self.out_of_step();
+        }
         if self.bytes.get(self.at) != Some(&b'"') {
             return Err(self.error("a key in double quotes"));
         }
@@ -221,14 +251,52 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Steps over the key that the shape has in this place, if it is the same. It was checked when the shape was made,
+    /// and as the others of the shape stand in front of it, it is new.
+    #[inline]
+    fn known_key(&mut self) -> bool {
+        let number = self.shape.known;
+        let Some(known) = self.shape.written(number) else { return false };
+        if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(known)) {
+            return false;
+        }
+        let (start, end) = (self.at + 1, self.at + known.len() - 2);
+        self.at += known.len();
+        self.push(Kind::Key, false, start, end);
+        self.keys.push(Key::at(start, end, false));
+        self.shape.known = number + 1;
+        true
+    }
+
+    /// From here on the keys have to be compared with those before them.
+    #[cold]
+    fn out_of_step(&mut self) {
+        self.in_step = false;
+        let bytes = self.bytes;
+        if let Some(frame) = self.frames.last_mut() {
+            frame.seen = self.keys.iter().fold(0, |seen, key| seen | bit(&key.value(bytes)));
+        }
+    }
+
+    /// The outermost object is at its end: what it looks like is kept for the next one.
+    fn learn(&mut self) {
+        if self.in_step {
+            return;
+        }
+        let whole = self.frames.first().is_some_and(|frame| frame.set.is_none());
+        if whole && self.keys.iter().all(|key| !key.escaped) {
+            self.shape.learn(self.keys.iter().map(|key| key.value(self.bytes)));
+        } else {
+            self.shape.forget();
+        }
+    }
+
     #[inline]
     fn check_new(&mut self, start: usize, end: usize, escaped: bool) -> Result<(), EventError> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let new = Key { start: place(start), end: place(end), escaped };
+        let new = Key::at(start, end, escaped);
         let key = new.value(self.bytes);
-        let outer = usize::from(*key.first().unwrap_or(&0)) * 7 + usize::from(*key.last().unwrap_or(&0));
-        let bit = 1_u64 << ((key.len() * 31 + outer) & 63);
+        let bit = bit(&key);
         let known = match &mut frame.set {
             Some(set) => !set.insert(key.to_vec()),
             None => {

@@ -1,7 +1,7 @@
 //! The log as it lies on disk, for the auditor: read straight from SQLite and the files, past everything in memory,
 //! and as much of it as can still be read.
 
-use std::collections::HashMap;
+mod batches;
 
 use bytes::Bytes;
 use datafusion::arrow::{
@@ -10,10 +10,11 @@ use datafusion::arrow::{
     compute::{cast, concat_batches, filter_record_batch},
 };
 use parquet::arrow::arrow_reader::RowSelection;
-use sceau_ledger::{Fault, FaultKind, leaf_hash};
+use sceau_ledger::{Fault, FaultKind};
 
 use super::{Inner, db, hidden, ledger::usize_of, prune, segment::Segment, tail, write};
 use crate::{error::StoreError, schema, traits::AuditChunk};
+use batches::{effective_end, tail_chunk};
 
 /// Rows of one chunk of the tail.
 const CHUNK: usize = 65_536;
@@ -25,20 +26,33 @@ const SLICE: usize = 256;
 /// A stretch of the log from `first`, or from the next index that the store holds something for (the auditor names
 /// what was passed over); empty behind everything. Each call passes over at least one row or row group that is really
 /// there, so that no number in a table can keep a verification going for ever.
-pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
+pub fn chunk(inner: &Inner, first: u64) -> Result<AuditChunk, StoreError> {
+    // The blobs of the tail are large, and not asked for as long as segments hold what is wanted.
+    match stretch(inner, first, false)? {
+        Some(chunk) => Ok(chunk),
+        None => Ok(stretch(inner, first, true)?.unwrap_or_else(|| AuditChunk { first, ..Default::default() })),
+    }
+}
+
+/// The same; `None` if that can't be told without the blobs of the tail.
+fn stretch(inner: &Inner, mut first: u64, blobs: bool) -> Result<Option<AuditChunk>, StoreError> {
     // One moment of the database: between two, the tail may have become a segment.
     let (catalogue, spans, rows, leaves, pruned) = inner.db.read_moment(|connection| {
         let spans = if first == 0 { db::tail_spans(connection)? } else { Vec::new() };
         let leaves = prune::rows(connection, first / 256, CHUNK / 256)?;
         let pruned = prune::end(connection)?;
-        Ok((db::segments(connection)?, spans, db::odd_tail_rows(connection, first, TAIL_ROWS)?, leaves, pruned))
+        let rows = if blobs { db::odd_tail_rows(connection, first, TAIL_ROWS)? } else { Vec::new() };
+        Ok((db::segments(connection)?, spans, rows, leaves, pruned))
     })?;
+    if !blobs && !leaves.is_empty() {
+        return Ok(None);
+    }
     let mut faults = if first == 0 { structure(pruned, &catalogue, &spans) } else { Vec::new() };
     // Where entries are there as well, they count.
     let there = catalogue.iter().map(|row| row.first).chain(rows.iter().map(|row| row.first)).min();
     let chunk = prune::chunk(first, there.unwrap_or(u64::MAX), &leaves);
     if !chunk.is_empty() {
-        return Ok(with(faults, chunk));
+        return Ok(Some(with(faults, chunk)));
     }
     for (at, row) in catalogue.iter().enumerate() {
         // A count that reaches into the next segment must not hide what is there.
@@ -47,19 +61,22 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
         if end <= first {
             continue;
         }
+        if row.first > first && !blobs {
+            return Ok(None);
+        }
         if row.first > first && rows.iter().any(|tail| tail.first <= first && effective_end(tail) > first) {
             break;
         }
         match Segment::inspect(&inner.dir, row.clone()) {
             Ok(segment) if segment.intact() => {
                 let first = first.max(row.first);
-                return Ok(with(faults, from(first, segment_chunk(&segment, first))));
+                return Ok(Some(with(faults, from(first, segment_chunk(&segment, first)))));
             }
             Ok(segment) => {
                 let what = "has another number of rows than it should; its columns were not compared";
                 faults.push(Fault::range(FaultKind::Segment, row.first, end - 1, format!("{} {what}", row.file)));
                 if let Some(chunk) = loose_chunk(&segment, first.max(row.first), end) {
-                    return Ok(with(faults, chunk));
+                    return Ok(Some(with(faults, chunk)));
                 }
             }
             Err(error) => {
@@ -69,7 +86,7 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
         }
         first = end;
     }
-    Ok(with(faults, tail_chunk(first, &rows)))
+    Ok(blobs.then(|| with(faults, tail_chunk(first, &rows))))
 }
 
 /// Somebody may have put any numbers into the tables.
@@ -364,99 +381,4 @@ fn slice(segment: &Segment, group: usize, count: usize, column: &str, from: usiz
         segment.read(group, &[column], None, Some(selection)).ok()?.collect::<Result<_, _>>().ok()?;
     let rows = concat_batches(&rows.first()?.schema(), &rows).ok()?;
     (rows.num_rows() == to - from).then_some(rows)
-}
-
-/// Where a batch really ends: its `count` may say anything.
-fn effective_end(row: &db::TailRow) -> u64 {
-    row.first.saturating_add(row.count.min((row.prefixes.len() / 4) as u64).max(1))
-}
-
-/// Batches of the tail that hold something from `first` on, as long as they follow each other, up to [`CHUNK`] rows.
-fn tail_chunk(first: u64, rows: &[db::TailRow]) -> AuditChunk {
-    let mut chunk: Option<AuditChunk> = None;
-    for row in rows {
-        match &chunk {
-            None if effective_end(row) <= first => continue,
-            Some(begun) => {
-                let next = begun.first + begun.entries.len() as u64;
-                if row.first != next || begun.entries.len() as u64 + row.count > CHUNK as u64 {
-                    break;
-                }
-            }
-            None => (),
-        }
-        add_batch(row, chunk.get_or_insert_with(|| AuditChunk { first: row.first, ..Default::default() }));
-    }
-    from(first, chunk.unwrap_or_else(|| AuditChunk { first, ..Default::default() }))
-}
-
-fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
-    let stored: Vec<[u8; 4]> = row.prefixes.chunks_exact(4).filter_map(|prefix| prefix.try_into().ok()).collect();
-    let (inflated, whole) = tail::inflate(&row.data);
-    let inflated = Bytes::from(inflated);
-    let count = usize_of(effective_end(row) - row.first);
-    // A blob may hold any number of lines; more than these tell nothing new.
-    let mut lines: Vec<&[u8]> = tail::lines(&inflated).take(2 * count + TAIL_ROWS).collect();
-    let last = row.first + count as u64 - 1;
-    if !whole {
-        // The last line is cut somewhere; what came before it can still be compared.
-        lines.pop();
-        let from = row.first + lines.len().min(count - 1) as u64;
-        let detail = "the batch can't be inflated from here on";
-        chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, from, last, detail));
-    }
-    if stored.len() as u64 != row.count || !row.prefixes.len().is_multiple_of(4) {
-        let detail = format!("the batch says {} entries and keeps {} hashes", row.count, stored.len());
-        chunk.faults.push(Fault::range(FaultKind::Prefix, row.first, last, detail));
-    }
-    let places =
-        if whole && lines.len() != count { align(&lines, &stored, row.first, count, chunk) } else { Vec::new() };
-    for place in 0..count {
-        let line = if places.is_empty() { lines.get(place).copied() } else { places[place].map(|line| lines[line]) };
-        // Where a hash has no entry any more, the entry is missing, not unreadable.
-        let taken = line.is_none() && !places.is_empty();
-        chunk.entries.push(line.map(|line| inflated.slice_ref(line)));
-        chunk.prefixes.push(stored.get(place).copied().filter(|_| !taken));
-    }
-}
-
-/// Which line belongs to which place, by the stored hashes, where lines were added to or taken out of a batch.
-fn align(lines: &[&[u8]], stored: &[[u8; 4]], first: u64, count: usize, chunk: &mut AuditChunk) -> Vec<Option<usize>> {
-    let hashes: Vec<[u8; 4]> = lines
-        .iter()
-        .map(|line| {
-            let leaf = leaf_hash(line).0;
-            [leaf[0], leaf[1], leaf[2], leaf[3]]
-        })
-        .collect();
-    // The last place of each hash answers "does it come later?" without looking through the rest every time.
-    let last_stored: HashMap<&[u8; 4], usize> = stored.iter().enumerate().map(|(place, hash)| (hash, place)).collect();
-    let last_line: HashMap<&[u8; 4], usize> = hashes.iter().enumerate().map(|(line, hash)| (hash, line)).collect();
-    let mut places = vec![None; count];
-    let mut line = 0;
-    for (place, found) in places.iter_mut().enumerate() {
-        let wanted = stored.get(place);
-        let later = |hash: &[u8; 4]| last_stored.get(hash).is_some_and(|last| *last > place);
-        while line < lines.len()
-            && Some(&hashes[line]) != wanted
-            && !later(&hashes[line])
-            && wanted.is_some_and(|wanted| last_line.get(wanted).is_some_and(|last| *last > line))
-        {
-            let detail = "an entry stands here that was never committed";
-            chunk.faults.push(Fault::at(FaultKind::EntryExtra, first + place as u64, detail));
-            line += 1;
-        }
-        if line < lines.len() && (Some(&hashes[line]) == wanted || !later(&hashes[line])) {
-            *found = Some(line);
-            line += 1;
-        } else {
-            let detail = "the entry was taken out of its batch";
-            chunk.faults.push(Fault::at(FaultKind::EntryMissing, first + place as u64, detail));
-        }
-    }
-    if line < lines.len() {
-        let detail = format!("{} entries stand behind this one that were never committed", lines.len() - line);
-        chunk.faults.push(Fault::at(FaultKind::EntryExtra, first + count as u64 - 1, detail));
-    }
-    places
 }

@@ -1,7 +1,7 @@
 //! Whether a row group's word filter hides something that is there. What [`super::write::hashes`] lists is asked for
 //! as it comes, in memory that stays in the processor's caches, without making the list.
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use sceau_event::Keyword;
 
 use super::{filter::WordFilter, write};
@@ -23,7 +23,9 @@ pub fn hides(filter: &WordFilter, rules: Rules, rows: &[RecordBatch]) -> Result<
         let exact = write::EXACT.contains(&keyword);
         let mut known = Known::default();
         for batch in rows {
-            for value in write::text(batch, keyword.name())?.iter().flatten() {
+            let values = write::text(batch, keyword.name())?;
+            let none = values.null_count() == values.len();
+            for value in values.iter().take(if none { 0 } else { values.len() }).flatten() {
                 if !known.repeats(value) {
                     asked.text(value);
                     if exact {
