@@ -39,7 +39,7 @@ use crate::{error::StoreError, query::words::Rules, schema};
 pub const DIRECTORY: &str = "segments";
 /// The version of the file's own keys below.
 pub const FORMAT: u64 = 1;
-/// Every page begins at a multiple of so many rows.
+/// The writer cuts pages of columns that are no lists at multiples of so many rows.
 const PAGE_ROWS: usize = 1024;
 /// Parquet key: [`FORMAT`] as digits.
 pub const KEY_FORMAT: &str = "sceau.format";
@@ -271,8 +271,8 @@ impl Segment {
             .with_projection(project(footer, columns))
     }
 
-    /// Rows of one row group, in batches that lie within a page: their values are copied once, into memory of the right
-    /// size.
+    /// Rows of one row group, in batches that mostly lie within a page: their values are then copied once, into memory
+    /// of the right size.
     pub fn pages(&self, group: usize, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
         let reader = self.builder(&self.footer()?, group, columns).with_batch_size(PAGE_ROWS).build()?;
         Ok(reader.collect::<Result<_, _>>()?)
