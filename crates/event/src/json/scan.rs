@@ -91,7 +91,7 @@ struct Frame {
     /// One bit per key seen, by length and outer bytes: most keys are new at one glance.
     seen: u64,
     /// All keys, once there are so many that comparing each would become quadratic.
-    set: Option<Box<HashSet<Vec<u8>>>>,
+    set: Option<HashSet<Vec<u8>>>,
 }
 
 /// Where a key is in the text.
@@ -313,7 +313,7 @@ impl<'a> Scanner<'a> {
             self.keys.push(new);
             if self.keys.len() - frame.keys >= MANY_KEYS {
                 let all = self.keys.drain(frame.keys..).map(|key| key.value(self.bytes).into_owned());
-                frame.set = Some(Box::new(all.collect()));
+                frame.set = Some(all.collect());
             }
         }
         Ok(())
