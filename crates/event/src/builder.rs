@@ -25,6 +25,7 @@ pub(crate) struct Builder<'a, 'z> {
 
 impl<'a, 'z> Builder<'a, 'z> {
     /// For an event of `size` bytes.
+    #[inline]
     pub fn new(context: &'z Context, size: usize) -> Self {
         Self {
             record: Record::new(context.received, Cow::Borrowed("")),
@@ -193,6 +194,7 @@ impl<'a, 'z> Builder<'a, 'z> {
     }
 
     /// The record, with what follows from the whole of it.
+    #[inline]
     pub fn finish(mut self, context: &Context) -> Record<'a> {
         if let Some((name, value)) = self.bad_time.take() {
             if self.timed {

@@ -1,12 +1,14 @@
 //! From an event to its entry and record, and from an entry to its record.
 
 use crate::builder::Builder;
-use crate::envelope::{BEFORE_BASE64, BEFORE_DATA, Context, Data, Framer, line_size, open, write_line, write_object};
+use crate::envelope::{
+    BEFORE_BASE64, BEFORE_DATA, Context, Data, Framer, Opened, Opener, line_size, open, write_line, write_object,
+};
 use crate::error::{EntryError, EventError, ParserError};
-use crate::field::Keyword;
-use crate::json::{Token, check_utf8, scan, unescape_mapped};
+use crate::field::{Keyword, Target};
+use crate::json::{Scan, Shape, Token, check_utf8, scan, scan_into, unescape_mapped};
 use crate::line::{Text, derive_line, parse_message};
-use crate::normalise::place_object;
+use crate::normalise::{place_object, target};
 use crate::parser::{Parsers, Sample};
 use crate::record::Record;
 use crate::{MAX_ENTRY, Meta, Micros};
@@ -124,7 +126,7 @@ impl Deriver {
         write_object(framer, object, found.breaks, out)?;
         let entry = &out[start..];
         let data = &entry[framer.prefix.len() + BEFORE_DATA.len()..entry.len() - 1];
-        let record = self.object(check_utf8(data)?, &found.tokens, &framer.context);
+        let record = self.object(check_utf8(data)?, &found.tokens, &[], &framer.context);
         Ok(Record { source: source_of(framer, entry), ..record })
     }
 
@@ -157,30 +159,44 @@ impl Deriver {
     /// # Errors
     /// The bytes are not an entry of format 1.
     pub fn derive<'e>(&self, entry: &'e [u8]) -> Result<Record<'e>, EntryError> {
-        let opened = open(entry)?;
-        let record = match opened.data {
+        let Opened { context, source, data } = open(entry)?;
+        let record = self.data(data, &context, &mut Memory::default())?;
+        Ok(Record { source: Cow::Borrowed(source), ..record })
+    }
+
+    /// Derives the records of many entries, of which neighbours have much in common.
+    #[must_use]
+    pub fn replay(&self) -> Replay<'_> {
+        Replay { deriver: self, opener: Opener::default(), memory: Memory::learning() }
+    }
+
+    #[inline]
+    fn data<'e>(&self, data: Data<'e>, context: &Context, memory: &mut Memory) -> Result<Record<'e>, EntryError> {
+        Ok(match data {
             Data::Object(text) => {
                 if !text.starts_with('{') {
                     return Err(EventError::NotAnObject.into());
                 }
-                let found = scan(text.as_bytes())?;
+                let found = &mut memory.found;
+                scan_into(text.as_bytes(), found)?;
                 if found.breaks > 0 {
                     return Err(EntryError::Envelope { offset: 0, why: "no line break in it" });
                 }
-                self.object(text, &found.tokens, &opened.context)
+                let (tokens, known) = memory.targets();
+                self.object(text, tokens, known, context)
             }
             Data::Line(raw) => {
-                scan(["\"", raw, "\""].concat().as_bytes())?;
-                self.line(raw, &opened.context)
+                scan_into(["\"", raw, "\""].concat().as_bytes(), &mut memory.found)?;
+                self.line(raw, context)
             }
-            Data::Base64(encoded) => self.base64(encoded, &opened.context)?,
-        };
-        Ok(Record { source: Cow::Borrowed(opened.source), ..record })
+            Data::Base64(encoded) => self.base64(encoded, context)?,
+        })
     }
 
-    fn object<'e>(&self, text: &'e str, tokens: &[Token], context: &Context) -> Record<'e> {
+    #[inline]
+    fn object<'e>(&self, text: &'e str, tokens: &[Token], known: &[Option<Target>], context: &Context) -> Record<'e> {
         let mut builder = Builder::new(context, text.len());
-        place_object(text, tokens, &mut builder, |text| text);
+        place_object(text, tokens, known, &mut builder, |text| text);
         if let Some(parser) = &context.parser {
             match builder.record.keywords[Keyword::Message as usize].clone() {
                 Some(Cow::Borrowed(message)) => {
@@ -210,6 +226,63 @@ impl Deriver {
             .map_err(|_| EventError::Json { offset: 0, why: "Base64 in data_base64" })?;
         let line = String::from_utf8_lossy(&bytes);
         Ok(derive_line(&Text::detached(&line), context, &self.parsers).0)
+    }
+}
+
+/// [`Deriver::derive`] for entries that follow each other: what they have in common is read once, and memory is used
+/// again. Each record is still a function of its entry alone.
+pub struct Replay<'d> {
+    deriver: &'d Deriver,
+    opener: Opener,
+    memory: Memory,
+}
+
+impl Replay<'_> {
+    /// The record of the next entry.
+    ///
+    /// # Errors
+    /// As [`Deriver::derive`]; the next entry can be given all the same.
+    pub fn derive<'e>(&mut self, entry: &'e [u8]) -> Result<Record<'e>, EntryError> {
+        let (context, source, data) = self.opener.open(entry)?;
+        let mut record = self.deriver.data(data, context, &mut self.memory);
+        if let Ok(record) = &mut record {
+            record.source = Cow::Borrowed(source);
+        }
+        record
+    }
+}
+
+/// What is used again from one entry to the next.
+#[derive(Default)]
+struct Memory {
+    found: Scan,
+    /// Where the values of the shape's keys belong, and the version of the shape.
+    targets: (u64, Vec<Option<Target>>),
+}
+
+impl Memory {
+    fn learning() -> Self {
+        let mut memory = Self::default();
+        memory.found.shape = Shape::learning();
+        memory
+    }
+
+    /// The tokens of the last scan, and the targets of the first of its outermost keys.
+    fn targets(&mut self) -> (&[Token], &[Option<Target>]) {
+        let shape = &self.found.shape;
+        let (version, targets) = &mut self.targets;
+        if *version != shape.version {
+            *version = shape.version;
+            targets.clear();
+            targets.extend(shape.keys().map(target));
+        }
+        (&self.found.tokens, targets.get(..shape.known).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Debug for Replay<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").finish_non_exhaustive()
     }
 }
 

@@ -118,30 +118,95 @@ pub(crate) enum Data<'e> {
 
 /// Takes an entry apart; anything that [`Framer`] would not have written is an error.
 pub(crate) fn open(entry: &[u8]) -> Result<Opened<'_>, EntryError> {
+    let text = entry_text(entry)?;
+    let (head, at) = Head::read(text)?;
+    let source = text.get(head.source).unwrap_or("");
+    Ok(Opened { context: head.context, source, data: Reader { text, at }.data()? })
+}
+
+fn entry_text(entry: &[u8]) -> Result<&str, EntryError> {
     if entry.len() > crate::MAX_ENTRY {
         return Err(EventError::too_large(entry.len()).into());
     }
-    let text = check_utf8(entry)?;
-    let mut reader = Reader { text, at: 0 };
-    let newer = |error| newer(text).map_or(error, |found| EntryError::Newer { found: found.to_owned() });
-    reader.expect(BEFORE_RECEIVED, "{\"v\":1,\"received\":\"").map_err(newer)?;
-    let at = reader.at;
-    let received = reader.until_quote()?;
-    let received = match received.parse::<Micros>() {
-        Ok(time) if time.text() == received.as_bytes() => time,
-        _ => return Err(Reader::fail(at, "a time as 2026-11-22T08:00:00.000000Z")),
-    };
-    reader.expect(BEFORE_SOURCE, "\",\"source\":\"")?;
-    let at = reader.at;
-    let source = reader.until_quote()?;
-    if !is_name(source) {
-        return Err(Reader::fail(at, "a source's name"));
+    Ok(check_utf8(entry)?)
+}
+
+/// What stands before an event in its entry.
+struct Head {
+    context: Context,
+    /// Where the source's name is in the entry.
+    source: std::ops::Range<usize>,
+}
+
+impl Head {
+    /// Reads the envelope up to the end of `meta`, and tells where that is. Nothing behind that place is looked at.
+    fn read(text: &str) -> Result<(Self, usize), EntryError> {
+        let mut reader = Reader { text, at: 0 };
+        let newer = |error| newer(text).map_or(error, |found| EntryError::Newer { found: found.to_owned() });
+        reader.expect(BEFORE_RECEIVED, "{\"v\":1,\"received\":\"").map_err(newer)?;
+        let at = reader.at;
+        let received = received_time(reader.until_quote()?);
+        let received = received.ok_or(Reader::fail(at, "a time as 2026-11-22T08:00:00.000000Z"))?;
+        reader.expect(BEFORE_SOURCE, "\",\"source\":\"")?;
+        let at = reader.at;
+        let source = reader.until_quote()?;
+        if !is_name(source) {
+            return Err(Reader::fail(at, "a source's name"));
+        }
+        let source = at..reader.at;
+        reader.expect(BEFORE_META, "\",\"meta\":")?;
+        let meta = reader.meta()?;
+        Ok((Self { context: Context::new(received, &meta), source }, reader.at))
     }
-    reader.expect(BEFORE_META, "\",\"meta\":")?;
-    let meta = reader.meta()?;
-    let context = Context::new(received, &meta);
-    let data = reader.data()?;
-    Ok(Opened { context, source, data })
+}
+
+/// Takes entries apart one after the other. Those of one request begin with the same bytes: these are read once.
+#[derive(Default)]
+pub(crate) struct Opener {
+    /// The last entry's bytes up to the end of `meta`, and what they say.
+    last: Option<(Vec<u8>, Head)>,
+}
+
+impl Opener {
+    /// As [`open`]; the context stays here.
+    pub fn open<'s, 'e>(&'s mut self, entry: &'e [u8]) -> Result<(&'s Context, &'e str, Data<'e>), EntryError> {
+        let text = entry_text(entry)?;
+        let (prefix, head) = match self.last.take().and_then(|last| again(last, text)) {
+            Some(known) => known,
+            None => {
+                let (head, end) = Head::read(text)?;
+                (entry.get(..end).unwrap_or(entry).to_vec(), head)
+            }
+        };
+        let (prefix, head) = self.last.insert((prefix, head));
+        let data = Reader { text, at: prefix.len() }.data()?;
+        Ok((&head.context, text.get(head.source.clone()).unwrap_or(""), data))
+    }
+}
+
+/// What the last entry's envelope says of one that begins with the same bytes, or the same but for the receive time. How
+/// an envelope is read depends on nothing behind it.
+fn again((mut prefix, mut head): (Vec<u8>, Head), text: &str) -> Option<(Vec<u8>, Head)> {
+    let place = BEFORE_RECEIVED.len()..BEFORE_RECEIVED.len() + RECEIVED_LENGTH;
+    let entry = text.as_bytes();
+    let (before, received, behind) = (prefix.get(..place.start)?, prefix.get(place.clone())?, prefix.get(place.end..)?);
+    if !entry.starts_with(before) || !entry.get(place.end..)?.starts_with(behind) {
+        return None;
+    }
+    let told = text.get(place.clone())?;
+    if told.as_bytes() != received {
+        head.context.received = received_time(told)?;
+        prefix.get_mut(place)?.copy_from_slice(told.as_bytes());
+    }
+    Some((prefix, head))
+}
+
+/// The bytes of a receive time.
+const RECEIVED_LENGTH: usize = 27;
+
+/// A receive time as [`Framer`] writes it.
+fn received_time(text: &str) -> Option<Micros> {
+    text.parse::<Micros>().ok().filter(|time| time.text() == text.as_bytes())
 }
 
 /// The format of an entry that a newer version wrote.

@@ -6,15 +6,27 @@ use crate::json::{Kind, Token};
 use std::borrow::Cow;
 
 /// Places every scalar of an object: ECS names at any depth, dotted or nested; aliases at the top.
-/// `keep` turns a text of the tokens into one of the record.
-pub(crate) fn place_object<'t, 'a, 'z, F>(text: &'t str, tokens: &[Token], builder: &mut Builder<'a, 'z>, keep: F)
-where
+/// `keep` turns a text of the tokens into one of the record. `known` are the targets of the first keys, as [`target`]
+/// gives them, as far as they are known.
+pub(crate) fn place_object<'t, 'a, 'z, F>(
+    text: &'t str,
+    tokens: &[Token],
+    known: &[Option<Target>],
+    builder: &mut Builder<'a, 'z>,
+    keep: F,
+) where
     F: Fn(Cow<'t, str>) -> Cow<'a, str>,
 {
-    let mut walk = Walk { text, tokens: tokens.iter(), builder, keep };
+    let mut walk = Walk { text, tokens: tokens.iter(), known: known.iter(), builder, keep };
     // The first token opens the object.
     walk.tokens.next();
     walk.members(None);
+}
+
+/// Where the value of an outermost key belongs.
+#[inline]
+pub(crate) fn target(key: &str) -> Option<Target> {
+    ecs(key).or_else(|| alias(key))
 }
 
 /// No column's name is longer than this, in bytes.
@@ -23,6 +35,7 @@ const LONGEST: usize = 64;
 struct Walk<'t, 'a, 'k, 'b, 'z, F> {
     text: &'t str,
     tokens: std::slice::Iter<'k, Token>,
+    known: std::slice::Iter<'k, Option<Target>>,
     builder: &'b mut Builder<'a, 'z>,
     keep: F,
 }
@@ -38,7 +51,7 @@ impl<'t, 'a, F: Fn(Cow<'t, str>) -> Cow<'a, str>> Walk<'t, 'a, '_, '_, '_, F> {
             let Some(value) = self.tokens.next() else { return };
             match prefix {
                 None => {
-                    let target = ecs(&key).or_else(|| alias(&key));
+                    let target = self.known.next().copied().unwrap_or_else(|| target(&key));
                     if !self.container(*value, &key, target) {
                         let key = (self.keep)(key);
                         self.scalar(*value, target, key);

@@ -25,6 +25,7 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// A record of which nothing is known but who sent it and when.
     #[must_use]
+    #[inline]
     pub fn new(received: Micros, source: Cow<'a, str>) -> Self {
         Self {
             time: received,

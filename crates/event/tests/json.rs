@@ -208,6 +208,45 @@ proptest! {
         }
     }
 
+    /// Neighbours that look alike, nearly alike and not at all alike, right and wrong.
+    #[test]
+    fn what_came_before_changes_nothing(
+        objects in prop::collection::vec(
+            (0..3_usize, 0..40_usize, prop::collection::vec((0..40_usize, 0..8_usize), 0..4)),
+            1..20,
+        ),
+    ) {
+        let deriver = Deriver::builtin();
+        let mut replay = deriver.replay();
+        for (kind, length, changes) in objects {
+            let mut members: Vec<(String, &str)> =
+                (0..length).map(|n| (format!("{}{n}", ["a", "bytes", "user."][kind]), "1")).collect();
+            for (at, to) in changes {
+                if let Some((key, value)) = members.get_mut(at) {
+                    let (new, other) = [
+                        ("time", "\"2026-11-22T08:00:00Z\""),
+                        ("ip", "\"10.0.0.1\""),
+                        ("a0", "{\"a0\":1}"),
+                        ("\\u0061", "[{\"a1\":1,\"a2\":2}]"),
+                        ("a", "{\"a\":{},\"a\":2}"),
+                        ("status", "\"failed\""),
+                        ("", "\"\""),
+                        ("bytes", "17"),
+                    ][to];
+                    (*key, *value) = (new.to_owned(), other);
+                }
+            }
+            let colon = if length % 7 == 3 { " : " } else { ":" };
+            let members: Vec<String> =
+                members.iter().map(|(key, value)| format!("\"{key}\"{colon}{value}")).collect();
+            let entry = format!(
+                "{{\"v\":1,\"received\":\"2026-11-22T08:00:00.000000Z\",\"source\":\"app\",\"meta\":{{}},\"data\":{{{}}}}}",
+                members.join(",")
+            );
+            prop_assert_eq!(replay.derive(entry.as_bytes()), deriver.derive(entry.as_bytes()), "{}", entry);
+        }
+    }
+
     #[test]
     fn any_bytes_come_back(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = validate_json(&bytes);

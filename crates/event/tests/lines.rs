@@ -199,7 +199,8 @@ fn entries_that_are_not_ours() {
     let deriver = Deriver::builtin();
     let good =
         "{\"v\":1,\"received\":\"2026-11-22T08:00:00.000000Z\",\"source\":\"app\",\"meta\":{},\"data\":{\"a\":1}}";
-    deriver.derive(good.as_bytes()).unwrap();
+    let record = deriver.derive(good.as_bytes()).unwrap();
+    let mut replay = deriver.replay();
     for (from, to) in [
         ("\"v\":1", "\"v\":2"),
         ("08:00:00.000000Z", "08:00:00Z"),
@@ -222,6 +223,52 @@ fn entries_that_are_not_ours() {
     ] {
         let bad = good.replacen(from, to, 1);
         assert!(deriver.derive(bad.as_bytes()).is_err(), "{bad}");
+        // Neither is one what only begins as the entry before it, and it leaves nothing behind.
+        assert_eq!(replay.derive(good.as_bytes()).unwrap(), record);
+        assert_eq!(replay.derive(bad.as_bytes()), deriver.derive(bad.as_bytes()), "{bad}");
+    }
+}
+
+#[test]
+fn what_came_before_changes_no_record() {
+    let deriver = Deriver::builtin();
+    let metas = [
+        "{}",
+        "{\"zone\":\"Europe/Paris\"}",
+        "{\"zone\":\"nowhere\"}",
+        "{\"zone\":\"+01:00\",\"peer\":\"10.0.0.1\"}",
+        "{\"parser\":\"plain\",\"cut\":70000}",
+        "{\"parser\":\"sshd\"}",
+    ];
+    let data = [
+        "{\"time\":\"2026-07-01 10:00:00\",\"user\":\"a\",\"a\":{\"b\":[1,2]},\"message\":\"Failed password for x\"}",
+        "{\"a\":1,\"a\":2}",
+        "{\"message\":\"\\u0041\",\"\\u0061\":1,\"b\":{}}",
+        "{}",
+        "\"Jul  1 10:00:00 host sshd[1]: Failed password for x from 10.0.0.1 port 1 ssh2\"",
+        "\"\"",
+    ];
+    let mut entries = Vec::new();
+    for received in ["2026-11-22T08:00:00.000000Z", "2026-11-22T08:00:00.000001Z", "2026-13-22T08:00:00.000001Z"] {
+        for source in ["app", "apple"] {
+            for meta in metas {
+                for data in data {
+                    entries.push(format!(
+                        "{{\"v\":1,\"received\":\"{received}\",\"source\":\"{source}\",\"meta\":{meta},\"data\":{data}}}"
+                    ));
+                }
+            }
+        }
+    }
+    let alone: Vec<_> = entries.iter().map(|entry| deriver.derive(entry.as_bytes())).collect();
+    assert!(alone.iter().filter(|record| record.is_ok()).count() > 100);
+    let mut replay = deriver.replay();
+    // Steps that have no divisor in common with the count pass every entry, each time behind another one.
+    for step in [1, 5, 7, 11, 107, 215] {
+        for number in 0..entries.len() {
+            let at = number * step % entries.len();
+            assert_eq!(replay.derive(entries[at].as_bytes()), alone[at], "{}", entries[at]);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use sceau_event::{Deriver, Field};
 use sceau_ledger::{Fault, Head, Index, LeafHash, TileHash, TreeSize};
@@ -116,12 +117,12 @@ pub struct AuditChunk {
     /// The index of the first row.
     pub first: u64,
     /// One row an index, gapless; `None`: missing or unreadable (a fault of the chunk says which).
-    pub entries: Vec<Option<Vec<u8>>>,
+    pub entries: Vec<Option<Bytes>>,
     /// The stored first four bytes of each leaf.
     pub prefixes: Vec<Option<[u8; 4]>>,
-    /// The stored records (schema `schema::records()`), one row an entry, and the version of the deriver that made
-    /// them. `None` where the backend stores no columns for this stretch.
-    pub records: Option<(RecordBatch, String)>,
+    /// The stored records (schema `schema::records()`), one row an entry, in consecutive batches, and the version of the
+    /// deriver that made them. `None` where the backend stores no columns for this stretch.
+    pub records: Option<(Vec<RecordBatch>, String)>,
     /// Instead of entries: the stored leaves of entries that [`Ledger::prune`] deleted, one an index, gapless.
     pub pruned: Vec<LeafHash>,
     /// What the store itself found wrong here.

@@ -29,7 +29,7 @@ pub fn entries(data: &Path, count: u64) -> Vec<Vec<u8>> {
         while (entries.len() as u64) < count {
             let chunk = store.audit(Index(entries.len() as u64)).await.unwrap();
             assert!(!chunk.is_empty(), "the store ends at {}", entries.len());
-            entries.extend(chunk.entries.into_iter().map(Option::unwrap));
+            entries.extend(chunk.entries.into_iter().map(|entry| entry.unwrap().to_vec()));
         }
         store.close().await.unwrap();
         entries.truncate(usize::try_from(count).unwrap());

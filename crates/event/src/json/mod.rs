@@ -5,9 +5,11 @@
 //! found in one pass over the bytes that allocates nothing per value.
 
 mod scan;
+mod shape;
 mod text;
 
-pub(crate) use scan::{Kind, Token, scan};
+pub(crate) use scan::{Kind, Scan, Token, scan, scan_into};
+pub(crate) use shape::Shape;
 pub(crate) use text::{Escapes, string_size, unescape_mapped, write_string};
 
 use crate::error::EventError;

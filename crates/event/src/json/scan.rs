@@ -1,5 +1,6 @@
 //! The scanner: checks a JSON text and lists its tokens.
 
+use super::shape::Shape;
 use super::text::{unescape, unescape_wtf8};
 use crate::MAX_DEPTH;
 use crate::error::EventError;
@@ -45,49 +46,94 @@ impl Token {
     }
 }
 
-/// What [`scan`] found.
+/// What [`scan`] found, and the memory for the next one.
+#[derive(Default)]
 pub(crate) struct Scan {
     pub tokens: Vec<Token>,
     /// Line breaks between tokens, which entries leave out.
     pub breaks: u32,
+    /// The names of the outermost object, if [`Shape::learning`].
+    pub shape: Shape,
+    frames: Vec<Frame>,
+    keys: Vec<Key>,
 }
 
 /// Checks one JSON value, white space around it allowed. The bytes must be UTF-8.
 pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, EventError> {
+    let mut found = Scan { tokens: Vec::with_capacity(48), ..Scan::default() };
+    scan_into(bytes, &mut found)?;
+    Ok(found)
+}
+
+/// The same, into memory that may have been used before.
+pub(crate) fn scan_into(bytes: &[u8], found: &mut Scan) -> Result<(), EventError> {
     // Positions are kept in 32 bits.
     if u32::try_from(bytes.len()).is_err() {
         return Err(EventError::too_large(bytes.len()));
     }
-    let mut scanner = Scanner {
-        bytes,
-        at: 0,
-        breaks: 0,
-        tokens: Vec::with_capacity(48),
-        frames: Vec::with_capacity(4),
-        keys: Vec::with_capacity(16),
-    };
+    let Scan { tokens, breaks, shape, frames, keys } = found;
+    tokens.clear();
+    frames.clear();
+    keys.clear();
+    shape.known = 0;
+    let in_step = !shape.ends.is_empty();
+    let mut scanner = Scanner { bytes, at: 0, breaks: 0, tokens, frames, keys, shape, in_step };
     scanner.run()?;
-    Ok(Scan { tokens: scanner.tokens, breaks: scanner.breaks })
+    *breaks = scanner.breaks;
+    Ok(())
 }
 
 /// An open object or array.
-struct Frame<'a> {
+struct Frame {
     object: bool,
     /// Where its keys start in [`Scanner::keys`].
     keys: usize,
     /// One bit per key seen, by length and outer bytes: most keys are new at one glance.
     seen: u64,
     /// All keys, once there are so many that comparing each would become quadratic.
-    set: Option<HashSet<Cow<'a, [u8]>>>,
+    set: Option<HashSet<Vec<u8>>>,
+}
+
+/// Where a key is in the text.
+#[derive(Clone, Copy)]
+struct Key {
+    start: u32,
+    end: u32,
+    escaped: bool,
 }
 
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     breaks: u32,
-    tokens: Vec<Token>,
-    frames: Vec<Frame<'a>>,
-    keys: Vec<Cow<'a, [u8]>>,
+    tokens: &'a mut Vec<Token>,
+    frames: &'a mut Vec<Frame>,
+    keys: &'a mut Vec<Key>,
+    shape: &'a mut Shape,
+    /// Whether the outermost object's keys so far are those of the shape.
+    in_step: bool,
+}
+
+impl Key {
+    #[inline]
+    fn at(start: usize, end: usize, escaped: bool) -> Self {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: place(start), end: place(end), escaped }
+    }
+
+    /// Its bytes, escapes resolved.
+    #[inline]
+    fn value(self, text: &[u8]) -> Cow<'_, [u8]> {
+        let raw = text.get(self.start as usize..self.end as usize).unwrap_or_default();
+        if self.escaped { Cow::Owned(unescape_wtf8(raw)) } else { Cow::Borrowed(raw) }
+    }
+}
+
+/// One bit for a key, by its length and outer bytes.
+#[inline]
+fn bit(key: &[u8]) -> u64 {
+    let outer = usize::from(*key.first().unwrap_or(&0)) * 7 + usize::from(*key.last().unwrap_or(&0));
+    1 << ((key.len() * 31 + outer) & 63)
 }
 
 /// From this many keys on, an object's keys are looked up in a set.
@@ -175,6 +221,9 @@ impl<'a> Scanner<'a> {
     fn close(&mut self, kind: Kind) {
         self.push(kind, false, self.at, self.at + 1);
         self.at += 1;
+        if self.shape.learning && self.frames.len() == 1 && kind == Kind::ObjectEnd {
+            self.learn();
+        }
         if let Some(frame) = self.frames.pop() {
             self.keys.truncate(frame.keys);
         }
@@ -183,13 +232,17 @@ impl<'a> Scanner<'a> {
     /// Reads a key and the colon behind it.
     #[inline]
     fn key(&mut self) -> Result<(), EventError> {
+        if self.in_step && self.frames.len() == 1 {
+            if self.known_key() {
+                return Ok(());
+            }
+            self.out_of_step();
+        }
         if self.bytes.get(self.at) != Some(&b'"') {
             return Err(self.error("a key in double quotes"));
         }
         let (start, end, escaped) = self.string(Kind::Key)?;
-        let raw = &self.bytes[start..end];
-        let key = if escaped { Cow::Owned(unescape_wtf8(raw)) } else { Cow::Borrowed(raw) };
-        self.check_new(key, start)?;
+        self.check_new(start, end, escaped)?;
         self.space();
         if self.bytes.get(self.at) != Some(&b':') {
             return Err(self.error("':' after a key"));
@@ -198,14 +251,58 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Steps over the key that the shape has in this place, if it is the same. It was checked when the shape was made,
+    /// and as the others of the shape stand in front of it, it is new.
     #[inline]
-    fn check_new(&mut self, key: Cow<'a, [u8]>, start: usize) -> Result<(), EventError> {
+    fn known_key(&mut self) -> bool {
+        let number = self.shape.known;
+        let Some(known) = self.shape.written(number) else { return false };
+        if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(known)) {
+            return false;
+        }
+        let (start, end) = (self.at + 1, self.at + known.len() - 2);
+        self.at += known.len();
+        self.push(Kind::Key, false, start, end);
+        self.keys.push(Key::at(start, end, false));
+        self.shape.known = number + 1;
+        true
+    }
+
+    /// From here on the keys have to be compared with those before them.
+    #[cold]
+    fn out_of_step(&mut self) {
+        self.in_step = false;
+        let bytes = self.bytes;
+        if let Some(frame) = self.frames.last_mut() {
+            frame.seen = self.keys.iter().fold(0, |seen, key| seen | bit(&key.value(bytes)));
+        }
+    }
+
+    /// The outermost object is at its end: what it looks like is kept for the next one.
+    fn learn(&mut self) {
+        if self.in_step {
+            return;
+        }
+        let whole = self.frames.first().is_some_and(|frame| frame.set.is_none());
+        if whole && self.keys.iter().all(|key| !key.escaped) {
+            self.shape.learn(self.keys.iter().map(|key| key.value(self.bytes)));
+        } else {
+            self.shape.forget();
+        }
+    }
+
+    #[inline]
+    fn check_new(&mut self, start: usize, end: usize, escaped: bool) -> Result<(), EventError> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let outer = usize::from(*key.first().unwrap_or(&0)) * 7 + usize::from(*key.last().unwrap_or(&0));
-        let bit = 1_u64 << ((key.len() * 31 + outer) & 63);
+        let new = Key::at(start, end, escaped);
+        let key = new.value(self.bytes);
+        let bit = bit(&key);
         let known = match &mut frame.set {
-            Some(set) => !set.insert(key.clone()),
-            None => frame.seen & bit != 0 && self.keys[frame.keys..].contains(&key),
+            Some(set) => !set.insert(key.to_vec()),
+            None => {
+                let before = self.keys.get(frame.keys..).unwrap_or_default();
+                frame.seen & bit != 0 && before.iter().any(|other| other.value(self.bytes) == key)
+            }
         };
         if known {
             let key = String::from_utf8_lossy(&key).chars().take(64).collect();
@@ -213,9 +310,10 @@ impl<'a> Scanner<'a> {
         }
         frame.seen |= bit;
         if frame.set.is_none() {
-            self.keys.push(key);
+            self.keys.push(new);
             if self.keys.len() - frame.keys >= MANY_KEYS {
-                frame.set = Some(self.keys.drain(frame.keys..).collect());
+                let all = self.keys.drain(frame.keys..).map(|key| key.value(self.bytes).into_owned());
+                frame.set = Some(all.collect());
             }
         }
         Ok(())

@@ -153,7 +153,7 @@ fn place_json_body<'e>(text: &Text<'_, 'e>, body: &str, builder: &mut Builder<'e
     if found.breaks > 0 || found.tokens.first().is_none_or(|token| token.kind != Kind::ObjectStart) {
         return false;
     }
-    place_object(object, &found.tokens, builder, |part| Cow::Owned(part.into_owned()));
+    place_object(object, &found.tokens, &[], builder, |part| Cow::Owned(part.into_owned()));
     builder.set(Keyword::Message, text.keep(body));
     true
 }

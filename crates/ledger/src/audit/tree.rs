@@ -32,8 +32,11 @@ fn merkle(hashes: &[Hash]) -> Hash {
 
 /// The same over hashes of which some may not be known.
 pub(super) fn merkle_known(hashes: &[Option<Hash>]) -> Option<Hash> {
-    let known: Option<Vec<Hash>> = hashes.iter().copied().collect();
-    known.map(|known| merkle(&known))
+    let mut known = Vec::with_capacity(hashes.len());
+    for hash in hashes {
+        known.push((*hash)?);
+    }
+    Some(merkle(&known))
 }
 
 /// A subtree of 256^level leaves that has just been completed.

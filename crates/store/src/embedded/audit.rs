@@ -1,17 +1,20 @@
 //! The log as it lies on disk, for the auditor: read straight from SQLite and the files, past everything in memory,
 //! and as much of it as can still be read.
 
-use std::collections::HashMap;
+mod batches;
 
+use bytes::Bytes;
 use datafusion::arrow::{
-    array::{Array, AsArray, BooleanArray, FixedSizeBinaryArray, RecordBatch},
+    array::{Array, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch},
+    buffer::Buffer,
     compute::{cast, concat_batches, filter_record_batch},
 };
 use parquet::arrow::arrow_reader::RowSelection;
-use sceau_ledger::{Fault, FaultKind, leaf_hash};
+use sceau_ledger::{Fault, FaultKind};
 
-use super::{Inner, db, ledger::usize_of, prune, segment::Segment, tail, write};
+use super::{Inner, db, hidden, ledger::usize_of, prune, segment::Segment, tail, write};
 use crate::{error::StoreError, schema, traits::AuditChunk};
+use batches::{effective_end, tail_chunk};
 
 /// Rows of one chunk of the tail.
 const CHUNK: usize = 65_536;
@@ -23,20 +26,33 @@ const SLICE: usize = 256;
 /// A stretch of the log from `first`, or from the next index that the store holds something for (the auditor names
 /// what was passed over); empty behind everything. Each call passes over at least one row or row group that is really
 /// there, so that no number in a table can keep a verification going for ever.
-pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
+pub fn chunk(inner: &Inner, first: u64) -> Result<AuditChunk, StoreError> {
+    // The blobs of the tail are large, and not asked for as long as segments hold what is wanted.
+    match stretch(inner, first, false)? {
+        Some(chunk) => Ok(chunk),
+        None => Ok(stretch(inner, first, true)?.unwrap_or_else(|| AuditChunk { first, ..Default::default() })),
+    }
+}
+
+/// The same; `None` if that can't be told without the blobs of the tail.
+fn stretch(inner: &Inner, mut first: u64, blobs: bool) -> Result<Option<AuditChunk>, StoreError> {
     // One moment of the database: between two, the tail may have become a segment.
     let (catalogue, spans, rows, leaves, pruned) = inner.db.read_moment(|connection| {
         let spans = if first == 0 { db::tail_spans(connection)? } else { Vec::new() };
         let leaves = prune::rows(connection, first / 256, CHUNK / 256)?;
         let pruned = prune::end(connection)?;
-        Ok((db::segments(connection)?, spans, db::odd_tail_rows(connection, first, TAIL_ROWS)?, leaves, pruned))
+        let rows = if blobs { db::odd_tail_rows(connection, first, TAIL_ROWS)? } else { Vec::new() };
+        Ok((db::segments(connection)?, spans, rows, leaves, pruned))
     })?;
+    if !blobs && !leaves.is_empty() {
+        return Ok(None);
+    }
     let mut faults = if first == 0 { structure(pruned, &catalogue, &spans) } else { Vec::new() };
     // Where entries are there as well, they count.
     let there = catalogue.iter().map(|row| row.first).chain(rows.iter().map(|row| row.first)).min();
     let chunk = prune::chunk(first, there.unwrap_or(u64::MAX), &leaves);
     if !chunk.is_empty() {
-        return Ok(with(faults, chunk));
+        return Ok(Some(with(faults, chunk)));
     }
     for (at, row) in catalogue.iter().enumerate() {
         // A count that reaches into the next segment must not hide what is there.
@@ -45,19 +61,22 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
         if end <= first {
             continue;
         }
+        if row.first > first && !blobs {
+            return Ok(None);
+        }
         if row.first > first && rows.iter().any(|tail| tail.first <= first && effective_end(tail) > first) {
             break;
         }
         match Segment::inspect(&inner.dir, row.clone()) {
             Ok(segment) if segment.intact() => {
                 let first = first.max(row.first);
-                return Ok(with(faults, from(first, segment_chunk(&segment, first))));
+                return Ok(Some(with(faults, from(first, segment_chunk(&segment, first)))));
             }
             Ok(segment) => {
                 let what = "has another number of rows than it should; its columns were not compared";
                 faults.push(Fault::range(FaultKind::Segment, row.first, end - 1, format!("{} {what}", row.file)));
                 if let Some(chunk) = loose_chunk(&segment, first.max(row.first), end) {
-                    return Ok(with(faults, chunk));
+                    return Ok(Some(with(faults, chunk)));
                 }
             }
             Err(error) => {
@@ -67,7 +86,7 @@ pub fn chunk(inner: &Inner, mut first: u64) -> Result<AuditChunk, StoreError> {
         }
         first = end;
     }
-    Ok(with(faults, tail_chunk(first, &rows)))
+    Ok(blobs.then(|| with(faults, tail_chunk(first, &rows))))
 }
 
 /// Somebody may have put any numbers into the tables.
@@ -112,9 +131,22 @@ fn from(first: u64, mut chunk: AuditChunk) -> AuditChunk {
         chunk.first = first;
         chunk.entries.drain(..skip);
         chunk.prefixes.drain(..skip);
-        chunk.records = chunk.records.map(|(rows, deriver)| (rows.slice(skip, rows.num_rows() - skip), deriver));
+        chunk.records = chunk.records.map(|(rows, deriver)| (behind(rows, skip), deriver));
     }
     chunk
+}
+
+/// The rows without the first `skip`.
+fn behind(batches: Vec<RecordBatch>, mut skip: usize) -> Vec<RecordBatch> {
+    let mut kept = Vec::with_capacity(batches.len());
+    for rows in batches {
+        let passed = skip.min(rows.num_rows());
+        skip -= passed;
+        if passed < rows.num_rows() {
+            kept.push(rows.slice(passed, rows.num_rows() - passed));
+        }
+    }
+    kept
 }
 
 /// The rest of the row group that holds `first`.
@@ -127,24 +159,23 @@ fn segment_chunk(segment: &Segment, first: u64) -> AuditChunk {
     }
     let count = usize_of(segment.groups[group].rows);
     match whole(segment, group) {
-        Ok(rows) if rows.num_rows() == count => {
+        Ok(rows) => {
             let mut chunk = placed(segment, group, start, count, &rows, true);
-            if chunk.faults.is_empty() {
+            if chunk.faults.is_empty() && counted(&rows) == count {
                 check_derived(segment, group, start, &rows, &mut chunk);
                 chunk.records = records_of(&rows).ok().map(|records| (records, segment.deriver.clone()));
             }
             chunk
         }
-        Ok(rows) => placed(segment, group, start, count, &rows, true),
         Err(error) => salvaged(segment, group, start, count, &error),
     }
 }
 
 /// A row group with all columns, in the types that they should have: a file that another tool wrote again may spell
 /// the same type otherwise, and its values must still be compared.
-fn whole(segment: &Segment, group: usize) -> Result<RecordBatch, StoreError> {
+fn whole(segment: &Segment, group: usize) -> Result<Vec<RecordBatch>, StoreError> {
     let all: Vec<&str> = schema::rows().fields().iter().map(|field| static_name(field.name())).collect();
-    let batches = segment.rows(group, &all)?;
+    let batches = segment.pages(group, &all)?;
     let conformed = batches.iter().map(|rows| {
         let columns = schema::rows()
             .fields()
@@ -153,15 +184,20 @@ fn whole(segment: &Segment, group: usize) -> Result<RecordBatch, StoreError> {
             .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(RecordBatch::try_new(schema::rows(), columns)?)
     });
-    let conformed = conformed.collect::<Result<Vec<_>, StoreError>>()?;
-    Ok(concat_batches(&schema::rows(), &conformed)?)
+    conformed.collect()
+}
+
+fn counted(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(RecordBatch::num_rows).sum()
 }
 
 /// What a segment holds from `first` on that was given or robbed of rows: as far as one row group goes and below `end`, by
 /// the index that each row says it has. `None`: nothing more.
 fn loose_chunk(segment: &Segment, first: u64, end: u64) -> Option<AuditChunk> {
     for group in 0..segment.counted_groups() {
-        let Ok(rows) = whole(segment, group) else { continue };
+        let Ok(rows) = whole(segment, group).and_then(|rows| Ok(concat_batches(&schema::rows(), &rows)?)) else {
+            continue;
+        };
         let Ok(indexes) = super::scan::indexes(&rows) else { continue };
         let wanted = |index: &u64| (first..end).contains(index);
         let Some(start) = indexes.iter().copied().filter(wanted).min() else { continue };
@@ -170,7 +206,7 @@ fn loose_chunk(segment: &Segment, first: u64, end: u64) -> Option<AuditChunk> {
         let kept: BooleanArray = indexes.iter().map(|index| Some((start..reach).contains(index))).collect();
         let last = indexes.iter().copied().filter(|index| (start..reach.min(end)).contains(index)).max()?;
         let rows = filter_record_batch(&rows, &kept).ok()?;
-        return Some(placed(segment, group, start, usize_of(last + 1 - start), &rows, false));
+        return Some(placed(segment, group, start, usize_of(last + 1 - start), &[rows], false));
     }
     None
 }
@@ -184,33 +220,68 @@ fn static_name(name: &str) -> &'static str {
 }
 
 /// Rows by the index that each says it has, so that a missing or added row is named and the others keep their place.
-fn placed(segment: &Segment, group: usize, start: u64, count: usize, rows: &RecordBatch, in_order: bool) -> AuditChunk {
+fn placed(
+    segment: &Segment,
+    group: usize,
+    start: u64,
+    count: usize,
+    rows: &[RecordBatch],
+    in_order: bool,
+) -> AuditChunk {
     let mut chunk =
         AuditChunk { first: start, entries: vec![None; count], prefixes: vec![None; count], ..Default::default() };
-    let (Ok(indexes), Ok(entries)) = (super::scan::indexes(rows), tail::entries(rows)) else {
+    if rows.iter().any(|rows| super::scan::indexes(rows).is_err() || tail::entries(rows).is_err()) {
         let detail = format!("columns of {} are not what they should be", segment.row.file);
         chunk.faults.push(Fault::range(FaultKind::Segment, start, start + count as u64 - 1, detail));
         return chunk;
-    };
-    let leaves =
-        rows.column_by_name(schema::LEAF).and_then(|column| column.as_any().downcast_ref::<FixedSizeBinaryArray>());
-    let said =
-        |row: usize| format!("row {row} of row group {group} of {} says index {}", segment.row.file, indexes[row]);
-    for (row, &index) in indexes.iter().enumerate() {
-        let place = index.checked_sub(start).map(usize_of).filter(|&place| place < count);
-        if in_order && place.is_some_and(|place| place != row) {
-            // A search reads rows by their place: whoever exchanges two makes it show one for the other.
-            misplaced(&mut chunk.faults, start + row as u64, || said(row));
-        }
-        match place {
-            Some(place) if chunk.entries[place].is_none() => {
-                chunk.entries[place] = entries.is_valid(row).then(|| entries.value(row).to_vec());
-                chunk.prefixes[place] = leaves.and_then(|leaves| leaves.value(row).try_into().ok());
+    }
+    let mut passed = 0;
+    for batch in rows {
+        let (Ok(indexes), Ok(entries)) = (super::scan::indexes(batch), tail::entries(batch)) else { continue };
+        let leaves = batch.column_by_name(schema::LEAF).and_then(|column| column.as_fixed_size_binary_opt());
+        let entries = Values::of(entries);
+        for (at, &index) in indexes.iter().enumerate() {
+            let row = passed + at;
+            let said = || format!("row {row} of row group {group} of {} says index {index}", segment.row.file);
+            let place = index.checked_sub(start).map(usize_of).filter(|&place| place < count);
+            if in_order && place.is_some_and(|place| place != row) {
+                // A search reads rows by their place: whoever exchanges two makes it show one for the other.
+                misplaced(&mut chunk.faults, start + row as u64, said);
             }
-            _ => misplaced(&mut chunk.faults, start + row as u64, || said(row)),
+            match place {
+                Some(place) if chunk.entries[place].is_none() => {
+                    chunk.entries[place] = entries.get(at);
+                    chunk.prefixes[place] = leaves.and_then(|leaves| leaves.value(at).try_into().ok());
+                }
+                _ => misplaced(&mut chunk.faults, start + row as u64, said),
+            }
         }
+        passed += indexes.len();
     }
     chunk
+}
+
+/// The values of a column, to be shared one by one without a copy.
+struct Values<'a> {
+    column: &'a BinaryArray,
+    all: Bytes,
+}
+
+impl<'a> Values<'a> {
+    fn of(column: &'a BinaryArray) -> Self {
+        /// Lets the column's memory be shared.
+        struct Owner(Buffer);
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        Self { column, all: Bytes::from_owner(Owner(column.values().clone())) }
+    }
+
+    fn get(&self, row: usize) -> Option<Bytes> {
+        self.column.is_valid(row).then(|| self.all.slice_ref(self.column.value(row)))
+    }
 }
 
 /// Names a row that is not where it belongs, together with those in front of it.
@@ -222,21 +293,23 @@ fn misplaced(faults: &mut Vec<Fault>, at: u64, detail: impl FnOnce() -> String) 
     }
 }
 
-fn records_of(rows: &RecordBatch) -> Result<RecordBatch, StoreError> {
-    let places: Vec<usize> = (2..rows.num_columns() - 1).collect();
-    Ok(rows.project(&places)?)
+fn records_of(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, StoreError> {
+    let records = batches.iter().map(|rows| {
+        let places: Vec<usize> = (2..rows.num_columns() - 1).collect();
+        Ok(rows.project(&places)?)
+    });
+    records.collect()
 }
 
 /// What pruning relies on must hold of the rows, or a search would pass over entries that are there.
-fn check_derived(segment: &Segment, group: usize, start: u64, rows: &RecordBatch, chunk: &mut AuditChunk) {
-    let last = start + rows.num_rows() as u64 - 1;
+fn check_derived(segment: &Segment, group: usize, start: u64, rows: &[RecordBatch], chunk: &mut AuditChunk) {
+    let last = start + counted(rows) as u64 - 1;
     let facts = &segment.groups[group];
     let words_hold = match segment.rules() {
         // Without a filter nothing is hidden, and filters by other rules are not used.
-        Some(rules) if facts.words.1 > 0 => segment.loaded_words(group).is_some_and(|words| {
-            write::hashes(std::slice::from_ref(rows), rules)
-                .is_ok_and(|hashes| hashes.into_iter().all(|hash| words.holds(hash)))
-        }),
+        Some(rules) if facts.words.1 > 0 => segment
+            .loaded_words(group)
+            .is_some_and(|words| hidden::hides(&words, rules, rows).is_ok_and(|hides| !hides)),
         _ => true,
     };
     if !words_hold {
@@ -247,7 +320,7 @@ fn check_derived(segment: &Segment, group: usize, start: u64, rows: &RecordBatch
         let detail = format!("pages of {} hold other rows than they say; run `sceau rebuild`", segment.row.file);
         chunk.faults.push(Fault::range(FaultKind::Record, start, last, detail));
     }
-    let described = write::describe(std::slice::from_ref(rows)).map(|mut described| {
+    let described = write::describe(rows).map(|mut described| {
         described.words = facts.words;
         described == *facts
     });
@@ -276,7 +349,7 @@ fn salvaged(segment: &Segment, group: usize, start: u64, count: usize, error: &S
         match read.as_ref().and_then(|rows| rows.column(0).as_binary_opt::<i32>()) {
             Some(entries) => {
                 for (place, entry) in chunk.entries[from..to].iter_mut().zip(entries.iter()) {
-                    *place = entry.map(<[u8]>::to_vec);
+                    *place = entry.map(Bytes::copy_from_slice);
                 }
             }
             None => {
@@ -308,98 +381,4 @@ fn slice(segment: &Segment, group: usize, count: usize, column: &str, from: usiz
         segment.read(group, &[column], None, Some(selection)).ok()?.collect::<Result<_, _>>().ok()?;
     let rows = concat_batches(&rows.first()?.schema(), &rows).ok()?;
     (rows.num_rows() == to - from).then_some(rows)
-}
-
-/// Where a batch really ends: its `count` may say anything.
-fn effective_end(row: &db::TailRow) -> u64 {
-    row.first.saturating_add(row.count.min((row.prefixes.len() / 4) as u64).max(1))
-}
-
-/// Batches of the tail that hold something from `first` on, as long as they follow each other, up to [`CHUNK`] rows.
-fn tail_chunk(first: u64, rows: &[db::TailRow]) -> AuditChunk {
-    let mut chunk: Option<AuditChunk> = None;
-    for row in rows {
-        match &chunk {
-            None if effective_end(row) <= first => continue,
-            Some(begun) => {
-                let next = begun.first + begun.entries.len() as u64;
-                if row.first != next || begun.entries.len() as u64 + row.count > CHUNK as u64 {
-                    break;
-                }
-            }
-            None => (),
-        }
-        add_batch(row, chunk.get_or_insert_with(|| AuditChunk { first: row.first, ..Default::default() }));
-    }
-    from(first, chunk.unwrap_or_else(|| AuditChunk { first, ..Default::default() }))
-}
-
-fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
-    let stored: Vec<[u8; 4]> = row.prefixes.chunks_exact(4).filter_map(|prefix| prefix.try_into().ok()).collect();
-    let (inflated, whole) = tail::inflate(&row.data);
-    let count = usize_of(effective_end(row) - row.first);
-    // A blob may hold any number of lines; more than these tell nothing new.
-    let mut lines: Vec<&[u8]> = tail::lines(&inflated).take(2 * count + TAIL_ROWS).collect();
-    let last = row.first + count as u64 - 1;
-    if !whole {
-        // The last line is cut somewhere; what came before it can still be compared.
-        lines.pop();
-        let from = row.first + lines.len().min(count - 1) as u64;
-        let detail = "the batch can't be inflated from here on";
-        chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, from, last, detail));
-    }
-    if stored.len() as u64 != row.count || !row.prefixes.len().is_multiple_of(4) {
-        let detail = format!("the batch says {} entries and keeps {} hashes", row.count, stored.len());
-        chunk.faults.push(Fault::range(FaultKind::Prefix, row.first, last, detail));
-    }
-    let places =
-        if whole && lines.len() != count { align(&lines, &stored, row.first, count, chunk) } else { Vec::new() };
-    for place in 0..count {
-        let line = if places.is_empty() { lines.get(place).copied() } else { places[place].map(|line| lines[line]) };
-        // Where a hash has no entry any more, the entry is missing, not unreadable.
-        let taken = line.is_none() && !places.is_empty();
-        chunk.entries.push(line.map(<[u8]>::to_vec));
-        chunk.prefixes.push(stored.get(place).copied().filter(|_| !taken));
-    }
-}
-
-/// Which line belongs to which place, by the stored hashes, where lines were added to or taken out of a batch.
-fn align(lines: &[&[u8]], stored: &[[u8; 4]], first: u64, count: usize, chunk: &mut AuditChunk) -> Vec<Option<usize>> {
-    let hashes: Vec<[u8; 4]> = lines
-        .iter()
-        .map(|line| {
-            let leaf = leaf_hash(line).0;
-            [leaf[0], leaf[1], leaf[2], leaf[3]]
-        })
-        .collect();
-    // The last place of each hash answers "does it come later?" without looking through the rest every time.
-    let last_stored: HashMap<&[u8; 4], usize> = stored.iter().enumerate().map(|(place, hash)| (hash, place)).collect();
-    let last_line: HashMap<&[u8; 4], usize> = hashes.iter().enumerate().map(|(line, hash)| (hash, line)).collect();
-    let mut places = vec![None; count];
-    let mut line = 0;
-    for (place, found) in places.iter_mut().enumerate() {
-        let wanted = stored.get(place);
-        let later = |hash: &[u8; 4]| last_stored.get(hash).is_some_and(|last| *last > place);
-        while line < lines.len()
-            && Some(&hashes[line]) != wanted
-            && !later(&hashes[line])
-            && wanted.is_some_and(|wanted| last_line.get(wanted).is_some_and(|last| *last > line))
-        {
-            let detail = "an entry stands here that was never committed";
-            chunk.faults.push(Fault::at(FaultKind::EntryExtra, first + place as u64, detail));
-            line += 1;
-        }
-        if line < lines.len() && (Some(&hashes[line]) == wanted || !later(&hashes[line])) {
-            *found = Some(line);
-            line += 1;
-        } else {
-            let detail = "the entry was taken out of its batch";
-            chunk.faults.push(Fault::at(FaultKind::EntryMissing, first + place as u64, detail));
-        }
-    }
-    if line < lines.len() {
-        let detail = format!("{} entries stand behind this one that were never committed", lines.len() - line);
-        chunk.faults.push(Fault::at(FaultKind::EntryExtra, first + count as u64 - 1, detail));
-    }
-    places
 }

@@ -110,17 +110,20 @@ impl WordFilter {
     }
 
     fn fingerprint(&self, place: u64) -> Option<u64> {
-        let width = width(self.rules) as usize;
-        let at = place * width as u64;
-        let mut bytes = [0; 8];
-        match &self.fingerprints {
-            Fingerprints::File(file, from) => file.read_exact_at(&mut bytes[..width], from.checked_add(at)?).ok()?,
-            Fingerprints::Memory(all) => {
-                let at = usize::try_from(at).ok()?;
-                bytes[..width].copy_from_slice(all.get(at..at + width)?);
+        let width = width(self.rules);
+        let at = place * width;
+        match (&self.fingerprints, width) {
+            (Fingerprints::Memory(all), 1) => all.get(usize::try_from(at).ok()?).map(|byte| u64::from(*byte)),
+            (Fingerprints::Memory(all), _) => {
+                let bytes = all.get(usize::try_from(at).ok()?..)?.first_chunk()?;
+                Some(u64::from(u16::from_le_bytes(*bytes)))
+            }
+            (Fingerprints::File(file, from), width) => {
+                let mut bytes = [0; 8];
+                file.read_exact_at(bytes.get_mut(..width as usize)?, from.checked_add(at)?).ok()?;
+                Some(u64::from_le_bytes(bytes))
             }
         }
-        Some(u64::from_le_bytes(bytes))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod db;
 pub mod eval;
 mod filter;
 mod footers;
+mod hidden;
 mod ledger;
 mod pages;
 mod prune;

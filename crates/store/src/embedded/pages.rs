@@ -15,10 +15,11 @@ use super::segment::Pread;
 use crate::schema;
 
 /// Whether every page of a row group holds as many rows as its header says; `rows` is all that is in the group.
-pub fn hold(file: &Pread, group: &RowGroupMetaData, rows: &RecordBatch) -> Result<bool> {
-    let mut levels = None;
+pub fn hold(file: &Pread, group: &RowGroupMetaData, rows: &[RecordBatch]) -> Result<bool> {
+    let total = rows.iter().map(RecordBatch::num_rows).sum();
+    let mut levels: Option<Vec<usize>> = None;
     for column in group.columns() {
-        let mut pages = SerializedPageReader::new(Arc::new(file.clone()), column, rows.num_rows(), None)?;
+        let mut pages = SerializedPageReader::new(Arc::new(file.clone()), column, total, None)?;
         let mut row = 0usize;
         while let Some(page) = pages.peek_next_page()? {
             let counted = match (page.num_rows, column.column_descr().max_rep_level()) {
@@ -27,7 +28,7 @@ pub fn hold(file: &Pread, group: &RowGroupMetaData, rows: &RecordBatch) -> Resul
                 (None, _) => true,
                 (Some(count), 0) => page.num_levels == Some(count),
                 (Some(count), _) => {
-                    let levels = levels.get_or_insert_with(|| levels_of(rows));
+                    let levels = levels.get_or_insert_with(|| rows.iter().flat_map(levels_of).collect());
                     let first = row;
                     row = first.saturating_add(count);
                     held(levels, first, &page, count)

@@ -45,6 +45,8 @@ const FEWEST_ROWS: usize = 64;
 const ENTRIES_AT_ONCE: u64 = 8 << 20;
 /// The version of the file's own keys below.
 pub const FORMAT: u64 = 1;
+/// The writer cuts pages of columns that are no lists at multiples of so many rows.
+const PAGE_ROWS: usize = 1024;
 /// Parquet key: [`FORMAT`] as digits.
 pub const KEY_FORMAT: &str = "sceau.format";
 /// Parquet key: the version of the deriver that made the columns.
@@ -253,11 +255,7 @@ impl Segment {
         selection: Option<RowSelection>,
     ) -> Result<ParquetRecordBatchReader, StoreError> {
         let footer = self.footer()?;
-        let mask = project(&footer, columns);
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone())
-            .with_row_groups(vec![group])
-            .with_batch_size(rows_at_once(&footer, group))
-            .with_projection(mask);
+        let mut builder = self.builder(&footer, group, columns).with_batch_size(rows_at_once(&footer, group));
         if let Some((columns, accept)) = filter {
             let mask = project(&footer, columns);
             builder = builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, accept))]));
@@ -266,6 +264,24 @@ impl Segment {
             builder = builder.with_row_selection(selection);
         }
         Ok(builder.build()?)
+    }
+
+    fn builder(
+        &self,
+        footer: &ArrowReaderMetadata,
+        group: usize,
+        columns: &[&str],
+    ) -> ParquetRecordBatchReaderBuilder<Pread> {
+        ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone())
+            .with_row_groups(vec![group])
+            .with_projection(project(footer, columns))
+    }
+
+    /// Rows of one row group, in batches that mostly lie within a page: their values are then copied once, into memory
+    /// of the right size.
+    pub fn pages(&self, group: usize, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
+        let reader = self.builder(&self.footer()?, group, columns).with_batch_size(PAGE_ROWS).build()?;
+        Ok(reader.collect::<Result<_, _>>()?)
     }
 
     /// Rows of one row group, read whole.
@@ -305,7 +321,7 @@ impl Segment {
     }
 
     /// Whether the headers of a row group's pages, by which searches pass over them, are true of these rows.
-    pub fn pages_hold(&self, group: usize, rows: &RecordBatch) -> bool {
+    pub fn pages_hold(&self, group: usize, rows: &[RecordBatch]) -> bool {
         let footer = self.footer();
         footer.is_ok_and(|footer| pages::hold(&self.file, footer.metadata().row_group(group), rows).unwrap_or(false))
     }

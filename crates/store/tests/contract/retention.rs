@@ -74,7 +74,7 @@ async fn audited(store: &impl Store, writer: &Writer, kept: u64) {
             assert_eq!(chunk.pruned, leaves);
         } else {
             assert!(next >= kept);
-            assert!(chunk.entries.iter().map(Option::as_ref).eq(wanted.iter().map(Some)));
+            assert!(chunk.entries.iter().map(Option::as_deref).eq(wanted.iter().map(|entry| Some(&entry[..]))));
         }
         next = end;
     }
