@@ -103,6 +103,20 @@ impl Deriver {
     /// # Errors
     /// The event can't be sealed; `out` is as before.
     pub fn push_json<'o>(&self, framer: &Framer, event: &[u8], out: &'o mut Vec<u8>) -> Result<Record<'o>, EventError> {
+        self.push_next_json(framer, event, &mut Memory::default(), out)
+    }
+
+    /// [`Self::push_json`] for events that follow each other, of which neighbours have much in common.
+    ///
+    /// # Errors
+    /// As [`Self::push_json`]; the next event can be given all the same.
+    pub fn push_next_json<'o>(
+        &self,
+        framer: &Framer,
+        event: &[u8],
+        memory: &mut Memory,
+        out: &'o mut Vec<u8>,
+    ) -> Result<Record<'o>, EventError> {
         let text = check_utf8(event)?;
         let object = text.trim_start_matches(JSON_SPACE);
         let lead = text.len() - object.len();
@@ -121,13 +135,15 @@ impl Deriver {
             // What is not JSON at all deserves to be told so.
             Some(_) => return Err(scan(object.as_bytes()).err().map_or(EventError::NotAnObject, |e| e.shifted(lead))),
         }
-        let found = scan(object.as_bytes()).map_err(|e| e.shifted(lead))?;
+        scan_into(object.as_bytes(), &mut memory.found).map_err(|e| e.shifted(lead))?;
         let start = out.len();
-        write_object(framer, object, found.breaks, out)?;
+        write_object(framer, object, memory.found.breaks, out)?;
         let entry = &out[start..];
         let data = &entry[framer.prefix.len() + BEFORE_DATA.len()..entry.len() - 1];
-        let record = self.object(check_utf8(data)?, &found.tokens, &[], &framer.context);
-        Ok(Record { source: source_of(framer, entry), ..record })
+        let (tokens, known) = memory.targets();
+        let mut record = self.object(check_utf8(data)?, tokens, known, &framer.context);
+        record.source = source_of(framer, entry);
+        Ok(record)
     }
 
     /// Appends the entry of one line of text to `out` and gives its record, borrowed from there.
@@ -252,16 +268,18 @@ impl Replay<'_> {
     }
 }
 
-/// What is used again from one entry to the next.
+/// What is used again from one event or entry to the next: memory, and the keys of the last. No result depends on it.
 #[derive(Default)]
-struct Memory {
+pub struct Memory {
     found: Scan,
     /// Where the values of the shape's keys belong, and the version of the shape.
     targets: (u64, Vec<Option<Target>>),
 }
 
 impl Memory {
-    fn learning() -> Self {
+    /// One that learns the keys of each event for the next.
+    #[must_use]
+    pub fn learning() -> Self {
         let mut memory = Self::default();
         memory.found.shape = Shape::learning();
         memory
@@ -277,6 +295,12 @@ impl Memory {
             targets.extend(shape.keys().map(target));
         }
         (&self.found.tokens, targets.get(..shape.known).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
     }
 }
 

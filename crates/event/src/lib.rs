@@ -42,7 +42,7 @@ mod time;
 mod zone;
 
 pub use address::canonical_ip;
-pub use deriver::{Deriver, Replay};
+pub use deriver::{Deriver, Memory, Replay};
 pub use envelope::Framer;
 pub use error::{EntryError, EventError, MetaError, ParserError, SourceError, TimeError};
 pub use field::{Field, Keyword, Number, field};

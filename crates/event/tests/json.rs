@@ -5,7 +5,7 @@ mod common;
 
 use common::{framer, shared};
 use proptest::prelude::*;
-use sceau_event::{Deriver, EventError, Keyword, MAX_ENTRY, validate_json};
+use sceau_event::{Deriver, EventError, Keyword, MAX_ENTRY, Memory, validate_json};
 
 fn code(event: &[u8]) -> &'static str {
     let mut out = b"before".to_vec();
@@ -217,7 +217,8 @@ proptest! {
         ),
     ) {
         let deriver = Deriver::builtin();
-        let mut replay = deriver.replay();
+        let (mut replay, mut memory) = (deriver.replay(), Memory::learning());
+        let framer = framer("2026-11-22T08:00:00Z");
         for (kind, length, changes) in objects {
             let mut members: Vec<(String, &str)> =
                 (0..length).map(|n| (format!("{}{n}", ["a", "bytes", "user."][kind]), "1")).collect();
@@ -244,6 +245,11 @@ proptest! {
                 members.join(",")
             );
             prop_assert_eq!(replay.derive(entry.as_bytes()), deriver.derive(entry.as_bytes()), "{}", entry);
+            let event = format!("{{{}}}", members.join(if length % 5 == 2 { "\n , " } else { "," }));
+            let (mut out, mut alone) = (Vec::new(), Vec::new());
+            let pushed = deriver.push_next_json(&framer, event.as_bytes(), &mut memory, &mut out);
+            prop_assert_eq!(pushed, deriver.push_json(&framer, event.as_bytes(), &mut alone), "{}", event);
+            prop_assert_eq!(out, alone);
         }
     }
 

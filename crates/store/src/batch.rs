@@ -11,7 +11,7 @@ use datafusion::arrow::{
     datatypes::DataType,
     error::ArrowError,
 };
-use sceau_event::{Deriver, EntryError, EventError, Framer, Keyword, Number, Record};
+use sceau_event::{Deriver, EntryError, EventError, Framer, Keyword, Memory, Number, Record};
 use sceau_ledger::{LeafHash, leaf_hash};
 
 use crate::schema;
@@ -79,6 +79,7 @@ impl Batch {
 #[derive(Debug)]
 pub struct BatchBuilder {
     deriver: Arc<Deriver>,
+    memory: Memory,
     arena: Vec<u8>,
     offsets: Vec<i32>,
     leaves: Vec<LeafHash>,
@@ -97,6 +98,7 @@ impl BatchBuilder {
         offsets.push(0);
         Self {
             deriver,
+            memory: Memory::learning(),
             arena: Vec::with_capacity(bytes),
             offsets,
             leaves: Vec::with_capacity(events),
@@ -109,8 +111,8 @@ impl BatchBuilder {
     /// # Errors
     /// The event is refused; the batch is as before.
     pub fn push_json(&mut self, framer: &Framer, event: &[u8]) -> Result<(), EventError> {
-        let Self { deriver, arena, columns, .. } = self;
-        columns.push(&deriver.push_json(framer, event, arena)?);
+        let Self { deriver, memory, arena, columns, .. } = self;
+        columns.push(&deriver.push_next_json(framer, event, memory, arena)?);
         self.seal_last();
         Ok(())
     }

@@ -175,12 +175,12 @@ fn segment_chunk(segment: &Segment, first: u64) -> AuditChunk {
 /// the same type otherwise, and its values must still be compared.
 fn whole(segment: &Segment, group: usize) -> Result<Vec<RecordBatch>, StoreError> {
     let all: Vec<&str> = schema::rows().fields().iter().map(|field| static_name(field.name())).collect();
-    let batches = segment.pages(group, &all)?;
-    let conformed = batches.iter().map(|rows| {
+    let conformed = segment.pages(group, &all)?.map(|rows| {
+        let rows = rows?;
         let columns = schema::rows()
             .fields()
             .iter()
-            .map(|field| Ok(cast(write::column(rows, field.name())?, field.data_type())?))
+            .map(|field| Ok(cast(write::column(&rows, field.name())?, field.data_type())?))
             .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(RecordBatch::try_new(schema::rows(), columns)?)
     });

@@ -239,7 +239,7 @@ pub(super) fn check(
         StoreError::Entry { index, detail: format!("differs from the sealed log when {file} is read back") }
     };
     for group in 0..segment.groups.len() {
-        for rows in segment.read(group, &[schema::INDEX, schema::ENTRY], None, None)? {
+        for rows in segment.pages(group, &[schema::INDEX, schema::ENTRY])? {
             let rows = rows?;
             let indexes = super::scan::indexes(&rows)?;
             for (index, entry) in indexes.iter().zip(tail::entries(&rows)?.iter()) {

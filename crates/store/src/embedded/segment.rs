@@ -279,9 +279,8 @@ impl Segment {
 
     /// Rows of one row group, in batches that mostly lie within a page: their values are then copied once, into memory
     /// of the right size.
-    pub fn pages(&self, group: usize, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
-        let reader = self.builder(&self.footer()?, group, columns).with_batch_size(PAGE_ROWS).build()?;
-        Ok(reader.collect::<Result<_, _>>()?)
+    pub fn pages(&self, group: usize, columns: &[&str]) -> Result<ParquetRecordBatchReader, StoreError> {
+        Ok(self.builder(&self.footer()?, group, columns).with_batch_size(PAGE_ROWS).build()?)
     }
 
     /// Rows of one row group, read whole.
