@@ -1,5 +1,4 @@
-//! Whether a row group's word filter hides something that is there. What [`super::write::hashes`] lists is asked for
-//! as it comes, in memory that stays in the processor's caches, without making the list.
+//! What a row group's word filter must hold, and whether it hides something that is there.
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use sceau_event::Keyword;
@@ -11,39 +10,48 @@ use crate::{
     schema,
 };
 
-/// Hashes and texts that are remembered, each in the one place that it can have.
-const PLACES: usize = 1 << 13;
-
 /// Whether the filter lacks something that the rows' texts need.
 pub fn hides(filter: &WordFilter, rules: Rules, rows: &[RecordBatch]) -> Result<bool, StoreError> {
-    let mut asked = Asked { filter, rules, held: vec![0; PLACES], hides: false };
-    // The hash 0 belongs in place 0, where it would look as if it had been asked for.
-    asked.held[0] = u64::MAX;
+    let mut hides = false;
+    needed(rows, rules, &mut Recent::new(1 << 13), |hash| hides |= !filter.holds(hash))?;
+    Ok(hides)
+}
+
+/// Gives each hash that the rows need at least once, and those that come again soon only once: `recent` remembers them.
+pub fn needed(
+    rows: &[RecordBatch],
+    rules: Rules,
+    recent: &mut Recent,
+    mut each: impl FnMut(u64),
+) -> Result<(), StoreError> {
+    let mut hash = |hash| {
+        if recent.is_new(hash) {
+            each(hash);
+        }
+    };
     for keyword in Keyword::ALL {
         let exact = write::EXACT.contains(&keyword);
-        let mut known = Known::default();
+        let mut repeats = Repeats::default();
         for batch in rows {
             let values = write::text(batch, keyword.name())?;
-            let none = values.null_count() == values.len();
-            for value in values.iter().take(if none { 0 } else { values.len() }).flatten() {
-                if !known.repeats(value) {
-                    asked.text(value);
-                    if exact {
-                        asked.hash(words::value_hash(keyword.name(), value));
-                    }
+            if values.null_count() == values.len() {
+                continue;
+            }
+            for value in values.iter().flatten().filter(|value| repeats.is_new(value)) {
+                words::tokens(value, |token| token.under(rules).into_iter().for_each(&mut hash));
+                if exact {
+                    hash(words::value_hash(keyword.name(), value));
                 }
             }
         }
     }
-    let mut known = Known::default();
+    let mut repeats = Repeats::default();
     for batch in rows {
-        for value in values(batch)? {
-            if !known.repeats(value) {
-                asked.text(value);
-            }
+        for value in values(batch)?.filter(|value| repeats.is_new(value)) {
+            words::tokens(value, |token| token.under(rules).into_iter().for_each(&mut hash));
         }
     }
-    Ok(asked.hides)
+    Ok(())
 }
 
 /// The values of all further fields.
@@ -58,63 +66,62 @@ fn values(batch: &RecordBatch) -> Result<impl Iterator<Item = &str>, StoreError>
     found.ok_or_else(|| StoreError::Damaged("the column fields is no list of pairs".into()))
 }
 
-struct Asked<'f> {
-    filter: &'f WordFilter,
-    rules: Rules,
-    /// What the filter was asked for already.
-    held: Vec<u64>,
-    hides: bool,
+/// Hashes that came lately, each in the one place that it can have: what has been forgotten is merely new once more.
+pub struct Recent {
+    hashes: Vec<u64>,
+    shift: u32,
 }
 
-impl Asked<'_> {
-    fn text(&mut self, text: &str) {
-        let rules = self.rules;
-        words::tokens(text, |token| {
-            if let Some(hash) = token.under(rules) {
-                self.hash(hash);
-            }
-        });
-    }
-
-    #[inline]
-    fn hash(&mut self, hash: u64) {
-        let held = &mut self.held[(hash >> 51) as usize];
-        if *held != hash {
-            *held = hash;
-            self.hides |= !self.filter.holds(hash);
+impl Recent {
+    /// One that remembers so many, a power of two greater than 1.
+    pub fn new(places: usize) -> Self {
+        let mut hashes = vec![0; places];
+        // The hash 0 belongs in place 0, where it would look as if it had come.
+        if let Some(first) = hashes.first_mut() {
+            *first = u64::MAX;
         }
+        Self { hashes, shift: 64 - places.trailing_zeros() }
     }
-}
 
-/// Texts of one column that were asked for already.
-struct Known<'t>(Vec<Option<&'t str>>);
-
-impl Default for Known<'_> {
-    fn default() -> Self {
-        Self(vec![None; PLACES])
-    }
-}
-
-impl<'t> Known<'t> {
-    /// Whether the text was seen before; what has been forgotten is asked for again.
     #[inline]
-    fn repeats(&mut self, text: &'t str) -> bool {
-        let known = &mut self.0[place(text.as_bytes())];
-        known.replace(text) == Some(text)
+    fn is_new(&mut self, hash: u64) -> bool {
+        let place = &mut self.hashes[(hash >> self.shift) as usize];
+        std::mem::replace(place, hash) != hash
     }
 }
 
-/// The place of a text, by its length and its outer bytes.
-#[inline]
-fn place(text: &[u8]) -> usize {
-    let word = |bytes: Option<&[u8; 8]>| bytes.map(|bytes| u64::from_le_bytes(*bytes));
-    let (first, last) = (word(text.first_chunk()), word(text.last_chunk()));
-    let outer = match (first, last) {
-        (Some(first), Some(last)) => first ^ last.rotate_left(29),
-        _ => text.iter().fold(0, |outer, byte| outer << 8 | u64::from(*byte)),
-    };
-    let mixed = (outer ^ text.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 51) as usize
+/// Values that [`Repeats`] remembers, a power of two.
+const PLACES: usize = 1 << 12;
+
+/// Tells values of one column that came lately: a comparison is cheaper than cutting them into words again. In columns
+/// where next to nothing is repeated it gives up.
+struct Repeats<'v> {
+    recent: Vec<Option<&'v str>>,
+    looked: usize,
+    known: usize,
+}
+
+impl Default for Repeats<'_> {
+    fn default() -> Self {
+        Self { recent: vec![None; PLACES], looked: 0, known: 0 }
+    }
+}
+
+impl<'v> Repeats<'v> {
+    /// After so many values, fewer than one in eight of them known, nothing more is looked up.
+    const TRIAL: usize = 1 << 12;
+
+    #[inline]
+    fn is_new(&mut self, value: &'v str) -> bool {
+        if self.looked >= Self::TRIAL && self.known < self.looked / 8 {
+            return true;
+        }
+        self.looked += 1;
+        let place = &mut self.recent[words::glance(value) & (PLACES - 1)];
+        let known = place.replace(value) == Some(value);
+        self.known += usize::from(known);
+        !known
+    }
 }
 
 #[cfg(test)]

@@ -20,12 +20,13 @@ use sceau_event::{Keyword, Number};
 use super::{
     compact::BUNDLE,
     filter,
+    hidden::{self, Recent},
     segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, KEY_WORDS},
     tail,
 };
 use crate::{
     error::StoreError,
-    query::words::{self, Rules},
+    query::words::Rules,
     schema,
 };
 
@@ -220,110 +221,13 @@ pub fn describe(rows: &[RecordBatch]) -> Result<Group, StoreError> {
 
 /// The hashes that the rows' word filter must hold, with repetitions.
 pub fn hashes(rows: &[RecordBatch], rules: Rules) -> Result<Vec<u64>, StoreError> {
-    let mut found = Seen::default();
-    for batch in rows {
-        hash_batch(batch, rules, &mut found)?;
-    }
-    Ok(found.hashes)
-}
-
-fn hash_batch(batch: &RecordBatch, rules: Rules, found: &mut Seen) -> Result<(), StoreError> {
-    for keyword in Keyword::ALL {
-        let values = text(batch, keyword.name())?;
-        let exact = EXACT.contains(&keyword);
-        if values.null_count() == values.len() {
-            continue;
+    let mut found = Vec::new();
+    hidden::needed(rows, rules, &mut Recent::new(1 << 16), |hash| {
+        if found.len() <= MAX_HASHES {
+            found.push(hash);
         }
-        let mut repeats = Repeats::default();
-        for value in values.iter().flatten().filter(|value| repeats.is_new(value)) {
-            found.text(value, rules);
-            if exact {
-                found.add(words::value_hash(keyword.name(), value));
-            }
-        }
-    }
-    let pairs = column(batch, schema::FIELDS)?
-        .as_list_opt::<i32>()
-        .and_then(|list| {
-            let (from, to) = (list.value_offsets().first().copied()?, list.value_offsets().last().copied()?);
-            list.values()
-                .as_struct_opt()?
-                .column_by_name("v")
-                .map(|values| values.slice(from.unsigned_abs() as usize, (to - from).unsigned_abs() as usize))
-        })
-        .ok_or_else(|| StoreError::Damaged("the column fields is no list of pairs".into()))?;
-    let mut repeats = Repeats::default();
-    for value in pairs.as_string_opt::<i32>().into_iter().flatten().flatten().filter(|value| repeats.is_new(value)) {
-        found.text(value, rules);
-    }
-    Ok(())
-}
-
-/// Values that [`Repeats`] remembers, a power of two.
-const SLOTS: usize = 1 << 11;
-
-/// Tells values that were seen lately: a comparison is cheaper than cutting them into words again. A direct-mapped
-/// cache, so what it has forgotten is merely new once more. In columns where next to nothing is repeated it gives up.
-struct Repeats<'v> {
-    recent: [Option<&'v str>; SLOTS],
-    looked: usize,
-    known: usize,
-}
-
-impl Default for Repeats<'_> {
-    fn default() -> Self {
-        Self { recent: [None; SLOTS], looked: 0, known: 0 }
-    }
-}
-
-impl<'v> Repeats<'v> {
-    /// After so many values, fewer than one in eight of them known, nothing more is looked up.
-    const TRIAL: usize = 1 << 10;
-
-    fn is_new(&mut self, value: &'v str) -> bool {
-        if self.looked >= Self::TRIAL && self.known < self.looked / 8 {
-            return true;
-        }
-        self.looked += 1;
-        let slot = &mut self.recent[words::glance(value) & (SLOTS - 1)];
-        let known = slot.replace(value) == Some(value);
-        self.known += usize::from(known);
-        !known
-    }
-}
-
-/// Drops most repetitions as they come, so that the list stays small.
-struct Seen {
-    recent: Vec<u64>,
-    hashes: Vec<u64>,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        let mut recent = vec![0; 1 << 16];
-        // No hash with these upper bits is in slot 0, while the hash 0 would look as if it had been seen.
-        recent[0] = u64::MAX;
-        Self { recent, hashes: Vec::new() }
-    }
-}
-
-impl Seen {
-    fn text(&mut self, text: &str, rules: Rules) {
-        words::tokens(text, |token| {
-            if let Some(hash) = token.under(rules) {
-                self.add(hash);
-            }
-        });
-    }
-
-    fn add(&mut self, hash: u64) {
-        // A direct-mapped cache: what it has forgotten is merely listed twice.
-        let slot = &mut self.recent[(hash >> 48) as usize];
-        if *slot != hash && self.hashes.len() <= MAX_HASHES {
-            *slot = hash;
-            self.hashes.push(hash);
-        }
-    }
+    })?;
+    Ok(found)
 }
 
 #[cfg(test)]

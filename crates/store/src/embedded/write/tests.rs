@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 
 use super::*;
-use crate::batch::BatchBuilder;
+use crate::{batch::BatchBuilder, query::words};
 
 /// Chunks of rows, given the lengths of their lines.
 fn chunks(lengths: &[Vec<usize>]) -> Vec<RecordBatch> {
