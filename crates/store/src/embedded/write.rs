@@ -24,11 +24,7 @@ use super::{
     segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, KEY_WORDS},
     tail,
 };
-use crate::{
-    error::StoreError,
-    query::words::Rules,
-    schema,
-};
+use crate::{error::StoreError, query::words::Rules, schema};
 
 /// The columns with a Bloom filter, and whose values are in the word filter as wholes.
 pub const EXACT: [Keyword; 2] = [Keyword::SourceIp, Keyword::UserName];
