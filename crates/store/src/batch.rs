@@ -292,7 +292,7 @@ impl Nullable for StringBuilder {
 
     fn for_rows(rows: usize, size: usize) -> Self {
         // One long value must not reserve room for many.
-        Self::with_capacity(rows, rows * size.min(64))
+        Self::with_capacity(rows, rows.saturating_mul(size.min(64)).min(1 << 20))
     }
 
     fn append_nulls(&mut self, count: usize) {

@@ -14,6 +14,7 @@ mod filter;
 mod footers;
 mod hidden;
 mod ledger;
+mod needed;
 mod pages;
 mod prune;
 mod scan;

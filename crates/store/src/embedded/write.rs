@@ -20,7 +20,7 @@ use sceau_event::{Keyword, Number};
 use super::{
     compact::BUNDLE,
     filter,
-    hidden::{self, Recent},
+    needed::{Recent, needed},
     segment::{DIRECTORY, FORMAT, Group, KEY_DERIVER, KEY_FIRST, KEY_FORMAT, KEY_GROUPS, KEY_WORDS},
     tail,
 };
@@ -218,7 +218,7 @@ pub fn describe(rows: &[RecordBatch]) -> Result<Group, StoreError> {
 /// The hashes that the rows' word filter must hold, with repetitions.
 pub fn hashes(rows: &[RecordBatch], rules: Rules) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
-    hidden::needed(rows, rules, &mut Recent::new(1 << 16), |hash| {
+    needed(rows, rules, &mut Recent::new(1 << 16), |hash| {
         if found.len() <= MAX_HASHES {
             found.push(hash);
         }

@@ -1,12 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
-use proptest::prelude::*;
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 
 use super::*;
-use crate::{batch::BatchBuilder, query::words};
+use crate::batch::BatchBuilder;
 
 /// Chunks of rows, given the lengths of their lines.
 fn chunks(lengths: &[Vec<usize>]) -> Vec<RecordBatch> {
@@ -41,38 +40,4 @@ fn row_groups_end_by_rows_and_by_bytes_behind_whole_bundles() {
     assert_eq!(sizes(&uneven, 1024, 1 << 19), [512, 256, 932]);
     assert_eq!(sizes(&uneven, 1024, 1 << 20), [768, 932]);
     assert_eq!(sizes(&uneven, 1024, 1), [256, 256, 256, 256, 256, 256, 164]);
-}
-
-/// Without leaving anything out.
-fn naive(rows: &RecordBatch) -> BTreeSet<u64> {
-    let mut all = BTreeSet::new();
-    let mut words = |text: &str| words::tokens(text, |token| all.extend(token.under(Rules::NEWEST)));
-    for keyword in Keyword::ALL {
-        text(rows, keyword.name()).unwrap().iter().flatten().for_each(&mut words);
-    }
-    let pairs = column(rows, schema::FIELDS).unwrap().as_list::<i32>().values().as_struct();
-    pairs.column_by_name("v").unwrap().as_string::<i32>().iter().flatten().for_each(&mut words);
-    for keyword in EXACT {
-        let values = text(rows, keyword.name()).unwrap();
-        all.extend(values.iter().flatten().map(|value| words::value_hash(keyword.name(), value)));
-    }
-    all
-}
-
-proptest! {
-    #[test]
-    fn no_word_and_no_value_is_left_out(
-        values in prop::collection::vec(("[ab]{0,2}|[a-z0-9]{7,9}", "(from )?10\\.0\\.[0-9]\\.[0-9]|\\PC{0,12}"), 0..200),
-        times in 1..12_usize,
-    ) {
-        let framer = Framer::new(Micros(0), &SourceId::parse("vpn").unwrap(), &Meta::default());
-        let mut builder = BatchBuilder::new(Arc::new(Deriver::builtin()));
-        for (user, message) in values.iter().cycle().take(times * values.len()) {
-            let event = serde_json::json!({"user": user, "x": user, "y": message, "message": message});
-            builder.push_json(&framer, event.to_string().as_bytes()).unwrap();
-        }
-        let rows = tail::rows(0, &[Arc::new(builder.finish().unwrap())]).unwrap();
-        let found = hashes(std::slice::from_ref(&rows), Rules::NEWEST).unwrap();
-        prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), naive(&rows));
-    }
 }
