@@ -2,11 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sceau_event::{Deriver, EventError, Framer, MAX_ENTRY, Meta, Micros, SourceId, validate_json};
+use sceau_event::{Deriver, EventError, Framer, MAX_ENTRY, Memory, Meta, Micros, SourceId, validate_json};
 use serde_json::value::RawValue;
 use std::sync::LazyLock;
 
 static DERIVER: LazyLock<Deriver> = LazyLock::new(Deriver::builtin);
+const RECEIVED: i64 = 1_795_334_400_123_456;
+/// Stands between several events or entries in one input: no UTF-8 has it.
+const BETWEEN: u8 = 0xff;
 
 fuzz_target!(|data: &[u8]| {
     scanner(data);
@@ -17,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(DERIVER.derive(data), Ok(record), "derived twice, it is the same");
     }
     written(data);
+    neighbours(data);
 });
 
 /// What one of the two takes, the other takes too, but for what Sceau refuses on purpose.
@@ -37,7 +41,7 @@ fn written(event: &[u8]) {
         meta.parser = Some("auto".into());
     }
     let Ok(source) = SourceId::parse("fuzz") else { return };
-    let framer = Framer::new(Micros(1_795_334_400_123_456), &source, &meta);
+    let framer = Framer::new(Micros(RECEIVED), &source, &meta);
     let before = b"what was there".to_vec();
     let mut out = before.clone();
     match DERIVER.push_json(&framer, event, &mut out) {
@@ -71,5 +75,43 @@ fn written(event: &[u8]) {
             let mut out = Vec::new();
             assert!(!long || DERIVER.push_line(&framer, &event[..fits], &mut out).is_ok(), "cut, it fits");
         }
+    }
+}
+
+/// What came before changes nothing: every event is sealed, and every entry read, as it is alone.
+fn neighbours(data: &[u8]) {
+    let Ok(source) = SourceId::parse("fuzz") else { return };
+    let zoned = Meta { zone: Some("Europe/Paris".into()), parser: Some("auto".into()), ..Meta::default() };
+    let metas = [Meta::default(), zoned];
+    let parts = || data.split(|byte| *byte == BETWEEN);
+    let (mut memory, mut replay) = (Memory::learning(), DERIVER.replay());
+    let (mut out, mut expected, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, event) in (0..).zip(parts()) {
+        // The same receive time as the one before, or the next.
+        let framer = Framer::new(Micros(RECEIVED + number / 2), &source, &metas[event.len() % 2]);
+        let (start, mut alone) = (out.len(), Vec::new());
+        let wanted = DERIVER.push_json(&framer, event, &mut alone).map(|record| record.into_owned());
+        let found = DERIVER.push_next_json(&framer, event, &mut memory, &mut out).map(|record| record.into_owned());
+        assert_eq!(found, wanted, "beside others");
+        assert_eq!(&out[start..], alone, "beside others");
+        match found {
+            Ok(record) => assert_eq!(DERIVER.derive(&alone), Ok(record)),
+            Err(_) => {
+                assert!(alone.is_empty(), "a refusal leaves nothing behind");
+                // Entries of lines lie between those of objects.
+                let _ = DERIVER.push_line(&framer, event, &mut out);
+                alone.extend_from_slice(&out[start..]);
+            }
+        }
+        if !alone.is_empty() {
+            places.push(start..out.len());
+        }
+        expected.append(&mut alone);
+    }
+    assert_eq!(out, expected, "what was there is untouched");
+    let made = || places.iter().map(|place| &out[place.clone()]);
+    // The parts as stored entries, which somebody may have altered.
+    for entry in made().chain(parts()).chain(made()) {
+        assert_eq!(replay.derive(entry), DERIVER.derive(entry), "beside others");
     }
 }

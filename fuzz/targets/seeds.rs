@@ -34,6 +34,9 @@ const OBJECTS: [&str; 10] = [
     "[[[[[[]]]]]]",
 ];
 
+/// What `envelope` splits its input at.
+const BETWEEN: u8 = 0xff;
+
 const QUERIES: [&str; 12] = [
     "user:alice AND NOT event.outcome:success",
     "source.ip:10.0.0.0/8 OR ip:2001:db8::1",
@@ -109,11 +112,14 @@ fn events(seeds: &mut Seeds<'_>, lines: &[String]) -> Result<(), Box<dyn Error>>
     let deriver = Deriver::builtin();
     let meta = Meta { zone: Some("Europe/Paris".into()), cut: Some(70_000), ..Meta::default() };
     let framer = Framer::new(Micros(1_795_334_400_123_456), &SourceId::parse("fuzz")?, &meta);
+    let mut entries = Vec::new();
     for object in OBJECTS {
         seeds.add("envelope", object.as_bytes())?;
+        seeds.add("envelope", &[object.as_bytes(); 3].join(&BETWEEN))?;
         let mut entry = Vec::new();
         if deriver.push_json(&framer, object.as_bytes(), &mut entry).is_ok() {
             seeds.add("envelope", &entry)?;
+            entries.push(entry);
         }
         for (format, packed) in [(0, object.as_bytes().to_vec()), (1, gzip(object)?), (2, zstd(object)?)] {
             seeds.add("json_events", &[&[format], packed.as_slice()].concat())?;
@@ -121,6 +127,8 @@ fn events(seeds: &mut Seeds<'_>, lines: &[String]) -> Result<(), Box<dyn Error>>
         seeds.add("import", &[b"\x00", object.as_bytes()].concat())?;
         seeds.add("import", &[b"\x09", object.as_bytes()].concat())?;
     }
+    seeds.add("envelope", &OBJECTS.map(str::as_bytes).join(&BETWEEN))?;
+    seeds.add("envelope", &entries.join(&BETWEEN))?;
     let parsers = u8::try_from(deriver.parser_names().len()).unwrap_or(0);
     for line in lines {
         // The name behind the last one is none: the parser is found out.

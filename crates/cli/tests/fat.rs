@@ -85,17 +85,19 @@ fn survives(count: usize) {
     let refused: usize = done.iter().map(|(_, refused)| refused).sum();
     let mut kept: Vec<_> = done.into_iter().flat_map(|(kept, _)| kept).collect();
     kept.sort_by_key(|&(_, index)| index);
+    assert!(kept.is_sorted_by(|(_, a), (_, b)| a < b), "two messages were acknowledged at one index");
     let peak = server.peak_memory();
     eprintln!("{} messages kept, {refused} requests refused; peak {} MiB", kept.len(), peak >> 10);
     assert!(peak < MEMORY, "{} MiB", peak >> 10);
 
     let mut client = Client::connect(&server.url).unwrap();
-    let (mut next, mut place_of) = (0, kept.iter().peekable());
-    while let Some(&&(_, first)) = place_of.peek() {
-        next = first.max(next);
+    let mut place_of = kept.iter().peekable();
+    while let Some(&&(_, mut next)) = place_of.peek() {
         let page = client.get(&format!("/api/v1/entries?from={next}&limit=1000")).unwrap();
         assert_eq!(page.status, 200, "{page:?}");
-        for entry in String::from_utf8(page.body).unwrap().lines() {
+        let page = String::from_utf8(page.body).unwrap();
+        assert!(!page.is_empty(), "entry {next} was acknowledged and is not there");
+        for entry in page.lines() {
             if let Some((number, _)) = place_of.next_if(|&&(_, index)| index == next) {
                 let data = format!("\"data\":{{\"message\":\"{}\"}}}}", message(*number));
                 assert!(entry.ends_with(&data), "entry {next} is not message {number}");

@@ -55,6 +55,23 @@ impl AuditEntry {
         })
     }
 
+    /// Whether an entry of `sceau.audit` names the collection, whatever else is in it or lacks: for who may rather take
+    /// an entry for a change than overlook one.
+    pub fn names(entry: &[u8], collection: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Envelope {
+            source: String,
+            data: Data,
+        }
+        #[derive(Deserialize)]
+        struct Data {
+            collection: String,
+        }
+        serde_json::from_slice(entry).is_ok_and(|Envelope { source, data }| {
+            source == SourceId::audit().as_str() && data.collection == collection
+        })
+    }
+
     /// The document that it is about, whatever it says of it.
     pub fn about(&self) -> &Change {
         match self {
@@ -107,6 +124,29 @@ mod tests {
             json!({"action": "state_change", "collection": "c", "key": "k", "value": null, "carried": 7, "entry": "e"});
         let Some(AuditEntry::State(change)) = AuditEntry::read(&entry("sceau.audit", &data)) else { panic!("{data}") };
         assert_eq!((change.value, change.carried, change.entry.as_deref()), (None, Some(7), Some("e")));
+    }
+
+    #[test]
+    fn a_collection_is_seen_whatever_the_other_fields_are() {
+        let data = |fields: &str| format!(r#"{{"collection":"c"{fields}}}"#);
+        let audit = |data: &str| format!(r#"{{"v":1,"source":"sceau.audit","meta":{{}},"data":{data}}}"#).into_bytes();
+        for fields in [
+            "",
+            r#","action":"state_change","value":{}"#,
+            r#","action":7,"key":[]"#,
+            r#","action":"state_change","key":"k","carried":"7""#,
+            r#","action":"state_change","key":"k","carried":-1"#,
+            r#","action":"state_change","key":"k","entry":{}"#,
+            r#","action":"state_change","key":"k","value":1e999"#,
+        ] {
+            let read = audit(&data(fields));
+            assert!(AuditEntry::names(&read, "c") && !AuditEntry::names(&read, "d"), "{fields}");
+            let foreign = entry("http", &json!({"source": "sceau.audit", "collection": "c"}));
+            assert!(!AuditEntry::names(&foreign, "c"));
+        }
+        for other in ["{}", r#"{"collection":["c"]}"#, r#"{"value":{"collection":"c"}}"#, r#""c""#] {
+            assert!(!AuditEntry::names(&audit(other), "c"), "{other}");
+        }
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn may_be_audit(entry: &[u8]) -> bool {
 
 /// Whatever it says of the token: more than a change must not be overlooked.
 fn changes_token(entry: &[u8]) -> bool {
-    AuditEntry::read(entry).is_some_and(|entry| entry.about().collection == COLLECTION)
+    AuditEntry::names(entry, COLLECTION)
 }
 
 /// The tokens that are valid, in memory.
@@ -256,6 +256,26 @@ mod tests {
         log.record_state_change(COLLECTION, &token.id, None, "test").await.unwrap();
         agree(&log, true).await;
         log.close().await.unwrap();
+    }
+
+    /// An entry of an older or newer version, or one that was written by hand.
+    #[test]
+    fn an_entry_about_tokens_counts_whatever_else_it_says() {
+        let counts = |source: &str, data: &str| {
+            let received = "2026-11-22T08:00:00.000000Z";
+            let entry =
+                format!(r#"{{"v":1,"received":"{received}","source":"{source}","meta":{{}},"data":{{{data}}}}}"#);
+            may_be_audit(entry.as_bytes()) && changes_token(entry.as_bytes())
+        };
+        for data in [
+            r#""action":"state_change","collection":"tokens","key":"k","value":{"role":"admin"}"#,
+            r#""action":"state_change","collection":"tokens","value":{"role":"admin"}"#,
+            r#""action":"state_change","collection":"tokens","key":"k","carried":"12""#,
+            r#""collection":"tokens""#,
+        ] {
+            assert!(counts("sceau.audit", data), "{data}");
+            assert!(!counts("http", data) && !counts("sceau.audit", &data.replace("tokens", "token")), "{data}");
+        }
     }
 
     fn insert(tokens: &Tokens, new: &NewToken) {

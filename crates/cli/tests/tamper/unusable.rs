@@ -77,6 +77,9 @@ fn a_segment_with_garbled_pages_is_named() {
     bytes[4..pages].fill(0xa5);
     fs::write(&file, bytes).unwrap();
     refused("read by a search", &file, &[&["top", "user.name"]], &place, SEGMENT_ADVICE);
+    // Asks no word filter, but the columns.
+    refused("filtered by a search", &file, &[&["count", "user.name:>a"]], &place, SEGMENT_ADVICE);
+    refused("read by a rebuild", &file, &[&["rebuild"]], &place, SEGMENT_ADVICE);
     refused("read by an export", &file, &[&["export"]], &place, SEGMENT_ADVICE);
 }
 

@@ -18,6 +18,9 @@ use batches::{effective_end, tail_chunk};
 
 /// Rows of one chunk of the tail.
 const CHUNK: usize = 65_536;
+/// Bytes of the tail's batches from which on no more are read, or inflated, at once. A blob of a few KB may inflate to any
+/// number of them.
+const CHUNK_BYTES: usize = 64 << 20;
 /// Batches of the tail that are read at once.
 const TAIL_ROWS: usize = 256;
 /// Rows that are given up together where a file can't be read.
@@ -41,7 +44,7 @@ fn stretch(inner: &Inner, mut first: u64, blobs: bool) -> Result<Option<AuditChu
         let spans = if first == 0 { db::tail_spans(connection)? } else { Vec::new() };
         let leaves = prune::rows(connection, first / 256, CHUNK / 256)?;
         let pruned = prune::end(connection)?;
-        let rows = if blobs { db::odd_tail_rows(connection, first, TAIL_ROWS)? } else { Vec::new() };
+        let rows = if blobs { db::odd_tail_rows(connection, first, TAIL_ROWS, CHUNK_BYTES)? } else { Vec::new() };
         Ok((db::segments(connection)?, spans, rows, leaves, pruned))
     })?;
     if !blobs && !leaves.is_empty() {

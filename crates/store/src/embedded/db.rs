@@ -325,7 +325,14 @@ pub fn segments(connection: &Connection) -> Result<Vec<SegmentRow>, StoreError> 
 }
 
 /// The tail's batches from the one that begins at or before `from`, at most `limit`, whatever their `count` says.
-pub fn odd_tail_rows(connection: &Connection, from: u64, limit: usize) -> Result<Vec<TailRow>, StoreError> {
+///
+/// No more are read once there are `bytes` of them, but two always: the first may end before `from`.
+pub fn odd_tail_rows(
+    connection: &Connection,
+    from: u64,
+    limit: usize,
+    bytes: usize,
+) -> Result<Vec<TailRow>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT first, count, prefixes, data FROM tail
          WHERE first >= coalesce((SELECT max(first) FROM tail WHERE first <= ?1), ?1) ORDER BY first LIMIT ?2",
@@ -338,7 +345,16 @@ pub fn odd_tail_rows(connection: &Connection, from: u64, limit: usize) -> Result
             data: odd_bytes(row, 3)?,
         })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let (mut found, mut size) = (Vec::new(), 0);
+    for row in rows {
+        let row = row?;
+        size += row.data.len() + row.prefixes.len();
+        found.push(row);
+        if size >= bytes && found.len() > 1 {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// First index and count of every batch of the tail, by index.

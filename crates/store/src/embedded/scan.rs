@@ -174,7 +174,7 @@ impl Plan {
                 let filter = (!needed.is_empty()).then_some((needed.as_slice(), accept));
                 for rows in segment.read(*group, output, filter, None)? {
                     stop.check()?;
-                    let rows = rows.map_err(|error| segment.named(error))?;
+                    let rows = rows?;
                     if rows.num_rows() > 0 {
                         each(rows)?;
                     }

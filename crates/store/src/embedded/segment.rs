@@ -246,14 +246,15 @@ impl Segment {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// A reader of some columns of one row group, of the rows that the filter accepts by some columns.
+    /// A reader of some columns of one row group, of the rows that the filter accepts by some columns. An error of the
+    /// filter comes out as it is, from here.
     pub fn read(
         &self,
         group: usize,
         columns: &[&str],
         filter: Option<(&[&str], Accept)>,
         selection: Option<RowSelection>,
-    ) -> Result<ParquetRecordBatchReader, StoreError> {
+    ) -> Result<Rows<'_>, StoreError> {
         let footer = self.footer()?;
         let mut builder = self.builder(&footer, group, columns).with_batch_size(rows_at_once(&footer, group));
         if let Some((columns, accept)) = filter {
@@ -263,7 +264,12 @@ impl Segment {
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        Ok(builder.build()?)
+        self.open_rows(builder)
+    }
+
+    fn open_rows(&self, builder: ParquetRecordBatchReaderBuilder<Pread>) -> Result<Rows<'_>, StoreError> {
+        let path = &self.path;
+        Ok(Rows { reader: builder.build().map_err(|error| named(path, unpacked(error)))?, path })
     }
 
     fn builder(
@@ -279,13 +285,13 @@ impl Segment {
 
     /// Rows of one row group, in batches that mostly lie within a page: their values are then copied once, into memory
     /// of the right size.
-    pub fn pages(&self, group: usize, columns: &[&str]) -> Result<ParquetRecordBatchReader, StoreError> {
-        Ok(self.builder(&self.footer()?, group, columns).with_batch_size(PAGE_ROWS).build()?)
+    pub fn pages(&self, group: usize, columns: &[&str]) -> Result<Rows<'_>, StoreError> {
+        self.open_rows(self.builder(&self.footer()?, group, columns).with_batch_size(PAGE_ROWS))
     }
 
     /// Rows of one row group, read whole.
     pub fn rows(&self, group: usize, columns: &[&str]) -> Result<Vec<RecordBatch>, StoreError> {
-        Ok(self.read(group, columns, None, None)?.collect::<Result<_, _>>()?)
+        self.read(group, columns, None, None)?.collect()
     }
 
     /// The entries at the given offsets (ascending) of a row group, and nothing else, is read.
@@ -297,16 +303,7 @@ impl Segment {
         let total = usize::try_from(self.groups[group].rows).unwrap_or(usize::MAX);
         let ranges = offsets.filter(|offset| *offset < total).map(|offset| offset..offset + 1);
         let selection = RowSelection::from_consecutive_ranges(ranges, total);
-        let rows = || Ok(self.read(group, &[schema::ENTRY], None, Some(selection))?.collect::<Result<_, _>>()?);
-        rows().map_err(|error: StoreError| error.in_segment(&self.path))
-    }
-
-    /// An error of reading, with the file if that is what is wrong.
-    pub fn named(&self, error: ArrowError) -> StoreError {
-        match error {
-            ArrowError::ParquetError(_) => StoreError::from(error).in_segment(&self.path),
-            _ => error.into(),
-        }
+        self.read(group, &[schema::ENTRY], None, Some(selection))?.collect()
     }
 
     /// The row group's word filter, to be asked now and then; `None` if it can't be used, so that everything may match.
@@ -326,7 +323,42 @@ impl Segment {
     }
 
     fn footer(&self) -> Result<ArrowReaderMetadata, StoreError> {
-        self.footers.get(&self.row.file, || footer(&self.file))
+        let footer = self.footers.get(&self.row.file, || footer(&self.file));
+        footer.map_err(|error| error.in_segment(&self.path))
+    }
+}
+
+/// Rows of a segment as they are decoded. Their errors name the file.
+#[derive(Debug)]
+pub struct Rows<'s> {
+    reader: ParquetRecordBatchReader,
+    path: &'s Path,
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<RecordBatch, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.reader.next()?.map_err(|error| named(self.path, error)))
+    }
+}
+
+/// An error of reading a file, with its name and what to do; what a filter said of its own stays as it is.
+fn named(path: &Path, error: ArrowError) -> StoreError {
+    match error {
+        ArrowError::ExternalError(own) => match own.downcast::<StoreError>() {
+            Ok(own) => *own,
+            Err(other) => StoreError::from(ArrowError::ExternalError(other)).in_segment(path),
+        },
+        error => StoreError::from(error).in_segment(path),
+    }
+}
+
+/// Parquet packs up what a filter says.
+fn unpacked(error: ParquetError) -> ArrowError {
+    match error {
+        ParquetError::External(inner) => inner.downcast().map_or_else(ArrowError::ExternalError, |error| *error),
+        error => error.into(),
     }
 }
 

@@ -7,41 +7,50 @@ use sceau_ledger::{Fault, FaultKind, leaf_hash};
 
 use super::{
     super::{db, ledger::usize_of, tail},
-    CHUNK, TAIL_ROWS, from,
+    CHUNK, CHUNK_BYTES, TAIL_ROWS, from,
 };
 use crate::traits::AuditChunk;
 
+/// More entries than a commit ever has.
+const MOST_ROWS: u64 = 8 * CHUNK as u64;
+
 /// Where a batch really ends: its `count` may say anything.
 pub(super) fn effective_end(row: &db::TailRow) -> u64 {
-    row.first.saturating_add(row.count.min((row.prefixes.len() / 4) as u64).max(1))
+    row.first.saturating_add(row.count.min((row.prefixes.len() / 4) as u64).clamp(1, MOST_ROWS))
 }
 
-/// Batches of the tail that hold something from `first` on, as long as they follow each other, up to [`CHUNK`] rows.
+/// Batches of the tail that hold something from `first` on, as long as they follow each other, up to [`CHUNK`] rows and
+/// about [`CHUNK_BYTES`].
 pub(super) fn tail_chunk(first: u64, rows: &[db::TailRow]) -> AuditChunk {
     let mut chunk: Option<AuditChunk> = None;
+    let mut inflated = 0;
     for row in rows {
         match &chunk {
             None if effective_end(row) <= first => continue,
             Some(begun) => {
                 let next = begun.first + begun.entries.len() as u64;
-                if row.first != next || begun.entries.len() as u64 + row.count > CHUNK as u64 {
+                let rows = (begun.entries.len() as u64).saturating_add(row.count);
+                if row.first != next || rows > CHUNK as u64 || inflated >= CHUNK_BYTES {
                     break;
                 }
             }
             None => (),
         }
-        add_batch(row, chunk.get_or_insert_with(|| AuditChunk { first: row.first, ..Default::default() }));
+        inflated += add_batch(row, chunk.get_or_insert_with(|| AuditChunk { first: row.first, ..Default::default() }));
     }
     from(first, chunk.unwrap_or_else(|| AuditChunk { first, ..Default::default() }))
 }
 
-fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
-    let stored: Vec<[u8; 4]> = row.prefixes.chunks_exact(4).filter_map(|prefix| prefix.try_into().ok()).collect();
+/// Says how many bytes the batch has, inflated.
+fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) -> usize {
     let (inflated, whole) = tail::inflate(&row.data);
     let inflated = Bytes::from(inflated);
     let count = usize_of(effective_end(row) - row.first);
-    // A blob may hold any number of lines; more than these tell nothing new.
-    let mut lines: Vec<&[u8]> = tail::lines(&inflated).take(2 * count + TAIL_ROWS).collect();
+    // There may be any number of lines and hashes; more than these tell nothing new.
+    let most = 2 * count + TAIL_ROWS;
+    let mut lines: Vec<&[u8]> = tail::lines(&inflated).take(most).collect();
+    let (hashes, rest) = row.prefixes.as_chunks::<4>();
+    let stored = hashes.get(..most).unwrap_or(hashes);
     let last = row.first + count as u64 - 1;
     if !whole {
         // The last line is cut somewhere; what came before it can still be compared.
@@ -50,19 +59,23 @@ fn add_batch(row: &db::TailRow, chunk: &mut AuditChunk) {
         let detail = "the batch can't be inflated from here on";
         chunk.faults.push(Fault::range(FaultKind::EntryUnreadable, from, last, detail));
     }
-    if stored.len() as u64 != row.count || !row.prefixes.len().is_multiple_of(4) {
-        let detail = format!("the batch says {} entries and keeps {} hashes", row.count, stored.len());
+    if hashes.len() as u64 != row.count || !rest.is_empty() {
+        let detail = format!("the batch says {} entries and keeps {} hashes", row.count, hashes.len());
         chunk.faults.push(Fault::range(FaultKind::Prefix, row.first, last, detail));
     }
     let places =
-        if whole && lines.len() != count { align(&lines, &stored, row.first, count, chunk) } else { Vec::new() };
+        if whole && lines.len() != count { align(&lines, stored, row.first, count, chunk) } else { Vec::new() };
+    // Of a batch that is not what it says, a few lines must not keep all the others in memory.
+    let share = whole && lines.len() == count;
+    let held = |line: &[u8]| if share { inflated.slice_ref(line) } else { Bytes::copy_from_slice(line) };
     for place in 0..count {
         let line = if places.is_empty() { lines.get(place).copied() } else { places[place].map(|line| lines[line]) };
         // Where a hash has no entry any more, the entry is missing, not unreadable.
         let taken = line.is_none() && !places.is_empty();
-        chunk.entries.push(line.map(|line| inflated.slice_ref(line)));
+        chunk.entries.push(line.map(held));
         chunk.prefixes.push(stored.get(place).copied().filter(|_| !taken));
     }
+    inflated.len()
 }
 
 /// Which line belongs to which place, by the stored hashes, where lines were added to or taken out of a batch.
@@ -105,3 +118,6 @@ fn align(lines: &[&[u8]], stored: &[[u8; 4]], first: u64, count: usize, chunk: &
     }
     places
 }
+
+#[cfg(test)]
+mod tests;

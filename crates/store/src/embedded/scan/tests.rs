@@ -7,7 +7,11 @@ use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 use super::*;
 use crate::{
     batch::BatchBuilder,
-    embedded::{db::SegmentRow, segment::DIRECTORY, tail, write},
+    embedded::{
+        db::SegmentRow,
+        segment::{DIRECTORY, Rows},
+        tail, write,
+    },
     query::{Filter, words::Phrase},
 };
 
@@ -43,4 +47,49 @@ fn an_address_is_told_from_others_with_the_same_parts() {
         let found: Vec<bool> = (0..texts.len()).map(|group| plan.may_match(&segment, group)).collect();
         assert_eq!(found, wanted, "{asked}");
     }
+}
+
+/// A file whose footer is whole and whose pages are not.
+fn garbled(dir: &std::path::Path) -> Segment {
+    let segment = segment(dir, &["a text"]);
+    let path = dir.join(DIRECTORY).join(&segment.row.file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let footer = bytes.len() - 8;
+    let length = u32::from_le_bytes(bytes[footer..footer + 4].try_into().unwrap());
+    bytes[4..footer - length as usize].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    Segment::open(dir, segment.row.clone()).unwrap()
+}
+
+#[test]
+fn whatever_reads_a_garbled_segment_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = Arc::new(garbled(dir.path()));
+    let columns = [schema::INDEX, schema::ENTRY];
+    let all = |rows: Result<Rows<'_>, StoreError>| rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).unwrap_err();
+    let filter = Filter::Not(Box::new(Filter::Text(Phrase::new("absent", false).unwrap())));
+    let plan = Plan::new(&Query { filter, from: None, to: None, internal: true });
+    let block = Block::Group { segment: segment.clone(), group: 0, first: 0 };
+    let (stop, _cancel) = Stop::after(Duration::from_secs(600));
+    let accept = || -> Accept { Box::new(|rows| Ok(BooleanArray::from(vec![true; rows.num_rows()]))) };
+    for (what, error) in [
+        ("rows", all(segment.read(0, &columns, None, None))),
+        ("rows that are filtered", all(segment.read(0, &columns, Some((&[schema::TIME], accept())), None))),
+        ("rows by pages", all(segment.pages(0, &columns))),
+        ("all rows", segment.rows(0, &columns).unwrap_err()),
+        ("some rows", segment.entries_at(0, [3, 7].into_iter()).unwrap_err()),
+        ("a search", plan.read(&block, &[schema::INDEX], &stop, |_| Ok(())).unwrap_err()),
+    ] {
+        let StoreError::Unusable { path, .. } = &error else { panic!("{what}: {error}") };
+        assert!(path.ends_with(&segment.row.file), "{what}: {error}");
+    }
+}
+
+#[test]
+fn what_a_filter_says_is_no_fault_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = segment(dir.path(), &["a text"]);
+    let accept: Accept = Box::new(|_| Err(ArrowError::ExternalError(Box::new(StoreError::Timeout(7)))));
+    let error = segment.read(0, &[schema::INDEX], Some((&[schema::TIME], accept)), None).unwrap_err();
+    assert!(matches!(error, StoreError::Timeout(7)), "{error}");
 }
