@@ -1,7 +1,7 @@
 //! What an entry of `sceau.audit` states about a document of the state: the one reader of such entries.
 
 use sceau_event::SourceId;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// A change of a document, as an entry tells it.
@@ -32,11 +32,6 @@ impl AuditEntry {
     /// Reads an entry. `None` if it is of another source, whoever said otherwise, or is not about a document.
     pub fn read(entry: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
-        struct Envelope {
-            source: String,
-            data: Data,
-        }
-        #[derive(Deserialize)]
         struct Data {
             action: String,
             collection: String,
@@ -45,10 +40,9 @@ impl AuditEntry {
             carried: Option<u64>,
             entry: Option<String>,
         }
-        let Envelope { source, data } = serde_json::from_slice(entry).ok()?;
-        let Data { action, collection, key, value, carried, entry } = data;
+        let Data { action, collection, key, value, carried, entry } = data(entry)?;
         let change = Change { collection, key, value, carried, entry };
-        (source == SourceId::audit().as_str()).then_some(match action.as_str() {
+        Some(match action.as_str() {
             "state_change" => Self::State(change),
             "key_rotation" | "key_loss" => Self::Keys(change),
             _ => Self::Other(change),
@@ -59,17 +53,10 @@ impl AuditEntry {
     /// an entry for a change than overlook one.
     pub fn names(entry: &[u8], collection: &str) -> bool {
         #[derive(Deserialize)]
-        struct Envelope {
-            source: String,
-            data: Data,
-        }
-        #[derive(Deserialize)]
         struct Data {
             collection: String,
         }
-        serde_json::from_slice(entry).is_ok_and(|Envelope { source, data }| {
-            source == SourceId::audit().as_str() && data.collection == collection
-        })
+        data::<Data>(entry).is_some_and(|data| data.collection == collection)
     }
 
     /// The document that it is about, whatever it says of it.
@@ -78,6 +65,17 @@ impl AuditEntry {
             Self::State(change) | Self::Keys(change) | Self::Other(change) => change,
         }
     }
+}
+
+/// The event in an entry of `sceau.audit`; `None` if it is of another source or lacks what is asked for.
+fn data<D: DeserializeOwned>(entry: &[u8]) -> Option<D> {
+    #[derive(Deserialize)]
+    struct Envelope<D> {
+        source: String,
+        data: D,
+    }
+    let Envelope { source, data } = serde_json::from_slice(entry).ok()?;
+    (source == SourceId::audit().as_str()).then_some(data)
 }
 
 #[cfg(test)]
