@@ -119,7 +119,7 @@ pub fn small_segments(data: &Path) {
         let options = Options { segment_entries: 256, group_rows: 256, ..Options::default() };
         let store = Embedded::open(data, Arc::new(Deriver::builtin()), options).await.unwrap();
         let head = store.head().await.unwrap();
-        let nothing = Commit { batches: vec![], head, tiles: vec![], macs: vec![], state: vec![] };
+        let nothing = Commit { batches: vec![], head, tiles: vec![], macs: vec![], tags: vec![], state: vec![] };
         // An empty commit wakes the thread that writes segments.
         store.commit(head, nothing).await.unwrap();
         let mut left = f64::MAX;

@@ -31,7 +31,14 @@ async fn intrude(fixture: &Fixture, entries: usize, macs: Vec<BundleTag>) {
     (0..entries).for_each(|_| builder.push_json(&framer, b"{\"user\":\"mallory\"}").unwrap());
     let batch = Arc::new(builder.finish().unwrap());
     let tiles = tree.append(batch.leaves());
-    let commit = sceau_store::Commit { batches: vec![batch], head: tree.head(), tiles, macs, state: Vec::new() };
+    let commit = sceau_store::Commit {
+        batches: vec![batch],
+        head: tree.head(),
+        tiles,
+        macs,
+        tags: Vec::new(),
+        state: Vec::new(),
+    };
     store.commit(expected, commit).await.unwrap();
     reader.close().await.unwrap();
 }

@@ -208,6 +208,13 @@ fn store(error: &StoreError) -> Problem {
         StoreError::Unusable { .. } | StoreError::Damaged(_) | StoreError::Entry { .. } => {
             Problem::hidden(500, "store_damaged", "The store is damaged", "Verify the log: `sceau verify`.")
         }
+        StoreError::Unavailable(_) => Problem::new(
+            503,
+            "store_unavailable",
+            "The database can't be reached",
+            "Nothing of the request was kept; it can be sent again. The server goes on by itself once the database is back.",
+        )
+        .retry(2),
         _ => Problem::internal(),
     }
 }

@@ -243,7 +243,7 @@ async fn commit(
     let tiles = tree.append(batch.leaves());
     let head = tree.head();
     let state = guard::signed(&keys.mac_keys(), vec![write]);
-    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, state };
+    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags: Vec::new(), state };
     store.commit(expected, commit).await.map_err(|error| ServerError::Internal(error.to_string()))?;
     keys.note_head(&head)
 }

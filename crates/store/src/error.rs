@@ -71,6 +71,9 @@ pub enum StoreError {
     /// A write failed earlier, so that nothing more is written before the store is opened anew.
     #[error("nothing more is written before the store is opened anew: {0}")]
     Stopped(String),
+    /// The database can't be reached or has no primary now; trying again later can help.
+    #[error("the database can't be reached: {0}")]
+    Unavailable(String),
     /// The operating system refused.
     #[error("{context}: {source}")]
     Io {
@@ -157,6 +160,9 @@ pub enum CommitError {
     /// The tail is at its bound since segments can't be written fast enough; nothing was written. Try again later.
     #[error("the store can't take more until a segment is written")]
     Full,
+    /// The database can't be reached or has no primary now, and nothing was written. Try again later.
+    #[error("the database can't be reached, and nothing was written: {0}")]
+    Unavailable(String),
     /// The write failed: whether it is durable is unknown, so nothing may be written before the store is opened anew.
     #[error("the commit failed: {0}")]
     Failed(#[from] StoreError),

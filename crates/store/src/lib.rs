@@ -13,6 +13,6 @@ pub mod traits;
 pub use batch::{Batch, BatchBuilder};
 pub use error::{CommitError, StoreError};
 pub use traits::{
-    AuditChunk, Commit, Counts, Document, EntryRows, Expect, Histogram, HistogramRow, Hit, Hits, Ledger, SealText,
-    Search, State, StateWrite, Store, Stretch, TopRow, TopTable,
+    AuditChunk, Commit, CommitLimits, Counts, Document, EntryRows, Expect, Histogram, HistogramRow, Hit, Hits, Ledger,
+    SealText, Search, State, StateWrite, Store, Stretch, TopRow, TopTable,
 };

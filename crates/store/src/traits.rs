@@ -25,8 +25,26 @@ pub struct Commit {
     pub tiles: Vec<TileHash>,
     /// Authentication codes of the 256-entry bundles that these entries touched.
     pub macs: Vec<BundleTag>,
+    /// The HMAC of each entry, `sceau_ledger::entry_mac`, in the order of the entries; empty unless the store
+    /// [keeps them](Ledger::keeps_tags).
+    pub tags: Vec<[u8; 32]>,
     /// State that belongs to these entries.
     pub state: Vec<StateWrite>,
+}
+
+/// The most that one commit should hold. A greater request is split by the sequencer, and its state goes with the last
+/// part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitLimits {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes, by [`Batch::weight`].
+    pub bytes: usize,
+}
+
+impl CommitLimits {
+    /// No limit of the store's own.
+    pub const NONE: Self = Self { entries: usize::MAX, bytes: usize::MAX };
 }
 
 /// The HMAC of one bundle of up to 256 entries.
@@ -125,6 +143,9 @@ pub struct AuditChunk {
     pub records: Option<(Vec<RecordBatch>, String)>,
     /// Instead of entries: the stored leaves of entries that [`Ledger::prune`] deleted, one an index, gapless.
     pub pruned: Vec<LeafHash>,
+    /// The stored HMAC of each entry, one row an entry, `None` where there is none; empty where the store does not
+    /// [keep them](Ledger::keeps_tags).
+    pub tags: Vec<Option<[u8; 32]>>,
     /// What the store itself found wrong here.
     pub faults: Vec<Fault>,
 }
@@ -171,8 +192,19 @@ pub trait Ledger: Send + Sync {
     /// Makes a batch durable if the head is still `expected`; on success it is durable and can be searched.
     ///
     /// # Errors
-    /// [`CommitError`] says whether the store is unchanged (`HeadMoved`, `StateConflict`, `Full`) or unknown (`Failed`).
+    /// [`CommitError`] says whether the store is unchanged (`HeadMoved`, `StateConflict`, `Full`, `Unavailable`) or
+    /// unknown (`Failed`).
     async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError>;
+
+    /// What one commit should hold at most.
+    fn commit_limits(&self) -> CommitLimits {
+        CommitLimits::NONE
+    }
+
+    /// Whether the HMAC of each single entry is kept beside it ([`Commit::tags`]), and not of bundles alone.
+    fn keeps_tags(&self) -> bool {
+        false
+    }
 
     /// Up to `limit` consecutive entries from `first`; fewer at the log's end.
     ///

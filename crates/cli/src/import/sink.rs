@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sceau_server::{Format, ImportMove, ImportPosition, IngestRequest, LineError, Log, Refusals, ServerError};
+use sceau_store::StoreError;
 use serde::Deserialize;
 
 use super::{batch::Batch, input::Kind, patience::Patience};
@@ -159,9 +160,12 @@ async fn local(log: &Log, batch: &Batch, about: &About, import: Option<ImportMov
         }
         Err(ServerError::AllRejected(refusals)) => Ok(Tried::Sent(Sent::Kept(refusals.into()))),
         Err(ServerError::ImportPosition(stored)) => Ok(Tried::Sent(Sent::Elsewhere(stored.unwrap_or_default()))),
-        Err(error @ (ServerError::Full | ServerError::Overloaded | ServerError::TooOld)) => {
-            Ok(Tried::Later { after: None, why: error.to_string() })
-        }
+        Err(
+            error @ (ServerError::Full
+            | ServerError::Overloaded
+            | ServerError::TooOld
+            | ServerError::Store(StoreError::Unavailable(_))),
+        ) => Ok(Tried::Later { after: None, why: error.to_string() }),
         Err(error) => Err(error.into()),
     }
 }

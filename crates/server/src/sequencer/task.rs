@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use sceau_ledger::{BundleMac, Head, LeafHash, MacKey, MacKeys, TileHash, Tree};
+use sceau_ledger::{BundleMac, Head, Index, LeafHash, MacKey, MacKeys, TileHash, Tree, entry_mac};
 use sceau_store::{Batch, Commit, CommitError, StateWrite, StoreError, traits::BundleTag};
 use tokio::sync::{mpsc, watch};
 
@@ -104,7 +104,10 @@ impl Task {
             if let Err(error) = plan.admit(request, live).await {
                 // A read failed before anything was written: nothing is unknown, but nobody of the group is served.
                 tracing::error!(%error, "the state can't be read");
-                let failed = || ServerError::Internal("the state can't be read".to_owned());
+                let failed = || match &error {
+                    StoreError::Unavailable(reason) => ServerError::Store(StoreError::Unavailable(reason.clone())),
+                    _ => ServerError::Internal("the state can't be read".to_owned()),
+                };
                 plan.taken.into_iter().for_each(|taken| taken.answer(|_| Err(failed())));
                 refuse(group, failed);
                 return None;
@@ -146,11 +149,12 @@ impl Task {
         if let Some((bundle, key)) = &mac {
             edge.keys.add(*bundle, key.clone());
         }
-        let (edge, tiles, macs) = extend(edge, batches, &self.parts.metrics).await?;
+        let (edge, Grown { tiles, macs, tags }) =
+            extend(edge, batches, self.parts.store.keeps_tags(), &self.parts.metrics).await?;
         self.parts.metrics.sequenced(started.elapsed());
         let head = edge.tree.head();
         let batches = batches.to_vec();
-        self.parts.store.commit(expected, Commit { batches, head, tiles, macs, state }).await?;
+        self.parts.store.commit(expected, Commit { batches, head, tiles, macs, tags, state }).await?;
         self.edge = edge;
         if let Some((bundle, key)) = &mac {
             self.parts.keys.adopt_mac(*bundle, key);
@@ -167,6 +171,11 @@ impl Task {
         match result {
             Ok(()) => taken.into_iter().for_each(|taken| taken.answer(|answer| Ok(answer.clone()))),
             Err(CommitError::Full) => taken.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::Full))),
+            Err(CommitError::Unavailable(reason)) => {
+                tracing::warn!(%reason, "the database can't be reached; nothing of the group was written");
+                let away = || ServerError::Store(StoreError::Unavailable(reason.clone()));
+                taken.into_iter().for_each(|taken| taken.answer(|_| Err(away())));
+            }
             Err(CommitError::StateConflict { collection, key }) => {
                 let (writers, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(Taken::has_writes);
                 let name = format!("{collection}/{key}");
@@ -202,43 +211,57 @@ fn refuse(group: impl IntoIterator<Item = Request>, error: impl Fn() -> ServerEr
     }
 }
 
-type Extended = (Edge, Vec<TileHash>, Vec<BundleTag>);
+/// What grows with the log beside its entries.
+#[derive(Debug, Default)]
+struct Grown {
+    tiles: Vec<TileHash>,
+    macs: Vec<BundleTag>,
+    /// The HMAC of each entry, where the store keeps them.
+    tags: Vec<[u8; 32]>,
+}
 
-async fn extend(mut edge: Edge, batches: &[Arc<Batch>], metrics: &Arc<Metrics>) -> Result<Extended, StoreError> {
+async fn extend(
+    mut edge: Edge,
+    batches: &[Arc<Batch>],
+    tagged: bool,
+    metrics: &Arc<Metrics>,
+) -> Result<(Edge, Grown), StoreError> {
     let entries: usize = batches.iter().map(|batch| batch.len()).sum();
-    if entries <= INLINE_LEAVES {
-        let append = || edge.append(batches.iter().map(|batch| batch.leaves()));
-        let (tiles, macs) = metrics.sequencing(append);
-        return Ok((edge, tiles, macs));
-    }
     let (batches, metrics) = (batches.to_vec(), metrics.clone());
     let work = move || {
-        let append = || edge.append(batches.iter().map(|batch| batch.leaves()));
-        let (tiles, macs) = metrics.sequencing(append);
-        (edge, tiles, macs)
+        let append = || edge.append(batches.iter().map(|batch| batch.leaves()), tagged);
+        let grown = metrics.sequencing(append);
+        (edge, grown)
     };
+    if entries <= INLINE_LEAVES {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Internal(error.to_string()))
 }
 
 impl Edge {
-    fn append<'a>(&mut self, batches: impl Iterator<Item = &'a [LeafHash]>) -> (Vec<TileHash>, Vec<BundleTag>) {
-        let (mut tiles, mut macs) = (Vec::new(), Vec::new());
+    fn append<'a>(&mut self, batches: impl Iterator<Item = &'a [LeafHash]>, tagged: bool) -> Grown {
+        let mut grown = Grown::default();
         let mut bundle = self.tree.head().size.0 / 256;
         for leaves in batches {
             for &leaf in leaves {
+                if tagged && let Some(key) = self.keys.at(bundle) {
+                    let index = bundle * 256 + u64::from(self.bundle.count());
+                    grown.tags.push(entry_mac(key, Index(index), leaf));
+                }
                 self.bundle.push(leaf);
                 if self.bundle.count() == 256 {
-                    macs.push(BundleTag { bundle, count: 256, tag: self.bundle.tag() });
+                    grown.macs.push(BundleTag { bundle, count: 256, tag: self.bundle.tag() });
                     bundle += 1;
                     self.bundle = self.keys.start(bundle);
                 }
             }
-            tiles.extend(self.tree.append(leaves));
+            grown.tiles.extend(self.tree.append(leaves));
         }
         if self.bundle.count() > 0 {
-            macs.push(BundleTag { bundle, count: self.bundle.count(), tag: self.bundle.tag() });
+            grown.macs.push(BundleTag { bundle, count: self.bundle.count(), tag: self.bundle.tag() });
         }
-        (tiles, macs)
+        grown
     }
 }
 
@@ -256,17 +279,28 @@ mod tests {
         let keys = MacKeys::new(0, key);
         let edge = Edge { tree: Tree::new(), bundle: keys.start(0), keys };
         let all = leaves(700);
-        let (_, whole) = edge.clone().append([all.as_slice()].into_iter());
+        let whole = edge.clone().append([all.as_slice()].into_iter(), false).macs;
         assert_eq!(whole.iter().map(|tag| tag.count).collect::<Vec<_>>(), [256, 256, 188]);
         let mut stepwise = edge.clone();
         let mut tags = std::collections::BTreeMap::new();
         for step in all.chunks(97) {
-            let (_, macs) = stepwise.append([step].into_iter());
+            let macs = stepwise.append([step].into_iter(), false).macs;
             tags.extend(macs.into_iter().map(|tag| (tag.bundle, tag)));
         }
         assert_eq!(tags.into_values().collect::<Vec<_>>(), whole);
         let mut exact = edge;
-        let (_, macs) = exact.append([leaves(256).as_slice()].into_iter());
+        let macs = exact.append([leaves(256).as_slice()].into_iter(), false).macs;
         assert_eq!(macs.len(), 1);
+    }
+
+    #[test]
+    fn each_entry_is_tagged_where_the_store_keeps_that() {
+        let mut keys = MacKeys::new(0, MacKey::from_bytes([3; 32]));
+        keys.add(2, MacKey::from_bytes([4; 32]));
+        let mut edge = Edge { tree: Tree::new(), bundle: keys.start(0), keys: keys.clone() };
+        let all = leaves(700);
+        let tags: Vec<_> = all.chunks(97).flat_map(|step| edge.append([step].into_iter(), true).tags).collect();
+        let wanted = (0..).zip(&all).map(|(index, &leaf)| entry_mac(keys.at(index / 256).unwrap(), Index(index), leaf));
+        assert_eq!(tags, wanted.collect::<Vec<_>>());
     }
 }

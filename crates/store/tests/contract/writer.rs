@@ -1,7 +1,7 @@
 //! A sequencer of a few lines: makes commits of batches.
 
 use sceau_event::{Framer, Meta, Micros, SourceId};
-use sceau_ledger::{BundleMac, Head, MacKey, Tree};
+use sceau_ledger::{BundleMac, Head, Index, MacKey, Tree, entry_mac};
 use sceau_store::{Batch, BatchBuilder, Commit, CommitError, StateWrite, Store, traits::BundleTag};
 
 use super::deriver;
@@ -36,9 +36,12 @@ impl Writer {
     pub fn commit_of(&mut self, batches: Vec<Batch>, state: Vec<StateWrite>) -> Commit {
         let mut tiles = vec![];
         let mut macs = vec![];
+        let mut tags = vec![];
         for batch in &batches {
             tiles.extend(self.tree.append(batch.leaves()));
             for leaf in batch.leaves() {
+                let index = self.bundle * 256 + u64::from(self.mac.count());
+                tags.push(entry_mac(&self.key, Index(index), *leaf));
                 self.mac.push(*leaf);
                 if self.mac.count() == 256 {
                     macs.push(self.tag());
@@ -52,7 +55,7 @@ impl Writer {
             macs.push(self.tag());
         }
         let batches = batches.into_iter().map(Into::into).collect();
-        Commit { batches, head: self.tree.head(), tiles, macs, state }
+        Commit { batches, head: self.tree.head(), tiles, macs, tags, state }
     }
 
     fn tag(&self) -> BundleTag {
