@@ -1,0 +1,5 @@
+//! MongoDB as the store: one document an entry, one transaction a commit.
+
+pub mod document;
+pub mod lease;
+pub mod names;
