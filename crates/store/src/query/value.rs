@@ -68,6 +68,15 @@ pub(crate) enum End<T> {
 }
 
 impl<T> End<T> {
+    /// The same end, its bound said otherwise.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> End<U> {
+        match self {
+            Self::Open => End::Open,
+            Self::Closed(bound) => End::Closed(change(bound)),
+            Self::Beyond(bound) => End::Beyond(change(bound)),
+        }
+    }
+
     /// Does a value lie on the right side, given how it compares to the bound?
     fn admits(&self, compare: impl Fn(&T) -> Ordering, right: Ordering) -> bool {
         match self {

@@ -11,7 +11,7 @@ mod words;
 
 use mongodb::bson::{Bson, Document, doc};
 
-pub use pipeline::{count, histogram, page, split_value, top};
+pub use pipeline::{count, histogram, page, text_of, top};
 
 use super::names;
 use crate::query::{Filter, Query};

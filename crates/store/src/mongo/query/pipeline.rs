@@ -105,7 +105,7 @@ pub fn top(query: &Query, field: &Field, rows: usize) -> Vec<Document> {
 
 /// What a group's value is as text: how documents keep it is not always how the record says it.
 #[must_use]
-pub fn split_value(field: &Field, value: &Bson) -> Option<String> {
+pub fn text_of(field: &Field, value: &Bson) -> Option<String> {
     match (field, value) {
         (Field::Time | Field::Received, Bson::Int64(time)) => Some(sceau_event::Micros(*time).to_string()),
         (Field::Keyword(Keyword::EventOutcome), Bson::String(status)) => {
