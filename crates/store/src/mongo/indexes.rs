@@ -26,8 +26,7 @@ impl Index {
     #[must_use]
     pub fn model(&self) -> IndexModel {
         let filter = self.only_with.map(|field| doc! { field: { "$exists": true } });
-        let options =
-            IndexOptions::builder().name(self.name.to_owned()).partial_filter_expression(filter).build();
+        let options = IndexOptions::builder().name(self.name.to_owned()).partial_filter_expression(filter).build();
         IndexModel::builder().keys(self.keys.clone()).options(options).build()
     }
 }

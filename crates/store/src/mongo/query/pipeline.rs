@@ -164,10 +164,7 @@ fn each_value(name: &str, keep_empty: bool) -> [Document; 2] {
         distinct
     };
     let count = names::number(Number::EventCount);
-    [
-        doc! { "$project": { names::TIME_MICROS: 1, count: 1, VALUE: values } },
-        doc! { "$unwind": format!("${VALUE}") },
-    ]
+    [doc! { "$project": { names::TIME_MICROS: 1, count: 1, VALUE: values } }, doc! { "$unwind": format!("${VALUE}") }]
 }
 
 /// The start of the interval that the event time lies in. All of it is Int64: the remainder has the sign of the time, and
@@ -183,6 +180,10 @@ fn start(interval: i64) -> Document {
         { "$subtract": [&time, "$$rest"] },
         { "$cond": [{ "$lt": ["$$rest", zero] }, interval, zero] },
     ] };
-    let start = if phase == 0 { floor } else { doc! { "$add": [floor, phase] } };
+    let start = if phase == 0 {
+        floor
+    } else {
+        doc! { "$add": [floor, phase] }
+    };
     doc! { "$let": { "vars": { "rest": { "$mod": [time, interval] } }, "in": start } }
 }

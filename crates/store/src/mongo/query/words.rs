@@ -2,7 +2,7 @@
 
 use mongodb::bson::{Document, doc};
 
-use super::{both, beginning, either, expression, never};
+use super::{beginning, both, either, expression, never};
 use crate::{
     mongo::{document::shadow, names},
     query::words::Phrase,
@@ -83,7 +83,11 @@ fn needle(phrase: &Phrase) -> String {
 /// The phrase occurs in the decimal digits of a whole number: a sign, which is no part of a word, and one word.
 pub fn within_number(field: &str, phrase: &Phrase) -> Document {
     let [word] = phrase.words.as_slice() else {
-        return if phrase.words.is_empty() { doc! { field: { "$exists": true } } } else { never() };
+        return if phrase.words.is_empty() {
+            doc! { field: { "$exists": true } }
+        } else {
+            never()
+        };
     };
     let digits = doc! { "$ltrim": { "input": { "$toString": format!("${field}") }, "chars": "-" } };
     let holds = if phrase.last_is_prefix {
