@@ -18,8 +18,9 @@ const PROGRAM: &str = "secantusd-rs";
 /// A running server; it ends with the test.
 pub struct Server {
     child: Child,
-    address: String,
-    _directory: TempDir,
+    /// Host and port.
+    pub address: String,
+    directory: TempDir,
 }
 
 impl Server {
@@ -30,31 +31,57 @@ impl Server {
             return None;
         };
         let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(program);
-        command.args(["--host", "127.0.0.1", "--port", "0", "--cache-size", "128MB", "--storage-path"]);
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        command.arg(directory.path().join("data")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, address) = line.split_once("listening on ")?;
-            Some(address.trim().to_owned())
-        });
-        // All that it says is read: a full pipe would stop it.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Some(Self { child, address: address.unwrap(), _directory: directory })
+        let (child, address) = run(program, &directory, &[]);
+        Some(Self { child, address, directory })
     }
 
-    pub async fn database(&self) -> Database {
-        let uri = format!("mongodb://{}/?directConnection=true", self.address);
-        Client::with_uri_str(uri).await.unwrap().database("sceau")
+    /// Ends it as a power cut would, and starts it again on the same data and another port.
+    pub fn restart(&mut self, arguments: &[&str]) {
+        self.kill();
+        (self.child, self.address) = run(installed().unwrap(), &self.directory, arguments);
     }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Where a database of it is, for a user if there is one: `name:password@`.
+    pub fn uri(&self, user: &str, database: &str) -> String {
+        format!("mongodb://{user}{}/{database}?replicaSet=secantus&authSource=admin", self.address)
+    }
+
+    /// A database past the product, for a user if there is one.
+    pub async fn database_as(&self, user: &str, database: &str) -> Database {
+        Client::with_uri_str(self.uri(user, database)).await.unwrap().database(database)
+    }
+
+    /// The database `sceau`, past the product.
+    pub async fn database(&self) -> Database {
+        self.database_as("", "sceau").await
+    }
+}
+
+fn run(program: PathBuf, directory: &TempDir, arguments: &[&str]) -> (Child, String) {
+    let mut command = Command::new(program);
+    command.args(["--host", "127.0.0.1", "--port", "0", "--cache-size", "128MB", "--sync-on-commit", "--storage-path"]);
+    command.arg(directory.path().join("data")).args(arguments);
+    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let (_, address) = line.split_once("listening on ")?;
+        Some(address.trim().to_owned())
+    });
+    // All that it says is read: a full pipe would stop it.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    (child, address.unwrap())
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
