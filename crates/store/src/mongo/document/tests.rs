@@ -17,7 +17,7 @@ fn made(events: &[&str]) -> (Vec<RawDocumentBuf>, Arc<Batch>) {
     }
     let batch = Arc::new(builder.finish().unwrap());
     let tags: Vec<[u8; 32]> = (0..events.len()).map(|n| [u8::try_from(n).unwrap(); 32]).collect();
-    (documents(7, &[batch.clone()], &tags, "1").unwrap(), batch)
+    (documents(7, std::slice::from_ref(&batch), &tags, "1").unwrap(), batch)
 }
 
 fn plain(document: &RawDocumentBuf) -> Document {
