@@ -39,7 +39,7 @@ fn number(field: &str, test: &Test) -> Document {
         (Some(Integers::Never), _) | (None, Test::Cidr(_)) => never(),
         (None, Test::Words(phrase)) => words::within_number(field, phrase),
         (None, Test::Wildcard(pieces)) => {
-            let digits = doc! { "$toString": format!("${field}") };
+            let digits = expression::digits(&format!("${field}"));
             let like = expression::like("$$digits", pieces);
             doc! { "$expr": { "$let": { "vars": { "digits": digits }, "in": like } } }
         }
