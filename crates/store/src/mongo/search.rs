@@ -69,6 +69,8 @@ fn server_limit(limit: Duration) -> Duration {
     limit.clamp(Duration::from_millis(1), Duration::from_secs(86_400))
 }
 
+/// MaxTimeMSExpired, ExceededTimeLimit.
+const LATE: [i32; 2] = [50, 262];
 /// ExceededMemoryLimit, QueryExceededMemoryLimitNoDiskUseAllowed, and the older ones of $sort, $group, $facet and of a
 /// document that grew too long.
 const MEMORY: [i32; 7] = [146, 292, 10_334, 16_819, 16_820, 16_945, 4_031_700];
@@ -78,7 +80,7 @@ const CUT: [i32; 3] = [43, 175, 237];
 /// What became of a question.
 fn failure(error: Error, limit: Duration) -> StoreError {
     match trouble::code(&error) {
-        _ if trouble::timed_out(&error) => StoreError::Timeout(limit.as_secs()),
+        Some(code) if LATE.contains(&code) => StoreError::Timeout(limit.as_secs()),
         Some(code) if MEMORY.contains(&code) => StoreError::Memory,
         Some(code) if CUT.contains(&code) => StoreError::Unavailable(trouble::text(&error)),
         _ => error.into(),
