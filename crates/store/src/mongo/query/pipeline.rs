@@ -101,9 +101,8 @@ pub fn top(query: &Query, field: &Field, rows: usize) -> Vec<Document> {
         doc! { "$match": { names::ID: { "$ne": Bson::Null } } },
         doc! { "$facet": both },
         doc! { "$unwind": "$rows" },
-        doc! { "$project": {
-            "v": "$rows._id", "e": "$rows.e", "o": "$rows.o", "n": { "$arrayElemAt": ["$all.n", 0] },
-        } },
+        doc! { "$unwind": "$all" },
+        doc! { "$project": { "v": "$rows._id", "e": "$rows.e", "o": "$rows.o", "n": "$all.n" } },
     ]);
     stages
 }
