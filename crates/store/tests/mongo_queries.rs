@@ -448,8 +448,11 @@ async fn limits_are_told_apart() {
         let refused = questions.search(&everything(), &page(Order::Newest, limit, None), LIMIT).await;
         assert!(matches!(refused, Err(StoreError::Query(_))), "{refused:?}");
     }
+    let uri = format!("{}&serverSelectionTimeoutMS=500", server.uri("", "sceau"));
+    let hasty = Questions::new(&mongodb::Client::with_uri_str(uri).await.unwrap().database("sceau"));
+    assert_eq!(hasty.count(&everything(), LIMIT).await.unwrap().entries, 300);
     drop(server);
-    let gone = questions.count(&everything(), LIMIT).await;
+    let gone = hasty.count(&everything(), LIMIT).await;
     assert!(matches!(gone, Err(StoreError::Unavailable(_))), "{gone:?}");
 }
 
