@@ -315,6 +315,7 @@ mod tests {
             records: Some((vec![batch.records().slice(0, 2), batch.records().slice(2, 3)], version.to_owned())),
             tags: Vec::new(),
             pruned: Vec::new(),
+            tags: Vec::new(),
             faults: Vec::new(),
         }
     }
