@@ -307,7 +307,7 @@ async fn random_questions_are_answered_alike() {
     both.add(odd_batches(400, &mut dice)).await;
     both.add(batches(200, 3)).await;
     let (mut found, mut asked) = (0, 0);
-    for round in 0..600 {
+    for round in 0..400 {
         let mut query = Query { filter: any_filter(&mut dice, 2), internal: dice.below(3) > 0, ..everything() };
         if dice.below(4) == 0 {
             query.from = Some(START - dice.below(20) as i64 * 250_000);

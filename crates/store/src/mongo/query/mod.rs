@@ -86,12 +86,17 @@ fn either(mut any: Vec<Document>) -> Document {
     }
 }
 
-fn not(condition: Document) -> Document {
+fn not(mut condition: Document) -> Document {
     if condition.is_empty() {
-        never()
-    } else {
-        doc! { "$nor": [condition] }
+        return never();
     }
+    // Alternatives are denied without a level of their own: servers limit how deep a question may be.
+    match condition.remove("$or") {
+        Some(any) if condition.is_empty() => return doc! { "$nor": any },
+        Some(any) => drop(condition.insert("$or", any)),
+        None => {}
+    }
+    doc! { "$nor": [condition] }
 }
 
 /// Texts that begin so, as a range: it is exact, since texts are ordered by their bytes, and those of UTF-8 by its
