@@ -63,7 +63,8 @@ async fn init(args: MongoInitArgs) -> Result<Outcome, CliError> {
         Some(Place::Mongo(options)) => Some(*options),
         _ => None,
     };
-    let admin = args.admin_store.as_ref().map(|uri| store::options(uri, "--admin-store", args.admin_password_file.as_ref()));
+    let admin =
+        args.admin_store.as_ref().map(|uri| store::options(uri, "--admin-store", args.admin_password_file.as_ref()));
     let admin = admin.transpose()?;
     let Some(options) = admin.clone().or_else(|| named.clone()) else {
         return Err(CliError::Usage("which database? Give --store (or SCEAU_STORE), or --admin-store".into()));

@@ -244,9 +244,9 @@ async fn compare(source: &dyn Store, target: &dyn Store, origin: &Origin) -> Res
 /// What a write to the target that did not happen means.
 fn refused(error: CommitError) -> ServerError {
     match error {
-        CommitError::HeadMoved { actual } => {
-            ServerError::Config(format!("somebody else writes to the target, which is at {actual}; nothing more was copied"))
-        }
+        CommitError::HeadMoved { actual } => ServerError::Config(format!(
+            "somebody else writes to the target, which is at {actual}; nothing more was copied"
+        )),
         CommitError::StateConflict { collection, key } => ServerError::StateConflict(format!("{collection}/{key}")),
         CommitError::Full => ServerError::Full,
         CommitError::Unavailable(why) => StoreError::Unavailable(why).into(),

@@ -107,19 +107,22 @@ impl Place {
         self.open_with(deriver, Options::default()).await
     }
 
-    /// Opens the log only to look at it, damaged as it may be; nothing is written.
+    /// Opens the log only to look at it, damaged as it may be; nothing is written. Says too whether a server writes to it
+    /// meanwhile, which can only be in a database.
     ///
     /// # Errors
     /// As for [`Place::open_with`].
-    pub(crate) async fn inspect(&self, deriver: Arc<Deriver>) -> Result<Arc<dyn Store>, StoreError> {
+    pub(crate) async fn inspect(&self, deriver: Arc<Deriver>) -> Result<(Arc<dyn Store>, bool), StoreError> {
         Ok(match self {
             Self::Directory(path) => {
                 let inspect = Options { inspect: true, ..Options::default() };
-                Arc::new(Embedded::open(path, deriver, inspect).await?)
+                (Arc::new(Embedded::open(path, deriver, inspect).await?), false)
             }
             Self::Mongo(options) => {
                 let inspect = MongoOptions { inspect: true, ..MongoOptions::clone(options) };
-                Arc::new(Mongo::open(&inspect, deriver).await?)
+                let store = Mongo::open(&inspect, deriver).await?;
+                let lease = store.lease().await?;
+                (Arc::new(store), lease.is_some_and(|lease| !lease.left.is_zero()))
             }
         })
     }
@@ -141,9 +144,10 @@ pub(crate) fn check_settings(config: &Config) -> Result<(), ServerError> {
         (config.min_free.is_some(), "min-free", "the server doesn't see the database's disk: watch it where it is"),
     ];
     match settings.iter().find(|(is_set, ..)| *is_set) {
-        Some((_, name, why)) => {
-            Err(ServerError::parameter(name, format!("is only for a data directory ({why}); leave it out with --store")))
-        }
+        Some((_, name, why)) => Err(ServerError::parameter(
+            name,
+            format!("is only for a data directory ({why}); leave it out with --store"),
+        )),
         None => Ok(()),
     }
 }

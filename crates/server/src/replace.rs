@@ -8,12 +8,10 @@ use std::sync::Arc;
 
 use sceau_event::{Deriver, Micros};
 use sceau_ledger::{
-    BundleMac, FIRST_PREVIOUS, Head, Index, KeyChange, KeyHistory, LeafHash, LogChange, Lost, MacChange, MacKeys, NewChain,
-    Seal, Signer, Slot, Tree, WriterId, choose, entry_mac,
+    BundleMac, FIRST_PREVIOUS, Head, Index, KeyChange, KeyHistory, LeafHash, LogChange, Lost, MacChange, MacKeys,
+    NewChain, Seal, Signer, Slot, Tree, WriterId, choose, entry_mac,
 };
-use sceau_store::{
-    Commit, Store, StoreError, traits::BundleTag,
-};
+use sceau_store::{Commit, Store, StoreError, traits::BundleTag};
 use serde::Serialize;
 
 use crate::{
