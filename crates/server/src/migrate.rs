@@ -61,6 +61,7 @@ pub async fn migrate(from: &Config, to: &Config, progress: Progress<'_>) -> Resu
     check_apart(&to.key_dir, to.place.directory())?;
     let keys = KeyDir::open(&from.key_dir, from.place.directory())?;
     let deriver = load_deriver(from)?;
+    from.place.check_free(deriver.clone()).await?;
     let source = from.place.open_with(deriver.clone(), from.store_options()).await?;
     let copied = async {
         let origin = Origin::read(from, &*source, &keys).await?;

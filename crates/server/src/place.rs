@@ -95,7 +95,7 @@ impl Place {
     ) -> Result<Arc<dyn Store>, StoreError> {
         Ok(match self {
             Self::Directory(path) => Arc::new(Embedded::open(path, deriver, options).await?),
-            Self::Mongo(options) => Arc::new(Mongo::open(options, deriver).await?),
+            Self::Mongo(options) => Arc::new(Mongo::open(deriver, MongoOptions::clone(options)).await?),
         })
     }
 
@@ -105,6 +105,23 @@ impl Place {
     /// As for [`Place::open_with`].
     pub(crate) async fn open(&self, deriver: Arc<Deriver>) -> Result<Arc<dyn Store>, StoreError> {
         self.open_with(deriver, Options::default()).await
+    }
+
+    /// Refuses a database that a server writes to. A directory says so itself when it is opened.
+    ///
+    /// # Errors
+    /// [`ServerError::Config`] names the server; the database can't be asked.
+    pub(crate) async fn check_free(&self, deriver: Arc<Deriver>) -> Result<(), ServerError> {
+        let Self::Mongo(options) = self else { return Ok(()) };
+        let store = Mongo::open(deriver, MongoOptions::clone(options)).await?;
+        match store.lease().await?.filter(|lease| !lease.left.is_zero()) {
+            None => Ok(()),
+            Some(lease) => Err(ServerError::Config(format!(
+                "the server {} writes to {self}: stop it first (one that was killed is waited for another {} s)",
+                lease.owner,
+                lease.left.as_secs() + 1
+            ))),
+        }
     }
 
     /// Opens the log only to look at it, damaged as it may be; nothing is written. Says too whether a server writes to it
@@ -120,7 +137,7 @@ impl Place {
             }
             Self::Mongo(options) => {
                 let inspect = MongoOptions { inspect: true, ..MongoOptions::clone(options) };
-                let store = Mongo::open(&inspect, deriver).await?;
+                let store = Mongo::open(deriver, inspect).await?;
                 let lease = store.lease().await?;
                 (Arc::new(store), lease.is_some_and(|lease| !lease.left.is_zero()))
             }
@@ -136,11 +153,8 @@ pub(crate) fn check_settings(config: &Config) -> Result<(), ServerError> {
     if config.place.directory().is_some() {
         return Ok(());
     }
-    let retention = &config.retention;
     let settings = [
         (config.segment_entries != Options::default().segment_entries, "segment-entries", "a database has no segments"),
-        (retention.days.is_some(), "retain-days", NO_RETENTION),
-        (retention.bytes.is_some(), "retain-bytes", NO_RETENTION),
         (config.min_free.is_some(), "min-free", "the server doesn't see the database's disk: watch it where it is"),
     ];
     match settings.iter().find(|(is_set, ..)| *is_set) {
@@ -151,8 +165,6 @@ pub(crate) fn check_settings(config: &Config) -> Result<(), ServerError> {
         None => Ok(()),
     }
 }
-
-const NO_RETENTION: &str = "the server's role in a database can't delete entries, so none are deleted there";
 
 #[cfg(test)]
 mod tests {
@@ -175,8 +187,6 @@ mod tests {
             check_settings(&config).unwrap();
         };
         refused("segment-entries", |config| config.segment_entries = 512);
-        refused("retain-days", |config| config.retention.days = Some(1));
-        refused("retain-bytes", |config| config.retention.bytes = Some(1));
         refused("min-free", |config| config.min_free = Some(1));
     }
 }
