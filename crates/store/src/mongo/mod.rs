@@ -7,14 +7,16 @@ mod audit;
 mod connect;
 pub mod document;
 mod head;
+pub mod indexes;
 mod init;
 pub mod lease;
 mod ledger;
 pub mod names;
 mod prune;
+pub mod query;
 mod rebuild;
 pub mod roles;
-mod search;
+pub mod search;
 mod state;
 mod step;
 mod transaction;
@@ -42,6 +44,7 @@ pub use connect::{MongoLimits, MongoOptions, MongoUri, Secret};
 
 use crate::{embedded::costs::Stage, error::StoreError, traits::Store};
 use head::HeadNote;
+use search::Questions;
 use transaction::Writer;
 
 struct Inner {
@@ -55,6 +58,7 @@ struct Inner {
     stopped: OnceLock<String>,
     /// CPU time of making documents.
     costs: Stage,
+    questions: Questions,
 }
 
 /// A log in MongoDB. Any number of processes may read it; see [`lease`] for who writes.
@@ -115,6 +119,7 @@ impl Mongo {
             return Err(StoreError::NoLog { path: options.uri.to_string() });
         }
         let fence = head.map_or(i64::MAX, |head| head.fence);
+        let questions = Questions::new(&database);
         let inner = Inner {
             database,
             deriver,
@@ -123,6 +128,7 @@ impl Mongo {
             unsettled: AtomicBool::new(false),
             stopped: OnceLock::new(),
             costs: Stage::default(),
+            questions,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
