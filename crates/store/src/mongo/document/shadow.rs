@@ -9,7 +9,7 @@
 //! - `n`, `a`: columns and source whose text is a number or an address, by the name of the column.
 //! - `f`: other fields whose value is a number or an address.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use sceau_event::Keyword;
 
@@ -48,13 +48,20 @@ fn append_other_tag(name: &str, tag: &mut String) {
     }
 }
 
-/// An address as `shadow.a` and `shadow.f.a` hold it: 4 or 16 bytes, which BSON orders by length, then as numbers.
+/// An address as `shadow.a` and `shadow.f.a` hold it: a byte 4 or 6 and its 4 or 16 bytes. A range of one kind holds none of
+/// the other, whether a server orders binary values by their length first or not.
 #[must_use]
 pub fn packed(address: IpAddr) -> Vec<u8> {
     match address.to_canonical() {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
+        IpAddr::V4(v4) => [&[4], v4.octets().as_slice()].concat(),
+        IpAddr::V6(v6) => tagged_v6(v6),
     }
+}
+
+/// The same for one of IPv6 that may look like one of IPv4, as the ends of a network do.
+#[must_use]
+pub fn tagged_v6(address: Ipv6Addr) -> Vec<u8> {
+    [&[6], address.octets().as_slice()].concat()
 }
 
 /// What `w` holds for every text in which these words are neighbours.
@@ -105,15 +112,13 @@ impl Value {
         match self {
             Self::Number(Num::Whole(whole)) => writer.int64(name, whole),
             Self::Number(Num::Real(real)) => writer.double(name, real),
-            Self::Address(address) => match address.to_canonical() {
-                IpAddr::V4(v4) => writer.binary(name, &v4.octets()),
-                IpAddr::V6(v6) => writer.binary(name, &v6.octets()),
-            },
+            Self::Address(address) => writer.binary(name, &packed(address)),
         }
     }
 }
 
 impl Shadow {
+    /// Forgets what was collected.
     pub fn clear(&mut self) {
         self.texts.clear();
         self.listed.clear();
@@ -122,10 +127,12 @@ impl Shadow {
         self.pairs.clear();
     }
 
+    /// Takes the source, which is no text that words are looked for in.
     pub fn source(&mut self, source: &str) {
         self.columns.extend(Value::of(source).into_iter().flatten().map(|value| (names::SOURCE, value)));
     }
 
+    /// Takes the text of a column.
     pub fn keyword(&mut self, keyword: Keyword, text: &str) {
         let name = names::keyword(keyword);
         self.columns.extend(Value::of(text).into_iter().flatten().map(|value| (name, value)));
