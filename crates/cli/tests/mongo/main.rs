@@ -1,0 +1,7 @@
+//! MongoDB as the store, end to end: the real binary on a real server, and between them whatever can go wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod proxy;
+mod proxy_tests;
