@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use sceau_event::{Deriver, Micros};
 use sceau_ledger::{
-    BundleMac, FIRST_PREVIOUS, Head, Index, KeyChange, KeyHistory, LeafHash, LogChange, Lost, MacChange, MacKeys,
-    NewChain, Seal, Signer, Slot, Tree, WriterId, choose, entry_mac,
+    BundleMac, FIRST_PREVIOUS, Head, KeyChange, KeyHistory, LeafHash, LogChange, Lost, MacChange, MacKeys, NewChain,
+    Seal, Signer, Slot, Tree, WriterId, choose,
 };
 use sceau_store::{
     Commit, Store, StoreError,
@@ -239,16 +239,11 @@ async fn commit(
     let (batch, write) = history::entry(deriver, now, signed, actor)?;
     let mut mac = present_bundle(store, keys, expected, signed.body().mac.is_some()).await?;
     batch.leaves().iter().for_each(|leaf| mac.push(*leaf));
-    let bundle = expected.size.0 / 256;
-    let macs = vec![BundleTag { bundle, count: mac.count(), tag: mac.tag() }];
-    let all_keys = keys.mac_keys();
-    let key = all_keys.at(bundle).filter(|_| store.keeps_tags());
-    let indexes = (expected.size.0..).map(Index);
-    let tags = key.map(|key| indexes.zip(batch.leaves()).map(|(index, leaf)| entry_mac(key, index, *leaf)).collect());
+    let macs = vec![BundleTag { bundle: expected.size.0 / 256, count: mac.count(), tag: mac.tag() }];
     let tiles = tree.append(batch.leaves());
     let head = tree.head();
     let state = guard::signed(&keys.mac_keys(), vec![write]);
-    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags: tags.unwrap_or_default(), state };
+    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags: Vec::new(), state };
     store.commit(expected, commit).await.map_err(|error| ServerError::Internal(error.to_string()))?;
     keys.note_head(&head)
 }
