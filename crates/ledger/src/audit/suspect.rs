@@ -49,8 +49,8 @@ pub(super) struct Suspect {
 const PREFIX_WRONG: &str = "the leaf prefix stored beside the entry is wrong; the entry is right";
 const TAG_WRONG: &str = "the MAC stored beside the entry is wrong; the entry is right";
 const TAG_MISSING: &str = "no MAC is stored beside the entry; the entry is right";
-const NOT_ITS_MAC: &str = "the MAC stored beside it is not that of this entry at this index, so it is not the one that was \
-                           hashed, or its MAC was changed as well";
+const NOT_ITS_MAC: &str = "no right MAC for this index is stored beside it: it is not the entry that was hashed, or its \
+                           MAC was changed besides";
 
 impl Suspect {
     /// `None` if nothing speaks against the entry.
@@ -182,7 +182,10 @@ impl Auditor {
     /// Names what is wrong beside a right entry.
     pub(super) fn name_beside(&mut self, suspect: Suspect) {
         for (kind, detail) in suspect.otherwise() {
-            self.faults.push(Fault::at(kind, suspect.index, detail));
+            match kind {
+                FaultKind::Mac => self.faults.also(kind, suspect.index, detail),
+                _ => self.faults.push(Fault::at(kind, suspect.index, detail)),
+            }
         }
     }
 
@@ -193,7 +196,7 @@ impl Auditor {
         } else if suspect.prefix_wrong {
             self.name_changed(suspect.index, suspect.index);
         } else {
-            self.faults.push(Fault::at(FaultKind::EntryChanged, suspect.index, NOT_ITS_MAC));
+            self.faults.also(FaultKind::EntryChanged, suspect.index, NOT_ITS_MAC);
             self.faulty.insert(suspect.index / WIDTH as u64);
         }
     }

@@ -115,6 +115,22 @@ fn exchanged_entries_are_both_named() {
 }
 
 #[test]
+fn neighbours_are_named_together() {
+    let mut log = tagged();
+    log.tags.iter_mut().for_each(|tag| *tag = None);
+    assert_eq!(log.named(), [(FaultKind::Mac, Some(0), Some(SIZE - 1))], "{}", log.audit());
+    // Another entry put in, and all behind it renumbered.
+    let mut log = tagged();
+    log.store.entries.splice(270..270, [Some(b"forged".to_vec())]).for_each(drop);
+    log.store.prefixes.splice(270..270, [leaf_hash(b"forged").0[..4].try_into().unwrap()]).for_each(drop);
+    log.tags.insert(270, log.tags[3]);
+    (log.store.head.size.0, log.store.received) = (SIZE, Vec::new());
+    let named = log.named();
+    assert_eq!(named[0], (FaultKind::EntryChanged, Some(270), Some(SIZE - 1)), "{}", log.audit());
+    assert_eq!(named.last(), Some(&at(FaultKind::EntryExtra, SIZE as usize)), "{}", log.audit());
+}
+
+#[test]
 fn in_a_changed_bundle_an_entry_with_its_right_mac_is_right() {
     let mut log = tagged();
     log.store.forge(20);
