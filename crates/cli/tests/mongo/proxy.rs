@@ -1,8 +1,8 @@
 //! A TCP proxy between a driver and a MongoDB server that knows where one message ends and the next begins, so that a
 //! connection can be cut at exactly one place: before, within or after the n-th message of a direction.
 //!
-//! Only messages that do work are counted: greetings, authentication and the driver's own monitoring come whenever they
-//! like. Use `directConnection=true`: a driver that looks for the other members of a replica set would pass the proxy by.
+//! Only messages that do work are counted, those of transactions alone if that is wanted: greetings, authentication and
+//! the driver's own monitoring come whenever they like. Use `directConnection=true`: a driver that looks for the other members of a replica set would pass the proxy by.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,6 +26,7 @@ const LONGEST: usize = 48_000_000;
 const REMEMBERED: usize = 4_096;
 const HEADER: usize = 16;
 const OP_MSG: i32 = 2013;
+const IN_TRANSACTION: &[u8] = b"autocommit\0";
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,17 @@ pub struct Cut {
     pub nth: u64,
     pub place: Place,
     pub how: How,
+    /// Whether only messages of transactions count.
+    pub transactions: bool,
     /// Whether all other connections are cut as well then, and new ones refused until [`Proxy::heal`].
     pub stays: bool,
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug)]
+struct Asked {
+    command: String,
+    transaction: bool,
 }
 
 /// What the threads share.
@@ -92,8 +102,8 @@ struct State {
 struct Link {
     client: TcpStream,
     server: TcpStream,
-    /// The command of each request that was not answered yet, by its number.
-    asked: Mutex<HashMap<i32, String>>,
+    /// Each request that was not answered yet, by its number.
+    asked: Mutex<HashMap<i32, Asked>>,
 }
 
 /// Ends one side of a link.
@@ -280,9 +290,8 @@ fn pump(shared: &Shared, link: &Link, side: Side) -> io::Result<()> {
     };
     loop {
         let message = read(&mut from)?;
-        let command = link.command(side, &message);
-        let works = command.as_deref().is_some_and(|command| !QUIET.contains(&command));
-        let Some(cut) = pass(shared, side, command.filter(|_| works)) else {
+        let asked = link.asked(side, &message).filter(|asked| !QUIET.contains(&asked.command.as_str()));
+        let Some(cut) = asked.and_then(|asked| pass(shared, side, asked)) else {
             to.write_all(&message)?;
             continue;
         };
@@ -305,8 +314,7 @@ fn pump(shared: &Shared, link: &Link, side: Side) -> io::Result<()> {
 }
 
 /// Waits while messages are held or slow; the cut, if it falls on this message.
-fn pass(shared: &Shared, side: Side, command: Option<String>) -> Option<Cut> {
-    let command = command?;
+fn pass(shared: &Shared, side: Side, Asked { command, transaction }: Asked) -> Option<Cut> {
     let mut state = shared.lock();
     let held =
         |state: &mut State| state.held.is_some_and(|(of, only)| of == side && (only.is_empty() || only == command));
@@ -326,6 +334,9 @@ fn pass(shared: &Shared, side: Side, command: Option<String>) -> Option<Cut> {
         state.seen.push_back(command);
         let surplus = state.seen.len().saturating_sub(REMEMBERED);
         state.seen.drain(..surplus);
+    }
+    if state.cut.is_some_and(|cut| cut.transactions) && !transaction {
+        return None;
     }
     let counted = &mut state.counted[side as usize];
     *counted += 1;
@@ -355,13 +366,16 @@ fn number(message: &[u8], at: usize) -> i32 {
 
 impl Link {
     /// What a request asks for, or what an answer answers.
-    fn command(&self, side: Side, message: &[u8]) -> Option<String> {
+    fn asked(&self, side: Side, message: &[u8]) -> Option<Asked> {
         let mut asked = self.asked.lock().unwrap();
         match side {
             Side::ToServer => {
                 let command = command(message)?;
-                asked.insert(number(message, 4), command.clone());
-                Some(command)
+                // The name of a field that is in every command of a transaction, and in no other.
+                let transaction = message.windows(IN_TRANSACTION.len()).any(|bytes| bytes == IN_TRANSACTION);
+                let now = Asked { command, transaction };
+                asked.insert(number(message, 4), now.clone());
+                Some(now)
             }
             Side::ToClient => asked.remove(&number(message, 8)),
         }

@@ -38,8 +38,9 @@ fn server() -> (SocketAddr, Arc<AtomicU64>) {
 }
 
 fn message(number: i32, answers: i32, command: &str) -> Vec<u8> {
-    // Large enough that half of it is more than a header.
-    let rest = [&[0u8; 4][..], &[0], &[9, 0, 0, 0, 1], command.as_bytes(), &[0; 200]].concat();
+    // What says that it is in a transaction stands behind the command; large enough that half of it is more than a header.
+    let (command, more) = command.split_once('+').unwrap_or((command, ""));
+    let rest = [&[0u8; 4][..], &[0], &[9, 0, 0, 0, 1], command.as_bytes(), &[0], more.as_bytes(), &[0; 200]].concat();
     let length = i32::try_from(rest.len() + 16).unwrap();
     let header = [length, number, answers, 2013].map(i32::to_le_bytes).concat();
     [header, rest].concat()
@@ -76,7 +77,14 @@ fn messages_pass_in_both_directions_and_are_counted_by_what_they_ask() {
     let (address, got) = server();
     let proxy = Proxy::start(address);
     let client = Client::connect(&proxy);
-    proxy.cut(Cut { side: Side::ToServer, nth: 100, place: Place::Before, how: How::Close, stays: false });
+    proxy.cut(Cut {
+        side: Side::ToServer,
+        nth: 100,
+        place: Place::Before,
+        how: How::Close,
+        transactions: false,
+        stays: false,
+    });
     for (number, command) in (1..).zip(["hello", "insert", "ping", "commitTransaction"]) {
         client.ask(number, command).unwrap();
     }
@@ -98,7 +106,7 @@ fn a_connection_is_cut_where_it_was_asked_for() {
             let (address, got) = server();
             let proxy = Proxy::start(address);
             let client = Client::connect(&proxy);
-            proxy.cut(Cut { side, nth: 2, place, how, stays: false });
+            proxy.cut(Cut { side, nth: 2, place, how, transactions: false, stays: false });
             let answers = (1..=5).map_while(|number| client.ask(number, "insert").ok()).count();
             assert_eq!(answers, answered, "{side:?} {place:?} {how:?}");
             until("the message", || got.load(Ordering::SeqCst) == arrived);
@@ -110,13 +118,28 @@ fn a_connection_is_cut_where_it_was_asked_for() {
 }
 
 #[test]
+fn messages_of_transactions_are_told_apart() {
+    let (address, got) = server();
+    let proxy = Proxy::start(address);
+    let client = Client::connect(&proxy);
+    let cut =
+        Cut { side: Side::ToClient, nth: 2, place: Place::Before, how: How::Close, transactions: true, stays: false };
+    proxy.cut(cut);
+    for (number, command) in (1..).zip(["insert", "insert+autocommit", "find", "insert", "find"]) {
+        client.ask(number, command).unwrap();
+    }
+    client.ask(9, "commitTransaction+autocommit").unwrap_err();
+    assert_eq!((got.load(Ordering::SeqCst), proxy.counted()), (6, [2, 2]));
+}
+
+#[test]
 fn a_reset_is_one() {
     let (address, _) = server();
     let proxy = Proxy::start(address);
     for (how, wanted) in [(How::Reset, io::ErrorKind::ConnectionReset), (How::Close, io::ErrorKind::UnexpectedEof)] {
         let client = Client::connect(&proxy);
         client.ask(1, "insert").unwrap();
-        proxy.cut(Cut { side: Side::ToClient, nth: 1, place: Place::Before, how, stays: false });
+        proxy.cut(Cut { side: Side::ToClient, nth: 1, place: Place::Before, how, transactions: false, stays: false });
         assert_eq!(client.ask(2, "insert").unwrap_err().kind(), wanted);
     }
 }
@@ -140,7 +163,14 @@ fn what_is_down_refuses_until_it_is_healed() {
     Client(connected.unwrap()).ask(3, "insert").unwrap();
 
     let client = Client::connect(&proxy);
-    proxy.cut(Cut { side: Side::ToServer, nth: 1, place: Place::After, how: How::Reset, stays: true });
+    proxy.cut(Cut {
+        side: Side::ToServer,
+        nth: 1,
+        place: Place::After,
+        how: How::Reset,
+        transactions: false,
+        stays: true,
+    });
     client.ask(4, "insert").unwrap_err();
     until("a refusal", refused);
     proxy.heal();
