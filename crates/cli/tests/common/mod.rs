@@ -4,6 +4,7 @@
 pub mod copy;
 pub mod http;
 pub mod load;
+pub mod named;
 mod shared;
 
 use std::{

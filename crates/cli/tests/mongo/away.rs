@@ -162,6 +162,8 @@ fn a_full_disk_of_the_database_stops_nothing_for_good() {
     });
     load.check(&server);
     server.stop();
+    log.verify();
+    // What has files open there goes first.
     drop(database);
     drop(small);
 }

@@ -30,15 +30,14 @@ fn what_was_acknowledged_survives_every_kill_of_the_server() {
         let server = log.serve();
         load.check(&server);
         let (more, time) = (random.below(60), Duration::from_millis(random.below(400)));
-        load.during(&server, &mut random.clone(), |shared| {
+        load.during(&server, &mut random, |shared| {
             let (begun, before) = (Instant::now(), shared.kept.load(Ordering::Relaxed));
             while begun.elapsed() < LONGEST && shared.kept.load(Ordering::Relaxed) < before + more {
                 std::thread::sleep(Duration::from_micros(500));
             }
             std::thread::sleep(time);
-            server.kill();
+            server.signal("KILL");
         });
-        random.next();
         if round % 10 == 9 {
             log.verify();
         }
@@ -69,7 +68,7 @@ fn a_server_killed_in_the_middle_of_a_commit_leaves_all_of_it_or_nothing() {
             acknowledged(shared, 3);
             proxy.hold(side, command);
             proxy.until_held();
-            server.kill();
+            server.signal("KILL");
         });
         proxy.heal();
     }

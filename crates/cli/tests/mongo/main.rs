@@ -9,3 +9,4 @@ mod kill;
 mod log;
 mod proxy;
 mod proxy_tests;
+mod tamper;
