@@ -23,7 +23,7 @@ use crate::{
 /// Connections at once.
 const CONNECTIONS: u64 = 3;
 /// How long a command may take.
-const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(120);
 
 /// A log whose entries are in a database, and whose keys are in a directory.
 pub struct Log {

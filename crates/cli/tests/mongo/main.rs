@@ -9,4 +9,5 @@ mod kill;
 mod log;
 mod proxy;
 mod proxy_tests;
+mod secrets;
 mod tamper;
