@@ -36,10 +36,19 @@ pub struct Log {
 impl Log {
     /// Makes one.
     pub fn new(database: &Database) -> Self {
-        let (place, uri) = (Place::new(), database.uri(ADMIN));
-        let mut log = Self { place, uri, public: Value::Null };
-        log.public = log.run(&["init", "--origin", "test.example/log", "--json"]).with(0).json();
+        let mut log = Self::nowhere(database);
+        log.init();
         log
+    }
+
+    /// None yet.
+    pub fn nowhere(database: &Database) -> Self {
+        Self { place: Place::new(), uri: database.uri(ADMIN), public: Value::Null }
+    }
+
+    /// Makes it.
+    pub fn init(&mut self) {
+        self.public = self.run(&["init", "--origin", "test.example/log", "--json"]).with(0).json();
     }
 
     /// From now on, servers and commands reach the database through a proxy.

@@ -9,5 +9,6 @@ mod kill;
 mod log;
 mod proxy;
 mod proxy_tests;
+mod roles;
 mod secrets;
 mod tamper;
