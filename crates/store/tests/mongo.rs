@@ -1,0 +1,70 @@
+//! The MongoDB backend against a MongoDB-compatible server.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use sceau_store::mongo::{Mongo, MongoOptions, MongoUri};
+
+mod contract;
+#[path = "mongo/lease.rs"]
+mod lease;
+mod mongo_server;
+#[path = "mongo/outcome.rs"]
+mod outcome;
+#[path = "mongo/people.rs"]
+mod people;
+#[path = "mongo/refusals.rs"]
+mod refusals;
+#[path = "mongo/tamper.rs"]
+mod tamper;
+
+use contract::{Home, deriver};
+use mongo_server::Server;
+
+/// A database on a server of its own.
+struct Base {
+    server: Server,
+    options: MongoOptions,
+}
+
+impl Base {
+    /// `None`: there is no server, which was said.
+    fn new() -> Option<Self> {
+        let server = Server::start("MongoDB")?;
+        let uri = MongoUri::new(server.uri("", "sceau")).unwrap();
+        let options = MongoOptions { stretch: 512, ..MongoOptions::new(uri) };
+        Some(Self { server, options })
+    }
+
+    /// Past the product, with full rights.
+    async fn database(&self) -> mongodb::Database {
+        self.server.database().await
+    }
+}
+
+impl Home for Base {
+    type Store = Mongo;
+
+    async fn open(&self) -> Mongo {
+        if !Mongo::exists(&self.options).await.unwrap() {
+            Mongo::create(&self.options).await.unwrap();
+        }
+        Mongo::open(deriver(), self.options.clone()).await.unwrap()
+    }
+
+    /// Entries have their place at once.
+    async fn settle(&self, _: &Mongo) {}
+}
+
+/// A database, or the end of the test.
+#[macro_export]
+macro_rules! base {
+    () => {
+        match $crate::Base::new() {
+            Some(base) => base,
+            None => return,
+        }
+    };
+}
+
+mod suite {
+    crate::contract!(crate::base!());
+}
