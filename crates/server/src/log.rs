@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 use sceau_ledger::Head;
-use sceau_store::{Batch, BatchBuilder, Expect, Store, embedded::Embedded};
+use sceau_store::{Batch, BatchBuilder, Expect, Store};
 use serde_json::{Value, json};
 use tokio::{
     sync::{Mutex, RwLock, Semaphore, watch},
@@ -28,6 +28,7 @@ use crate::{
     ingest::{self, IngestAnswer, IngestRequest, Ingested, Single},
     keydir::KeyDir,
     metrics::Metrics,
+    place,
     publisher::{self, Publisher},
     reader::{Reader, load_deriver},
     retention,
@@ -35,7 +36,7 @@ use crate::{
     sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Parts, Payload, Sequencer, supervise},
 };
 use start::{TakenUp, take_up};
-pub(crate) use start::{last_received, restore_bundle};
+pub(crate) use start::{check_head, last_received, restore_bundle};
 
 /// Bodies up to this size are made into entries where they are: handing them to another thread costs more.
 const INLINE_BODY: usize = 64 << 10;
@@ -72,10 +73,11 @@ impl Log {
     /// # Errors
     /// Keys and store don't belong together, the store was rolled back, or one of them can't be used.
     pub async fn open(config: &Config) -> Result<Self, ServerError> {
-        let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
+        place::check_settings(config)?;
+        let keys = KeyDir::open(&config.key_dir, config.place.directory())?;
         let deriver = load_deriver(config)?;
-        let store = Embedded::open(&config.data_dir, deriver.clone(), config.store_options()).await?;
-        Self::assemble(config, Arc::new(store), deriver, keys).await
+        let store = config.place.open_with(deriver.clone(), config.store_options()).await?;
+        Self::assemble(config, store, deriver, keys).await
     }
 
     /// Puts an open store and its keys together.

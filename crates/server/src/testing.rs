@@ -18,8 +18,8 @@ use copy::copy_directory;
 use sceau_event::{Deriver, Field};
 use sceau_ledger::{Head, Index, TileHash, TreeSize};
 use sceau_store::{
-    AuditChunk, Commit, CommitError, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText, Search, State,
-    StateWrite, Store, StoreError, TopTable,
+    AuditChunk, Commit, CommitError, CommitLimits, Counts, Document, EntryRows, Histogram, Hits, Ledger, Moved,
+    SealText, Search, State, StateWrite, Store, StoreError, TopTable,
     embedded::Embedded,
     query::{Page, Query},
     traits::{BundleTag, Stretch},
@@ -60,21 +60,22 @@ impl Fixture {
     /// A log over a store that fails as told.
     pub async fn failing(&self) -> (Log, Arc<Failing>) {
         let deriver = Arc::new(Deriver::builtin());
-        let store = Embedded::open(&self.config.data_dir, deriver.clone(), self.config.store_options()).await.unwrap();
+        let store = Embedded::open(self.data(), deriver.clone(), self.config.store_options()).await.unwrap();
         let store = Arc::new(Failing::over(store));
-        let keys = KeyDir::open(&self.config.key_dir, &self.config.data_dir).unwrap();
+        let keys = KeyDir::open(&self.config.key_dir, Some(self.data())).unwrap();
         (Log::assemble(&self.config, store.clone(), deriver, keys).await.unwrap(), store)
     }
 
     pub fn data(&self) -> &Path {
-        &self.config.data_dir
+        self.config.place.directory().unwrap()
     }
 
     /// A copy of the data directory of a closed log, beside the same keys.
     pub fn copy(&self) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = Config { data_dir: directory.path().join("data"), ..self.config.clone() };
-        copy_directory(self.data(), &config.data_dir);
+        let data = directory.path().join("data");
+        copy_directory(self.data(), &data);
+        let config = Config { place: data.into(), ..self.config.clone() };
         Self { _directory: directory, config, report: self.report.clone() }
     }
 }
@@ -109,7 +110,8 @@ pub enum Failure {
 
 /// A store that fails on demand.
 pub struct Failing {
-    inner: Box<dyn Store>,
+    inner: Arc<dyn Store>,
+    limits: CommitLimits,
     next: AtomicU8,
     head: Mutex<Option<Head>>,
     facts: Mutex<BTreeMap<String, String>>,
@@ -122,8 +124,14 @@ type Pause = (oneshot::Sender<()>, oneshot::Receiver<()>);
 
 impl Failing {
     fn over(store: Embedded) -> Self {
+        Self::within(Arc::new(store), CommitLimits::NONE)
+    }
+
+    /// One that refuses commits beyond these limits.
+    pub fn within(inner: Arc<dyn Store>, limits: CommitLimits) -> Self {
         Self {
-            inner: Box::new(store),
+            inner,
+            limits,
             next: AtomicU8::new(Failure::None as u8),
             head: Mutex::default(),
             facts: Mutex::default(),
@@ -178,6 +186,7 @@ impl Ledger for Failing {
 
     async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError> {
         assert!(!self.is(Failure::CommitPanic), "as the test wants it");
+        assert!(commit.batches.iter().map(|batch| batch.len()).sum::<usize>() <= self.limits.entries);
         if self.is(Failure::Commit) {
             return Err(broken().into());
         }
@@ -197,6 +206,31 @@ impl Ledger for Failing {
             return Err(broken().into());
         }
         Ok(())
+    }
+
+    async fn adopt(&self, moved: Moved) -> Result<(), CommitError> {
+        let failed = match moved {
+            Moved::Seals(_) => self.is(Failure::Seal),
+            Moved::Checkpoints(_) => self.is(Failure::Checkpoint),
+            Moved::Leaves(_) => self.is(Failure::Commit),
+        };
+        if failed {
+            return Err(broken().into());
+        }
+        let seals = matches!(moved, Moved::Seals(_));
+        self.inner.adopt(moved).await?;
+        if seals && self.is(Failure::SealPersisted) {
+            return Err(broken().into());
+        }
+        Ok(())
+    }
+
+    fn commit_limits(&self) -> CommitLimits {
+        self.limits
+    }
+
+    fn keeps_tags(&self) -> bool {
+        self.inner.keeps_tags()
     }
 
     async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError> {
