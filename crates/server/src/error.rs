@@ -124,6 +124,18 @@ pub enum ServerError {
         /// Bytes that must be.
         keep: u64,
     },
+    /// Of a request that is too large for one commit the first entries are in the log, the others are not.
+    #[error(
+        "the first {kept} of {entries} entries are in the log, from index {first_index} on; the others could not be written"
+    )]
+    PartlyKept {
+        /// How many are.
+        kept: u64,
+        /// How many the request had.
+        entries: u64,
+        /// The index of the first.
+        first_index: u64,
+    },
     /// The entries waited too long before they could be sequenced.
     #[error("the entries waited too long to be sealed with their receive time")]
     TooOld,
@@ -222,6 +234,11 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// Whether it is only that the database can't be reached now, which can pass by itself.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unavailable(_)))
+    }
+
     /// Wraps an error of the operating system with what was being done.
     pub(crate) fn io(context: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let context = context.into();

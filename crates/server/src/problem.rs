@@ -84,6 +84,15 @@ impl From<&ServerError> for Problem {
             E::Closing | E::Overloaded | E::Full | E::DiskFull { .. } | E::TooOld | E::Busy | E::TooManyKeys(_) => {
                 load(error)
             }
+            E::PartlyKept { kept, entries, first_index } => Self::hidden(
+                503,
+                "partly_kept",
+                "Only a part of the request was kept",
+                &(sentence(error) + " If the whole request is sent again, these will be there a second time."),
+            )
+            .with("kept", *kept)
+            .with("entries", *entries)
+            .with("first_index", *first_index),
             E::Unauthorized => {
                 Self::new(401, "unauthorized", "No valid token", "Send `Authorization: Bearer <token>`.")
             }

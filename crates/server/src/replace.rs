@@ -14,7 +14,6 @@ use sceau_ledger::{
 use sceau_store::{
     Commit, Store, StoreError,
     embedded::{Embedded, Options},
-    traits::BundleTag,
 };
 use serde::Serialize;
 
@@ -28,6 +27,7 @@ use crate::{
     log::{self, Log},
     prover,
     reader::load_deriver,
+    sequencer::{Edge, Grown},
     verify::{VerifyOptions, verify_open},
 };
 
@@ -229,7 +229,7 @@ fn sign(change: KeyChange, survey: &Survey, drawn: &Drawn) -> Result<sceau_ledge
 async fn commit(
     store: &dyn Store,
     deriver: &Arc<Deriver>,
-    mut tree: Tree,
+    tree: Tree,
     keys: &KeyDir,
     signed: &sceau_ledger::SignedKeyChange,
     now: Micros,
@@ -237,13 +237,12 @@ async fn commit(
 ) -> Result<(), ServerError> {
     let expected = tree.head();
     let (batch, write) = history::entry(deriver, now, signed, actor)?;
-    let mut mac = present_bundle(store, keys, expected, signed.body().mac.is_some()).await?;
-    batch.leaves().iter().for_each(|leaf| mac.push(*leaf));
-    let macs = vec![BundleTag { bundle: expected.size.0 / 256, count: mac.count(), tag: mac.tag() }];
-    let tiles = tree.append(batch.leaves());
-    let head = tree.head();
+    let bundle = present_bundle(store, keys, expected, signed.body().mac.is_some()).await?;
+    let mut edge = Edge { tree, bundle, keys: keys.mac_keys() };
+    let Grown { tiles, macs, tags } = edge.append([batch.leaves()].into_iter(), store.keeps_tags());
+    let head = edge.tree.head();
     let state = guard::signed(&keys.mac_keys(), vec![write]);
-    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags: Vec::new(), state };
+    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags, state };
     store.commit(expected, commit).await.map_err(|error| ServerError::Internal(error.to_string()))?;
     keys.note_head(&head)
 }

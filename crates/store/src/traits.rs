@@ -232,6 +232,9 @@ pub trait Ledger: Send + Sync {
     async fn prune(&self, before: Index) -> Result<Index, StoreError>;
 
     /// Keeps a signed checkpoint. Keeping the same note twice is no error; another note of the same size is.
+    ///
+    /// # Errors
+    /// After [`StoreError::Unavailable`] it may have been kept or not: the same note can be given again.
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError>;
 
     /// The checkpoint of the greatest size.
@@ -244,7 +247,11 @@ pub trait Ledger: Send + Sync {
     /// how many went.
     async fn thin_checkpoints(&self, spans: Vec<(TreeSize, TreeSize)>) -> Result<u64, StoreError>;
 
-    /// Keeps a seal durably; a second seal of the same epoch is an error.
+    /// Keeps a seal durably. Keeping the same text twice is no error; another seal of the same epoch is.
+    ///
+    /// # Errors
+    /// After [`StoreError::Unavailable`] it may have been kept or not: the same text must be given again before anything
+    /// else is sealed. What a writer gave that has lost the log to another must never be kept later.
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError>;
 
     /// Up to `limit` seals of epochs ≥ `from`, by epoch.

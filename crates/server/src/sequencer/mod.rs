@@ -3,7 +3,9 @@
 //! Invariants: one task owns the tree; nothing is answered before it is durable; after a write of which nobody knows
 //! whether it happened, nothing more is accepted.
 
+mod edge;
 mod live;
+mod parts;
 mod plan;
 mod supervise;
 mod task;
@@ -19,6 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use edge::{Edge, Grown};
 pub(crate) use plan::hex;
 pub(crate) use supervise::supervise;
 
