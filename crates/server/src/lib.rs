@@ -24,6 +24,7 @@ mod init;
 mod interval;
 mod jobs;
 mod keydir;
+mod lease;
 mod log;
 mod metrics;
 mod patient;
@@ -37,6 +38,8 @@ mod rotation;
 mod schedule;
 mod sequencer;
 mod serve;
+mod standby;
+mod takeover;
 #[cfg(test)]
 mod testing;
 mod thinning;

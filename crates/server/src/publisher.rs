@@ -22,6 +22,7 @@ use crate::{
     epochs::{self, Epochs, WITHOUT_ENTRIES},
     error::ServerError,
     keydir::KeyDir,
+    lease::Keeper,
     metrics::Metrics,
     sequencer::{Cause, Health},
     thinning::Thinning,
@@ -57,6 +58,8 @@ pub struct Publisher {
     epochs: Mutex<Epochs>,
     signing: Mutex<()>,
     thinning: Mutex<Thinning>,
+    /// Only while it is held anything is signed.
+    lease: Arc<Keeper>,
     /// The time of the last seal.
     sealed: AtomicI64,
     published: watch::Sender<Option<Published>>,
@@ -73,6 +76,8 @@ pub(crate) struct Parts {
     pub gate: Arc<Mutex<()>>,
     /// The head that the sequencer committed last.
     pub head: watch::Receiver<Head>,
+    /// Only while it is held anything is signed.
+    pub lease: Arc<Keeper>,
 }
 
 /// The seal chain at one moment.
@@ -100,13 +105,13 @@ impl Publisher {
     /// # Errors
     /// The newest checkpoint can't be read.
     pub(crate) async fn new(parts: Parts, epochs: Epochs, log: &LogKeys) -> Result<Self, ServerError> {
-        let Parts { store, keys, clock, health, metrics, gate, head } = parts;
+        let Parts { store, keys, clock, health, metrics, gate, head, lease } = parts;
         let published = newest(&*store, log).await?;
         let published = watch::channel(published).0;
         let sealed = AtomicI64::new(epochs.last_time().map_or(i64::MIN, |time| time.0));
         let (epochs, signing) = (Mutex::new(epochs), Mutex::new(()));
         let thinning = Mutex::default();
-        Ok(Self { thinning, store, keys, clock, health, metrics, gate, head, epochs, signing, sealed, published })
+        Ok(Self { thinning, lease, store, keys, clock, health, metrics, gate, head, epochs, signing, sealed, published })
     }
 
     /// The newest checkpoint.
@@ -140,7 +145,7 @@ impl Publisher {
         let note = sign_checkpoint(&self.keys.log_key(), &head);
         if let Err(error) = self.store.put_checkpoint(TreeSize(head.size.0), &note).await.map_err(ServerError::from) {
             if !error.is_away() {
-                let cause = Cause::Checkpoint.unless_stopped(&error);
+                let cause = self.lease.explain(Cause::Checkpoint.unless_stopped(&error)).await;
                 self.health.poison(cause, format!("a checkpoint could not be stored: {error}"));
             }
             return Err(error);
@@ -178,6 +183,7 @@ impl Publisher {
         let _gate = self.gate.lock().await;
         // After a commit that failed while this waited, nobody knows where the store is.
         self.health.check()?;
+        self.lease.check()?;
         if let Some(reason) = self.store.stopped() {
             // A write that no request waited for.
             self.health.poison(Cause::Store, reason);
@@ -189,7 +195,7 @@ impl Publisher {
                 "somebody else changed the store: it says that its head is {found}, this server committed {known}; nothing \
                  is signed. Stop the server and look at the data with `sceau verify`"
             );
-            self.health.poison(Cause::Changed, reason);
+            self.health.poison(self.lease.explain(Cause::Changed).await, reason);
             self.health.check()?;
         }
         Ok((found, self.clock.now()))
@@ -206,7 +212,8 @@ impl Publisher {
         let (head, time) = self.committed().await?;
         let closed = epochs.close(&*self.store, head, time).await;
         if let Some(error) = closed.as_ref().err().filter(|error| !error.is_away()) {
-            self.health.poison(Cause::Epoch.unless_stopped(error), format!("an epoch could not be closed: {error}"));
+            let cause = self.lease.explain(Cause::Epoch.unless_stopped(error)).await;
+            self.health.poison(cause, format!("an epoch could not be closed: {error}"));
         }
         self.sealed.store(epochs.last_time().map_or(i64::MIN, |time| time.0), Ordering::Release);
         closed.map(|()| before)

@@ -12,7 +12,7 @@ use sceau_ledger::{
     Seal, Signer, Slot, Tree, WriterId, choose,
 };
 use sceau_store::{
-    Commit, Store, StoreError,
+    Commit, CommitError, Store, StoreError,
     embedded::{Embedded, Options},
 };
 use serde::Serialize;
@@ -225,8 +225,8 @@ fn sign(change: KeyChange, survey: &Survey, drawn: &Drawn) -> Result<sceau_ledge
     Ok(change.sign(None, &signers)?)
 }
 
-/// Commits the entry that says what was lost, and notes the head.
-async fn commit(
+/// Commits the entry that says what was lost, or who goes on, and notes the head.
+pub(crate) async fn commit(
     store: &dyn Store,
     deriver: &Arc<Deriver>,
     tree: Tree,
@@ -243,7 +243,11 @@ async fn commit(
     let head = edge.tree.head();
     let state = guard::signed(&keys.mac_keys(), vec![write]);
     let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags, state };
-    store.commit(expected, commit).await.map_err(|error| ServerError::Internal(error.to_string()))?;
+    store.commit(expected, commit).await.map_err(|error| match error {
+        CommitError::Unavailable(reason) => StoreError::Unavailable(reason).into(),
+        CommitError::Failed(error) => ServerError::Store(error),
+        other => ServerError::Internal(other.to_string()),
+    })?;
     keys.note_head(&head)
 }
 

@@ -387,9 +387,39 @@ pub trait State: Send + Sync {
     async fn purge(&self, now: i64) -> Result<u64, StoreError>;
 }
 
+/// What came of asking for the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// It is ours now.
+    Ours,
+    /// Somebody else's, by the name that they gave.
+    Held(String),
+}
+
+/// Who may write to a store that several processes can reach. It is a promise with a time limit; that nothing of a former
+/// holder's is ever written is seen to by the store itself, by a number that counts up with each that takes it.
+#[async_trait]
+pub trait Lease: Send + Sync {
+    /// Takes it for so long if nobody has it, or what somebody had has run out. From then on nothing that a former holder
+    /// has sent, or sends, is written.
+    async fn acquire(&self, owner: &str, time: Duration) -> Result<Acquired, StoreError>;
+
+    /// Prolongs our own to so long from now, even if it has run out. `false`: somebody else has taken it meanwhile, and
+    /// nothing more of ours is written.
+    async fn renew(&self, time: Duration) -> Result<bool, StoreError>;
+
+    /// Gives our own up, so that others need not wait for its end.
+    async fn release(&self) -> Result<(), StoreError>;
+}
+
 /// A whole store.
 #[async_trait]
 pub trait Store: Ledger + Search + State {
+    /// The lease that a writer must hold; `None` where the store is opened by one process at a time.
+    fn lease(&self) -> Option<&dyn Lease> {
+        None
+    }
+
     /// Derives every stored record again with `deriver`; `progress` is told (entries done, entries in all).
     async fn rebuild(
         &self,

@@ -102,6 +102,10 @@ impl Task {
             refuse(group, || ServerError::Poisoned(cause, reason.to_owned()));
             return Vec::new();
         }
+        if let Err(error) = self.parts.lease.check() {
+            refuse(group, || again(&error, "the lease has run out"));
+            return Vec::new();
+        }
         let store = self.parts.store.clone();
         let deriver = self.parts.deriver.clone();
         let keys = self.parts.keys.clone();
@@ -143,10 +147,10 @@ impl Task {
         self.parts.metrics.commit(started.elapsed());
         let kept = self.edge.tree.head().size.0 - expected.size.0;
         if result.is_err() && kept > 0 {
-            self.told_partly(result, kept, taken);
+            self.told_partly(result, kept, taken).await;
             return Vec::new();
         }
-        self.finish(result, taken).into_iter().collect()
+        self.finish(result, taken).await.into_iter().collect()
     }
 
     /// Writes a group, part by part. The state goes with the last one.
@@ -220,7 +224,7 @@ impl Task {
         Ok(())
     }
 
-    fn finish(&self, result: Result<(), CommitError>, taken: Vec<Taken>) -> Option<Vec<Request>> {
+    async fn finish(&self, result: Result<(), CommitError>, taken: Vec<Taken>) -> Option<Vec<Request>> {
         match result {
             Ok(()) => taken.into_iter().for_each(|taken| taken.answer(|answer| Ok(answer.clone()))),
             Err(CommitError::Full) => taken.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::Full))),
@@ -243,7 +247,7 @@ impl Task {
                 return (!others.is_empty()).then(|| others.into_iter().map(Taken::back).collect());
             }
             Err(error @ (CommitError::HeadMoved { .. } | CommitError::Failed(_))) => {
-                let (cause, reason) = self.stop(&error);
+                let (cause, reason) = self.stop(&error).await;
                 let stopped = || ServerError::Poisoned(cause, reason.clone());
                 taken.into_iter().for_each(|taken| taken.answer(|_| Err(stopped())));
             }
@@ -252,9 +256,9 @@ impl Task {
     }
 
     /// Accepts nothing more after a commit of which nobody knows, or into which somebody else came.
-    fn stop(&self, error: &CommitError) -> (Cause, String) {
+    async fn stop(&self, error: &CommitError) -> (Cause, String) {
         let cause = match error {
-            CommitError::HeadMoved { .. } => Cause::Changed,
+            CommitError::HeadMoved { .. } => self.parts.lease.explain(Cause::Changed).await,
             CommitError::Failed(StoreError::Stopped(_)) => Cause::Store,
             _ => Cause::Commit,
         };
@@ -264,10 +268,10 @@ impl Task {
     }
 
     /// Answers a request of which the first entries are durable and the others could not be written.
-    fn told_partly(&self, result: Result<(), CommitError>, kept: u64, taken: Vec<Taken>) {
+    async fn told_partly(&self, result: Result<(), CommitError>, kept: u64, taken: Vec<Taken>) {
         let Err(error) = result else { return };
         if matches!(error, CommitError::HeadMoved { .. } | CommitError::Failed(_)) {
-            self.stop(&error);
+            self.stop(&error).await;
         }
         tracing::error!(%error, kept, "only the first entries of a request that needs several commits could be written");
         for taken in taken {

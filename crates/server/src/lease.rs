@@ -1,0 +1,183 @@
+//! The lease on a store that several servers can reach: only its holder takes entries in, signs and seals.
+//!
+//! Invariant: by the holder's own clock it has run out before it can have run out for anybody else. Times are those of
+//! the monotonic clock, from before the question to the answer: an answer that took long is worth less. A holder that was
+//! stopped for a while, or whose clock does not go, is kept from writing by the store itself ([`sceau_store::traits::Lease`]).
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sceau_store::{Store, StoreError, traits::Acquired};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    error::ServerError,
+    hex,
+    keydir::random,
+    sequencer::{Cause, Health},
+};
+
+/// How long it lasts.
+const TIME: Duration = Duration::from_secs(10);
+/// How often it is prolonged.
+const EVERY: Duration = Duration::from_secs(3);
+/// How soon again, after an attempt that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long an attempt may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// So much before its end it counts as run out: clocks don't all go at the same pace.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// A lease that is held.
+pub(crate) struct Keeper {
+    inner: Arc<Inner>,
+    /// Prolongs it.
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    health: Arc<Health>,
+    /// When it runs out for us; `None` where there is no lease, since the store has one writer anyway.
+    until: Option<watch::Sender<Instant>>,
+}
+
+/// What came of an attempt to take a lease.
+pub(crate) enum Taken {
+    /// It is ours.
+    Ours(Keeper),
+    /// Somebody else's, by their name.
+    Held(String),
+}
+
+/// A name for this process, to be read by people: the machine, the process, and a number that no other one has.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub(crate) fn owner() -> Result<String, ServerError> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    Ok(format!("{host}, process {}, {}", std::process::id(), hex(random::<4>()?.as_slice())))
+}
+
+impl Keeper {
+    /// Takes the lease if it can be had; from then on it is prolonged until it is released. If it is lost, `health` says so.
+    ///
+    /// # Errors
+    /// The store can't be reached.
+    pub async fn take(store: &Arc<dyn Store>, health: &Arc<Health>, owner: &str) -> Result<Taken, ServerError> {
+        let keeper = |until| Self {
+            inner: Arc::new(Inner { store: store.clone(), health: health.clone(), until }),
+            task: Mutex::default(),
+        };
+        let Some(lease) = store.lease() else { return Ok(Taken::Ours(keeper(None))) };
+        let asked = Instant::now();
+        match lease.acquire(owner, TIME).await? {
+            Acquired::Held(by) => Ok(Taken::Held(by)),
+            Acquired::Ours => {
+                let keeper = keeper(Some(watch::channel(end(asked)).0));
+                let task = tokio::spawn(keeper.inner.clone().run());
+                *keeper.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+                Ok(Taken::Ours(keeper))
+            }
+        }
+    }
+
+    /// Makes sure that nobody else can have it now.
+    ///
+    /// # Errors
+    /// It has run out because the store could not be asked to prolong it. That may pass.
+    pub fn check(&self) -> Result<(), ServerError> {
+        match &self.inner.until {
+            Some(until) if *until.borrow() <= Instant::now() => {
+                Err(StoreError::Unavailable("the lease could not be prolonged in time".to_owned()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What it means that somebody else seems to be writing: if the lease is lost, that is why.
+    pub async fn explain(&self, cause: Cause) -> Cause {
+        let has = self.inner.until.is_some();
+        if has && matches!(self.inner.prolong().await, Ok(false)) { Cause::Lease } else { cause }
+    }
+
+    /// Gives it up, once nothing more will be written.
+    pub async fn release(&self) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(task) = task else { return };
+        task.abort();
+        // What it had sent is answered or given up before the lease is.
+        drop(task.await);
+        if self.inner.health.cause() == Some(Cause::Lease) {
+            return;
+        }
+        if let Some(lease) = self.inner.store.lease()
+            && let Ok(Err(error)) = timeout(PATIENCE, lease.release()).await
+        {
+            tracing::warn!(%error, "the lease could not be given up; it runs out by itself");
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        task.inspect(JoinHandle::abort);
+    }
+}
+
+/// When a lease that was asked for at a moment runs out for us.
+fn end(asked: Instant) -> Instant {
+    asked + (TIME - MARGIN)
+}
+
+impl Inner {
+    /// Prolongs it until it is lost.
+    async fn run(self: Arc<Self>) {
+        let mut pause = EVERY;
+        let mut told = false;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = match self.prolong().await {
+                Ok(true) => {
+                    told = false;
+                    EVERY
+                }
+                Ok(false) => return,
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "the lease on the log could not be prolonged; trying again");
+                    }
+                    AGAIN
+                }
+            };
+        }
+    }
+
+    /// Prolongs it once. `false`: it is lost, and the log has been stopped.
+    async fn prolong(&self) -> Result<bool, StoreError> {
+        let (Some(lease), Some(until)) = (self.store.lease(), &self.until) else { return Ok(true) };
+        let asked = Instant::now();
+        let late = |_| StoreError::Unavailable("no answer in time".to_owned());
+        if timeout(PATIENCE, lease.renew(TIME)).await.map_err(late)?? {
+            // Of two attempts the later one counts, whichever is answered first.
+            until.send_modify(|until| *until = end(asked).max(*until));
+            return Ok(true);
+        }
+        let reason = "another server took the log over, since this one did not prolong its lease in time; start this one \
+                      again with --standby";
+        self.health.poison(Cause::Lease, reason);
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;
