@@ -10,18 +10,27 @@ use sceau_server::{Config, InitReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Outcome, error::CliError, output::stdout, target::TargetArgs};
+use crate::{
+    Outcome,
+    error::CliError,
+    output::stdout,
+    store::{DATA_DIR, StoreArgs},
+    target::TargetArgs,
+};
 
 /// Options of `sceau init`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
+Examples:
   sceau init --data-dir /var/lib/sceau --key-dir /etc/sceau/keys --origin logs.example.org/main
+  sceau init --store 'mongodb://sceau@db.example.org/sceau?replicaSet=rs0' --key-dir /etc/sceau/keys
 Doing it twice is harmless: a log that is there already is left as it is.")]
 pub struct InitArgs {
-    /// Where the log shall be [env: SCEAU_DATA_DIR].
-    #[arg(long, env = "SCEAU_DATA_DIR", default_value = "./sceau-data", value_name = "DIR", hide_env = true)]
-    data_dir: PathBuf,
+    /// Where the log shall be; ./sceau-data if left out [env: SCEAU_DATA_DIR].
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Where its keys shall be; keep them off the disk and the backups of the log itself [env: SCEAU_KEY_DIR].
     #[arg(long, env = "SCEAU_KEY_DIR", default_value = "./sceau-keys", value_name = "DIR", hide_env = true)]
     key_dir: PathBuf,
@@ -93,7 +102,8 @@ pub fn tell(out: &mut impl Write, report: &InitReport) -> std::io::Result<()> {
 
 /// Runs `sceau init`.
 pub async fn init(args: InitArgs) -> Result<Outcome, CliError> {
-    let mut config = Config::new(&args.data_dir, &args.key_dir);
+    let place = args.store.place_or(args.data_dir.as_ref(), DATA_DIR)?;
+    let mut config = Config::at(place, &args.key_dir);
     config.origin = args.origin;
     let report = sceau_server::init(&config).await?;
     let mut out = stdout();
@@ -105,7 +115,7 @@ pub async fn init(args: InitArgs) -> Result<Outcome, CliError> {
         writeln!(out, "{text}")?;
     } else {
         let what = if report.created { "made a log" } else { "the log was there already" };
-        writeln!(out, "{what}: data in {}, keys in {}", args.data_dir.display(), args.key_dir.display())?;
+        writeln!(out, "{what}: data in {}, keys in {}", config.place, args.key_dir.display())?;
         tell(&mut out, &report)?;
     }
     out.flush()?;

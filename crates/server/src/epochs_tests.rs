@@ -39,7 +39,7 @@ async fn resolves(failure: Option<Failure>) {
 /// The chain of a log that no server holds.
 async fn chain(fixture: &Fixture) -> (Epochs, crate::Reader) {
     let reader = crate::Reader::open(&fixture.config).await.unwrap();
-    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
+    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, Some(fixture.data())).unwrap());
     let writer = reader.fact("writer").await.unwrap().parse().unwrap();
     let history = crate::history::read(&**reader.store()).await.unwrap();
     (Epochs::resume(keys, &**reader.store(), writer, &history).await.unwrap(), reader)
@@ -123,7 +123,7 @@ async fn nothing_is_sealed_for_another_writer() {
     log.close().await.unwrap();
     drop(log);
     let reader = crate::Reader::open(&fixture.config).await.unwrap();
-    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
+    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, Some(fixture.data())).unwrap());
     let slots = keys.epoch_slots().unwrap();
     let seals = reader.store().seals(0, 1_000).await.unwrap();
     let history = crate::history::read(&**reader.store()).await.unwrap();

@@ -86,12 +86,12 @@ pub enum ServerError {
     Store(#[from] StoreError),
     /// The store is behind the head that the key directory noted, or differs from it.
     #[error(
-        "rollback: the key directory noted {noted} as committed, the store in {path} is at {found}; an older or another \
+        "rollback: the key directory noted {noted} as committed, the store in {place} is at {found}; an older or another \
          copy of the data was put back. Restore the right copy, or look at it with `sceau verify`"
     )]
     Rollback {
-        /// The data directory.
-        path: PathBuf,
+        /// The data directory or the database.
+        place: String,
         /// What was noted.
         noted: Head,
         /// What the store holds.
@@ -105,6 +105,9 @@ pub enum ServerError {
     /// The log stopped accepting after a failed write.
     #[error("the log accepts nothing more until the server is restarted: {1}")]
     Poisoned(Cause, String),
+    /// Another server has the log; this one answers questions, and waits.
+    #[error("another server has the log")]
+    Standby,
     /// The log is being closed.
     #[error("the log is being closed")]
     Closing,

@@ -1,7 +1,7 @@
 //! The server: from received bytes to sealed entries, the questions that can be asked about them, and HTTP in front of
 //! both.
 //!
-//! The command line uses the same functions on a data directory that no server holds: [`Log`] to write, [`Reader`] to
+//! The command line uses the same functions on a log that no server holds: [`Log`] to write, [`Reader`] to
 //! ask, [`verify_dir`] to check.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used))]
@@ -27,7 +27,9 @@ mod keydir;
 mod lease;
 mod log;
 mod metrics;
+mod migrate;
 mod patient;
+mod place;
 mod problem;
 mod prover;
 mod publisher;
@@ -59,6 +61,8 @@ pub use interval::duration;
 pub use keydir::KeyDir;
 pub use log::Log;
 pub use metrics::Metrics;
+pub use migrate::{Migrated, migrate};
+pub use place::Place;
 pub use problem::Problem;
 pub use publisher::{Published, Publisher};
 pub use reader::{Filtered, HistogramParams, Reader, SearchParams, TopParams, load_deriver};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 use sceau_ledger::Head;
-use sceau_store::{Batch, BatchBuilder, Expect, Store, embedded::Embedded};
+use sceau_store::{Batch, BatchBuilder, Expect, Store};
 use serde_json::{Value, json};
 use tokio::{
     sync::{Mutex, RwLock, Semaphore, watch},
@@ -27,7 +27,9 @@ use crate::{
     guard::StateChange,
     ingest::{self, IngestAnswer, IngestRequest, Ingested, Single},
     keydir::KeyDir,
+    lease::{self, Keeper, Taken},
     metrics::Metrics,
+    place,
     publisher::{self, Publisher},
     reader::{Reader, load_deriver},
     retention,
@@ -35,10 +37,19 @@ use crate::{
     sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Parts, Payload, Sequencer, supervise},
 };
 use start::{TakenUp, take_up};
-pub(crate) use start::{last_received, restore_bundle};
+pub(crate) use start::{check_head, last_received, restore_bundle};
 
 /// Bodies up to this size are made into entries where they are: handing them to another thread costs more.
 const INLINE_BODY: usize = 64 << 10;
+
+/// What a log is put together from.
+pub(crate) struct Open {
+    pub store: Arc<dyn Store>,
+    pub deriver: Arc<Deriver>,
+    pub keys: Arc<KeyDir>,
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+}
 
 /// An open log; clones share it.
 #[derive(Clone)]
@@ -56,6 +67,7 @@ struct Inner {
     gate: Arc<Mutex<()>>,
     /// Large bodies that are being worked on: as many as there are processors.
     workers: Arc<Semaphore>,
+    lease: Arc<Keeper>,
     stop: watch::Sender<bool>,
     publishing: Mutex<Option<JoinHandle<()>>>,
     /// Space on the disks.
@@ -70,12 +82,14 @@ impl Log {
     /// Opens a complete log for reading and writing.
     ///
     /// # Errors
-    /// Keys and store don't belong together, the store was rolled back, or one of them can't be used.
+    /// Keys and store don't belong together, the store was rolled back, one of them can't be used, or another server has
+    /// the log.
     pub async fn open(config: &Config) -> Result<Self, ServerError> {
-        let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
+        place::check_settings(config)?;
+        let keys = KeyDir::open(&config.key_dir, config.place.directory())?;
         let deriver = load_deriver(config)?;
-        let store = Embedded::open(&config.data_dir, deriver.clone(), config.store_options()).await?;
-        Self::assemble(config, Arc::new(store), deriver, keys).await
+        let store = config.place.open_with(deriver.clone(), config.store_options()).await?;
+        Self::assemble(config, store, deriver, keys).await
     }
 
     /// Puts an open store and its keys together.
@@ -85,11 +99,34 @@ impl Log {
         deriver: Arc<Deriver>,
         keys: KeyDir,
     ) -> Result<Self, ServerError> {
-        let keys = Arc::new(keys);
+        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+        match Keeper::take(&store, &health, &lease::owner()?).await? {
+            Taken::Ours(keeper) => {
+                let open = Open { store, deriver, keys: Arc::new(keys), health, metrics };
+                Self::under(config, open, Arc::new(keeper)).await
+            }
+            Taken::Held(by) => Err(ServerError::Config(format!(
+                "another server has this log ({by}): stop it, or start this one with --standby, which answers questions \
+                 and takes the log over when that one is gone"
+            ))),
+        }
+    }
+
+    /// Goes on with the log under a lease that is held; gives it up again if that fails.
+    pub(crate) async fn under(config: &Config, open: Open, lease: Arc<Keeper>) -> Result<Self, ServerError> {
+        let log = Self::held(config, open, &lease).await;
+        if log.is_err() {
+            lease.release().await;
+        }
+        log
+    }
+
+    async fn held(config: &Config, open: Open, lease: &Arc<Keeper>) -> Result<Self, ServerError> {
+        let Open { store, deriver, keys, health, metrics } = open;
+        let lease = lease.clone();
         let limits = config.limits.clone();
         let TakenUp { tree, bundle, epochs, clock, history } = take_up(config, &store, &deriver, &keys).await?;
         let head = tree.head();
-        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
         let gate = Arc::new(Mutex::new(()));
         let (head_sender, committed) = watch::channel(head);
         let signing = publisher::Parts {
@@ -100,6 +137,7 @@ impl Log {
             metrics: metrics.clone(),
             gate: gate.clone(),
             head: committed,
+            lease: lease.clone(),
         };
         let disk = Arc::new(Disk::of(config, metrics.clone()));
         let publisher = Arc::new(Publisher::new(signing, epochs, history.log()).await?);
@@ -116,6 +154,7 @@ impl Log {
             limits: limits.clone(),
             gate: gate.clone(),
             publisher: publisher.clone(),
+            lease: lease.clone(),
         };
         let sequencer = Sequencer::start(parts, tree, bundle, head_sender);
         let (stop, stopped) = watch::channel(false);
@@ -135,6 +174,7 @@ impl Log {
             publisher,
             gate,
             workers,
+            lease,
             stop,
             publishing,
             disk,
@@ -172,9 +212,10 @@ impl Log {
     /// Whether it takes in what clients send, and why not.
     ///
     /// # Errors
-    /// [`ServerError::Poisoned`], [`ServerError::DiskFull`].
+    /// [`ServerError::Poisoned`], [`ServerError::DiskFull`], [`StoreError::Unavailable`].
     pub(crate) fn check_accepting(&self) -> Result<(), ServerError> {
         self.health().check()?;
+        self.0.lease.check()?;
         self.0.disk.check()
     }
 
@@ -374,7 +415,8 @@ impl Log {
         Ok(token)
     }
 
-    /// Finishes and answers what was taken, signs it, closes the epoch and the store. Nothing is accepted any more.
+    /// Finishes and answers what was taken, signs it, closes the epoch and the store, and gives the log up to others who
+    /// wait for it. Nothing is accepted any more.
     ///
     /// # Errors
     /// A step failed; the next start resolves what it left.
@@ -389,6 +431,7 @@ impl Log {
             drop(task.await);
         }
         let signed = self.sign_off().await;
+        inner.lease.release().await;
         inner.reader.store().close().await?;
         signed
     }

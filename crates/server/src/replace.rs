@@ -11,10 +11,7 @@ use sceau_ledger::{
     BundleMac, FIRST_PREVIOUS, Head, KeyChange, KeyHistory, LeafHash, LogChange, Lost, MacChange, MacKeys, NewChain,
     Seal, Signer, Slot, Tree, WriterId, choose,
 };
-use sceau_store::{
-    Commit, CommitError, Store, StoreError,
-    embedded::{Embedded, Options},
-};
+use sceau_store::{Commit, CommitError, Store, StoreError};
 use serde::Serialize;
 
 use crate::{
@@ -72,7 +69,7 @@ pub async fn replace_keys(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Replaced, ServerError> {
     let deriver = load_deriver(config)?;
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir, deriver.clone(), Options::default()).await?);
+    let store = config.place.open(deriver.clone()).await?;
     let survey = survey(config, &*store).await?;
     let mac = survey.left.mac.clone().filter(|_| !survey.lost.contains(&Lost::Mac));
     let report = verify_open(&store, &deriver, mac, survey.left.heads.flatten(), options, progress).await?;
@@ -90,7 +87,7 @@ pub async fn replace_keys(
 
 async fn survey(config: &Config, store: &dyn Store) -> Result<Survey, ServerError> {
     let (path, history) = (&config.key_dir, history::read(store).await?);
-    let mut left = Left::look(path, &config.data_dir)?;
+    let mut left = Left::look(path, config.place.directory())?;
     let other = |file: &str, reason: &str| ServerError::KeyDir { path: path.join(file), reason: reason.to_owned() };
     let said = history.changes().last().map(sceau_ledger::SignedKeyChange::body);
     let begun = left.replacing.take();
@@ -170,7 +167,7 @@ async fn take_over(
     if let Some(noted) = noted
         && (noted.size > expected.size || !prover::starts_with(store, &noted).await?)
     {
-        return Err(ServerError::Rollback { path: config.data_dir.clone(), noted, found: expected });
+        return Err(ServerError::Rollback { place: config.place.to_string(), noted, found: expected });
     }
     let (index, bundle) = (expected.size.0, expected.size.0 / 256);
     let (epoch, _) = epochs::expected(survey.last.as_ref(), &survey.history);
@@ -180,7 +177,7 @@ async fn take_over(
     let signed = sign(change, &survey, &drawn)?;
     let replacing = Replacing { index, lost: survey.lost.clone() };
     drawn.write(&config.key_dir, &origin, &replacing)?;
-    let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
+    let keys = KeyDir::open(&config.key_dir, config.place.directory())?;
     let floor = log::last_received(store, deriver, expected).await?.unwrap_or_default();
     let sealed = survey.last.as_ref().map_or(Micros(0), |last| Micros(last.body().time_micros));
     let now = Clock::new(floor.max(sealed)).now();

@@ -18,7 +18,7 @@ use copy::copy_directory;
 use sceau_event::{Deriver, Field};
 use sceau_ledger::{Head, Index, TileHash, TreeSize};
 use sceau_store::{
-    AuditChunk, Commit, CommitError, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText, Search, State,
+    AuditChunk, Commit, CommitError, CommitLimits, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText, Search, State,
     StateWrite, Store, StoreError, TopTable,
     embedded::Embedded,
     query::{Page, Query},
@@ -60,21 +60,22 @@ impl Fixture {
     /// A log over a store that fails as told.
     pub async fn failing(&self) -> (Log, Arc<Failing>) {
         let deriver = Arc::new(Deriver::builtin());
-        let store = Embedded::open(&self.config.data_dir, deriver.clone(), self.config.store_options()).await.unwrap();
+        let store = Embedded::open(self.data(), deriver.clone(), self.config.store_options()).await.unwrap();
         let store = Arc::new(Failing::over(store));
-        let keys = KeyDir::open(&self.config.key_dir, &self.config.data_dir).unwrap();
+        let keys = KeyDir::open(&self.config.key_dir, Some(self.data())).unwrap();
         (Log::assemble(&self.config, store.clone(), deriver, keys).await.unwrap(), store)
     }
 
     pub fn data(&self) -> &Path {
-        &self.config.data_dir
+        self.config.place.directory().unwrap()
     }
 
     /// A copy of the data directory of a closed log, beside the same keys.
     pub fn copy(&self) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = Config { data_dir: directory.path().join("data"), ..self.config.clone() };
-        copy_directory(self.data(), &config.data_dir);
+        let data = directory.path().join("data");
+        copy_directory(self.data(), &data);
+        let config = Config { place: data.into(), ..self.config.clone() };
         Self { _directory: directory, config, report: self.report.clone() }
     }
 }
@@ -117,7 +118,7 @@ pub enum Failure {
 
 /// A store that fails on demand.
 pub struct Failing {
-    inner: Box<dyn Store>,
+    inner: Arc<dyn Store>,
     next: AtomicU8,
     /// How many of the writes that could fail go well before.
     before: AtomicU32,
@@ -136,12 +137,17 @@ type Pause = (oneshot::Sender<()>, oneshot::Receiver<()>);
 
 impl Failing {
     fn over(store: Embedded) -> Self {
+        Self::within(Arc::new(store), CommitLimits::NONE)
+    }
+
+    /// One that refuses commits beyond these limits.
+    pub fn within(inner: Arc<dyn Store>, limits: CommitLimits) -> Self {
         Self {
-            inner: Box::new(store),
+            inner,
             next: AtomicU8::new(Failure::None as u8),
             before: AtomicU32::new(0),
             away: AtomicBool::new(false),
-            limits: Mutex::new(CommitLimits::NONE),
+            limits: Mutex::new(limits),
             commits: AtomicU32::new(0),
             head: Mutex::default(),
             facts: Mutex::default(),

@@ -27,7 +27,7 @@ pub const LIMIT: Duration = Duration::from_secs(300);
 /// The binary, in an environment without any setting.
 pub fn sceau() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sceau"));
-    for name in ["URL", "TOKEN", "DATA_DIR", "KEY_DIR", "BOOTSTRAP_TOKEN"] {
+    for name in ["URL", "TOKEN", "DATA_DIR", "KEY_DIR", "BOOTSTRAP_TOKEN", "STORE", "STORE_PASSWORD"] {
         command.env_remove(format!("SCEAU_{name}"));
     }
     command.env_remove("RUST_LOG").stdin(Stdio::null());

@@ -27,6 +27,7 @@ use crate::error::ServerError;
 pub use heads::Heads;
 use next::Live;
 pub use next::{LOG_KEY_NEXT, LOG_KEY_OLD, MAC_KEY_NEXT};
+pub(crate) use paths::check_apart;
 use paths::{check_directory, check_file, create_directory, sync_directory};
 pub(crate) use replace::{Drawn, Left, Replacing};
 
@@ -68,8 +69,8 @@ impl KeyDir {
     ///
     /// # Errors
     /// [`ServerError::KeyDir`] names the file and what is wrong with it.
-    pub fn create(path: &Path, data_dir: &Path, origin: &str) -> Result<Self, ServerError> {
-        paths::check_apart(path, data_dir)?;
+    pub fn create(path: &Path, data_dir: Option<&Path>, origin: &str) -> Result<Self, ServerError> {
+        check_apart(path, data_dir)?;
         create_directory(path)?;
         check_directory(path)?;
         for name in ORDER {
@@ -103,7 +104,7 @@ impl KeyDir {
             create_file(path, name, &fresh(name, "")?)?;
         }
         sync_directory(path)?;
-        let keys = Self::open(path, Path::new("."))?;
+        let keys = Self::open(path, None)?;
         match keys.epoch_slots()?.as_slice() {
             [slot] if slot.is_fresh() => Ok(keys),
             _ => Err(ServerError::KeyDir {
@@ -128,12 +129,12 @@ impl KeyDir {
         ORDER.iter().all(|name| path.join(name).exists())
     }
 
-    /// Opens a directory in which every file must be.
+    /// Opens a directory in which every file must be. It must be apart from `data_dir`, where the log lies in one.
     ///
     /// # Errors
     /// [`ServerError::KeyDir`] names the file and what is wrong with it.
-    pub fn open(path: &Path, data_dir: &Path) -> Result<Self, ServerError> {
-        paths::check_apart(path, data_dir)?;
+    pub fn open(path: &Path, data_dir: Option<&Path>) -> Result<Self, ServerError> {
+        check_apart(path, data_dir)?;
         check_directory(path)?;
         let format = format_of(path)?;
         for name in ORDER {
@@ -277,7 +278,7 @@ impl KeyDir {
 
 fn open_heads(path: &Path) -> Result<Heads, ServerError> {
     let path = path.join(HEADS);
-    let reason = "both of its notes are damaged, so nothing shows whether the data directory is an older copy: restore it \
+    let reason = "both of its notes are damaged, so nothing shows whether the log is an older copy: restore it \
                   from your backup, or give it up with `sceau keys replace`, which verifies the whole log first";
     Heads::open(&path)?.ok_or(ServerError::KeyDir { path, reason: reason.to_owned() })
 }

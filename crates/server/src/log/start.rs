@@ -47,7 +47,7 @@ pub(super) async fn take_up(
 }
 
 /// Makes sure that the store is where it was left, and restores the tree.
-async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result<Tree, ServerError> {
+pub(crate) async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result<Tree, ServerError> {
     let head = store.head().await?;
     let tree = prover::restore(store, head.size).await?;
     if tree.head() != head {
@@ -61,7 +61,7 @@ async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result
         return Ok(tree);
     };
     if noted.size > head.size || !prover::starts_with(store, &noted).await? {
-        return Err(ServerError::Rollback { path: config.data_dir.clone(), noted, found: head });
+        return Err(ServerError::Rollback { place: config.place.to_string(), noted, found: head });
     }
     Ok(tree)
 }

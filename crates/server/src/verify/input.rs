@@ -1,13 +1,11 @@
-//! What a verification starts from: a directory that nobody holds, an open store, or a running log.
+//! What a verification starts from: a log that nobody holds, an open store, or a running log.
 
 use std::{path::Path, sync::Arc};
 
 use sceau_event::Deriver;
 use sceau_ledger::{EpochPublic, Fault, Head, KeyHistory, MacKeys, WriterId};
 use sceau_store::{
-    Document, SealText, Store,
-    embedded::{Embedded, Options},
-    traits::BundleTag,
+    Document, SealText, Store, traits::BundleTag,
 };
 
 use super::{
@@ -45,10 +43,10 @@ pub(crate) struct VerifyInput {
     pub notes: Vec<String>,
 }
 
-/// Verifies a data directory that no server holds, with whatever keys are at hand.
+/// Verifies a log that no server holds, with whatever keys are at hand.
 ///
 /// # Errors
-/// The directory can't be read at all, or an option can't be understood. Faults are in the report.
+/// It can't be read at all, or an option can't be understood. Faults are in the report.
 pub async fn verify_dir(
     config: &Config,
     options: VerifyOptions,
@@ -56,9 +54,8 @@ pub async fn verify_dir(
     cancel: Cancel,
 ) -> Result<VerifyReport, ServerError> {
     let deriver = load_deriver(config)?;
-    let inspect = Options { inspect: true, ..Options::default() };
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir, deriver.clone(), inspect).await?);
-    let keys = open_keys(&config.key_dir, &config.data_dir)?;
+    let store = config.place.inspect(deriver.clone()).await?;
+    let keys = open_keys(&config.key_dir, config.place.directory())?;
     let input = offline_input(&*store, keys.as_ref(), options).await?;
     let (verdict, _) = verify(&store, &deriver, input, Way::whole(progress, &cancel)).await?;
     Ok(verdict.into())
@@ -125,7 +122,7 @@ pub(crate) async fn verify_open(
     Ok(verdict.into())
 }
 
-fn open_keys(path: &Path, data: &Path) -> Result<Option<KeyDir>, ServerError> {
+fn open_keys(path: &Path, data: Option<&Path>) -> Result<Option<KeyDir>, ServerError> {
     if path.exists() { KeyDir::open(path, data).map(Some) } else { Ok(None) }
 }
 
@@ -160,8 +157,19 @@ async fn offline_input(
             "the key directory notes no head, so it can't show whether this is an older copy of the log".to_owned(),
         );
     }
+    let current_epoch = match keys {
+        Some(keys) => keys::current_epoch(store, keys, &seals, &history).await?,
+        None => None,
+    };
+    if keys.is_some() && current_epoch.is_none() {
+        notes.push(
+            "the key directory is that of a server which has not the log now, so it can't show whether the last seals are \
+             missing"
+                .to_owned(),
+        );
+    }
     Ok(VerifyInput {
-        current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
+        current_epoch,
         mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
         keys: None,
         state_noted: keys.is_some_and(KeyDir::notes_state),
