@@ -71,6 +71,7 @@ pub use rotation::{Rotated, RotatedKey};
 pub(crate) use sequencer::hex;
 pub use sequencer::{AppendOptions, Appended, Health, Idempotency};
 pub use serve::{Ready, serve};
+pub use standby::{Joined, join};
 pub use verify::{AUDITED, Cancel, VerifyOptions, VerifyReport, verify_dir};
 pub use views::{
     Bucket, ChainView, CountView, EventView, HeadView, HistogramView, IntegrityView, KeyChangeView, LogKeyView,

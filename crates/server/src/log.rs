@@ -234,6 +234,10 @@ impl Log {
         &self.0.metrics
     }
 
+    pub(crate) fn shared_metrics(&self) -> Arc<Metrics> {
+        self.0.metrics.clone()
+    }
+
     /// Its key directory.
     pub fn keys(&self) -> &KeyDir {
         &self.0.keys

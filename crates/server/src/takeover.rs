@@ -148,7 +148,3 @@ async fn check_last(store: &dyn Store, history: &KeyHistory, last: &Seal, tree: 
     }
     Ok(())
 }
-
-#[cfg(test)]
-#[path = "takeover_tests.rs"]
-mod tests;

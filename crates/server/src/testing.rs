@@ -5,10 +5,11 @@ mod copy;
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::DirBuilderExt as _,
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,15 +23,18 @@ use sceau_store::{
     StateWrite, Store, StoreError, TopTable,
     embedded::Embedded,
     query::{Page, Query},
-    traits::{BundleTag, CommitLimits, Stretch},
+    traits::{Acquired, BundleTag, CommitLimits, Lease, Stretch},
 };
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     Config, Log,
+    error::ServerError,
     init::{InitReport, init},
     keydir::KeyDir,
+    standby::Standby,
+    verify::{Cancel, VerifyOptions, VerifyReport, verify_dir},
 };
 
 /// The body of an event of which the making panics.
@@ -80,6 +84,63 @@ impl Fixture {
     }
 }
 
+/// A log on a store that several servers reach.
+pub struct Cluster {
+    pub fixture: Fixture,
+    desk: Arc<Desk>,
+    inner: Arc<dyn Store>,
+    deriver: Arc<Deriver>,
+}
+
+impl Cluster {
+    pub async fn new() -> Self {
+        let fixture = Fixture::new().await;
+        let deriver = Arc::new(Deriver::builtin());
+        let store = Embedded::open(fixture.data(), deriver.clone(), fixture.config.store_options()).await.unwrap();
+        Self { fixture, desk: Arc::default(), inner: Arc::new(store), deriver }
+    }
+
+    /// The settings of a further server, with its key directory, and the key that an auditor pins.
+    pub fn join(&self, name: &str) -> (Config, String) {
+        let first = &self.fixture.config;
+        let key_dir = first.key_dir.with_file_name(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&key_dir).unwrap();
+        for file in ["origin", "log.key", "mac.key", "format"] {
+            std::fs::copy(first.key_dir.join(file), key_dir.join(file)).unwrap();
+        }
+        let joined = crate::join(&key_dir).unwrap();
+        assert_eq!(crate::join(&key_dir).unwrap(), joined, "again");
+        (Config { key_dir, standby: true, ..first.clone() }, joined.first_epoch_key)
+    }
+
+    /// The store as one server sees it.
+    pub fn store(&self) -> Arc<Failing> {
+        Arc::new(Failing::shared(self.inner.clone(), &self.desk))
+    }
+
+    fn keys(config: &Config) -> KeyDir {
+        KeyDir::open(&config.key_dir, config.place.directory()).unwrap()
+    }
+
+    /// Starts a server as one that has the log.
+    pub async fn log(&self, config: &Config, store: &Arc<Failing>) -> Result<Log, ServerError> {
+        Log::assemble(config, store.clone(), self.deriver.clone(), Self::keys(config)).await
+    }
+
+    /// Starts one as a standby.
+    pub fn standby(&self, config: &Config, store: &Arc<Failing>) -> Standby {
+        Standby::over(config, store.clone(), self.deriver.clone(), Self::keys(config)).unwrap()
+    }
+
+    /// The end of it: everything is verified with the keys of one of the servers.
+    pub async fn verified(&self, config: &Config, pins: &[&str]) -> VerifyReport {
+        self.inner.close().await.unwrap();
+        let pins = pins.iter().map(|pin| (*pin).to_owned()).collect();
+        let options = VerifyOptions { pins, ..VerifyOptions::default() };
+        verify_dir(config, options, &|_, _| (), Cancel::new()).await.unwrap()
+    }
+}
+
 /// How the next write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -116,6 +177,17 @@ pub enum Failure {
     ShortTile,
 }
 
+/// Who has the lease on a store that several servers reach.
+#[derive(Default)]
+pub struct Desk(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    owner: Option<String>,
+    until: Option<Instant>,
+    fence: u64,
+}
+
 /// A store that fails on demand.
 pub struct Failing {
     inner: Arc<dyn Store>,
@@ -126,6 +198,8 @@ pub struct Failing {
     away: AtomicBool,
     limits: Mutex<CommitLimits>,
     commits: AtomicU32,
+    /// The lease, and what this server's fence is.
+    desk: Option<(Arc<Desk>, AtomicU64)>,
     head: Mutex<Option<Head>>,
     facts: Mutex<BTreeMap<String, String>>,
     misnumbered: AtomicBool,
@@ -149,6 +223,7 @@ impl Failing {
             away: AtomicBool::new(false),
             limits: Mutex::new(limits),
             commits: AtomicU32::new(0),
+            desk: None,
             head: Mutex::default(),
             facts: Mutex::default(),
             misnumbered: AtomicBool::new(false),
@@ -181,6 +256,22 @@ impl Failing {
 
     pub fn fail(&self, failure: Failure) {
         self.next.store(failure as u8, Ordering::SeqCst);
+    }
+
+    /// What a further server sees of a store.
+    pub fn shared(inner: Arc<dyn Store>, desk: &Arc<Desk>) -> Self {
+        Self { desk: Some((desk.clone(), AtomicU64::new(0))), ..Self::within(inner, CommitLimits::NONE) }
+    }
+
+    /// Whether another server has taken the log over since.
+    fn is_fenced_out(&self) -> bool {
+        let fence = |(desk, ours): &(Arc<Desk>, AtomicU64)| desk.0.lock().unwrap().fence != ours.load(Ordering::SeqCst);
+        self.desk.as_ref().is_some_and(fence)
+    }
+
+    fn may_write(&self) -> Result<(), StoreError> {
+        self.here()?;
+        if self.is_fenced_out() { Err(StoreError::Stopped("another server has the log".into())) } else { Ok(()) }
     }
 
     /// Fails so after some writes of that kind went well.
@@ -241,6 +332,9 @@ impl Ledger for Failing {
         assert!(!self.is(Failure::CommitPanic), "as the test wants it");
         if self.here().is_err() || self.is(Failure::CommitAway) {
             return Err(CommitError::Unavailable("the test pulled the plug".into()));
+        }
+        if self.is_fenced_out() {
+            return Err(CommitError::HeadMoved { actual: Head::empty() });
         }
         let limits = *self.limits.lock().unwrap();
         let (entries, bytes) = commit
@@ -304,7 +398,7 @@ impl Ledger for Failing {
 
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError> {
         assert!(!self.is(Failure::CheckpointPanic), "as the test wants it");
-        self.here()?;
+        self.may_write()?;
         if self.is(Failure::Checkpoint) {
             return Err(broken());
         }
@@ -332,7 +426,7 @@ impl Ledger for Failing {
     }
 
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
-        self.here()?;
+        self.may_write()?;
         if self.is(Failure::Seal) {
             return Err(broken());
         }
@@ -440,9 +534,10 @@ impl State for Failing {
     }
 
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError> {
-        if self.here().is_err() {
-            return Err(CommitError::Unavailable("the test pulled the plug".into()));
-        }
+        self.may_write().map_err(|error| match error {
+            StoreError::Unavailable(reason) => CommitError::Unavailable(reason),
+            error => error.into(),
+        })?;
         self.inner.write(writes).await
     }
 
@@ -457,7 +552,49 @@ impl State for Failing {
 }
 
 #[async_trait]
+impl Lease for Failing {
+    async fn acquire(&self, owner: &str, time: Duration) -> Result<Acquired, StoreError> {
+        self.here()?;
+        let (desk, ours) = self.desk.as_ref().unwrap();
+        let (mut held, now) = (desk.0.lock().unwrap(), Instant::now());
+        let free = held.until.is_none_or(|until| until <= now);
+        match &held.owner {
+            Some(by) if !free && by != owner => return Ok(Acquired::Held(by.clone())),
+            _ => {}
+        }
+        *held = Held { owner: Some(owner.to_owned()), until: Some(now + time), fence: held.fence + 1 };
+        ours.store(held.fence, Ordering::SeqCst);
+        Ok(Acquired::Ours)
+    }
+
+    async fn renew(&self, time: Duration) -> Result<bool, StoreError> {
+        self.here()?;
+        let (desk, ours) = self.desk.as_ref().unwrap();
+        let mut held = desk.0.lock().unwrap();
+        let is_ours = held.fence == ours.load(Ordering::SeqCst);
+        if is_ours {
+            held.until = Some(Instant::now() + time);
+        }
+        Ok(is_ours)
+    }
+
+    async fn release(&self) -> Result<(), StoreError> {
+        self.here()?;
+        let (desk, ours) = self.desk.as_ref().unwrap();
+        let mut held = desk.0.lock().unwrap();
+        if held.fence == ours.load(Ordering::SeqCst) {
+            (held.owner, held.until) = (None, None);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl Store for Failing {
+    fn lease(&self) -> Option<&dyn Lease> {
+        self.desk.as_ref().map(|_| self as &dyn Lease)
+    }
+
     async fn rebuild(
         &self,
         deriver: Arc<Deriver>,
@@ -475,6 +612,10 @@ impl Store for Failing {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        if self.desk.is_some() {
+            // Others use it too.
+            return Ok(());
+        }
         self.inner.close().await
     }
 }

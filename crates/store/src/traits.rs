@@ -400,8 +400,8 @@ pub enum Acquired {
 /// holder's is ever written is seen to by the store itself, by a number that counts up with each that takes it.
 #[async_trait]
 pub trait Lease: Send + Sync {
-    /// Takes it for so long if nobody has it, or what somebody had has run out. From then on nothing that a former holder
-    /// has sent, or sends, is written.
+    /// Takes it for so long if nobody has it, what somebody had has run out, or `owner` has it already. From then on nothing
+    /// that a former holder has sent, or sends, is written.
     async fn acquire(&self, owner: &str, time: Duration) -> Result<Acquired, StoreError>;
 
     /// Prolongs our own to so long from now, even if it has run out. `false`: somebody else has taken it meanwhile, and

@@ -116,6 +116,11 @@ impl KeyDir {
         }
     }
 
+    /// Whether it has the log's keys, as a copy of them has, and no epoch key.
+    pub(crate) fn lacks_epoch_key(path: &Path) -> bool {
+        path.join(LOG_KEY).exists() && !path.join(EPOCH_KEY).exists()
+    }
+
     /// The origin that an earlier attempt to make the directory has noted.
     ///
     /// # Errors

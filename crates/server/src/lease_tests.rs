@@ -1,0 +1,105 @@
+use super::*;
+use crate::testing::Cluster;
+
+async fn taken(store: &Arc<dyn Store>, name: &str) -> (Keeper, Arc<Health>) {
+    let health = Arc::new(Health::default());
+    match Keeper::take(store, &health, name).await.unwrap() {
+        Taken::Ours(keeper) => (keeper, health),
+        Taken::Held(by) => panic!("held by {by}"),
+    }
+}
+
+async fn holder(store: &Arc<dyn Store>) -> Option<String> {
+    match Keeper::take(store, &Arc::default(), "somebody").await.unwrap() {
+        Taken::Ours(_) => None,
+        Taken::Held(by) => Some(by),
+    }
+}
+
+/// Lets what waits for this moment happen.
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_has_run_out_for_its_holder_before_others_can_have_it() {
+    let cluster = Cluster::new().await;
+    let (ours, theirs) = (cluster.store(), cluster.store());
+    let (store, others): (Arc<dyn Store>, Arc<dyn Store>) = (ours.clone(), theirs.clone());
+    let (keeper, health) = taken(&store, "first").await;
+    pass(TIME * 20).await;
+    keeper.check().unwrap();
+    assert_eq!(holder(&others).await.as_deref(), Some("first"), "it is prolonged");
+    ours.go_away(true);
+    // It was prolonged at most so long ago.
+    pass(TIME - MARGIN - EVERY - AGAIN).await;
+    keeper.check().unwrap();
+    let mut free = false;
+    for _ in 0..200 {
+        pass(Duration::from_millis(100)).await;
+        if keeper.check().is_ok() {
+            assert_eq!(holder(&others).await.as_deref(), Some("first"));
+        } else if holder(&others).await.is_none() {
+            free = true;
+            break;
+        }
+    }
+    assert!(free && health.reason().is_none());
+    let refused = keeper.check().unwrap_err();
+    assert_eq!((refused.status(), refused.code()), (503, "store_unavailable"));
+    ours.go_away(false);
+    pass(EVERY).await;
+    assert_eq!(health.cause(), Some(Cause::Lease));
+    assert_eq!(keeper.explain(Cause::Changed).await, Cause::Lease);
+    assert!(keeper.check().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_nobody_took_meanwhile_is_gone_on_with() {
+    let cluster = Cluster::new().await;
+    let ours = cluster.store();
+    let store: Arc<dyn Store> = ours.clone();
+    let (keeper, health) = taken(&store, "first").await;
+    ours.go_away(true);
+    pass(TIME * 6).await;
+    assert!(keeper.check().is_err());
+    ours.go_away(false);
+    pass(AGAIN * 2).await;
+    keeper.check().unwrap();
+    assert!(health.reason().is_none());
+    assert_eq!(keeper.explain(Cause::Changed).await, Cause::Changed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_given_up_is_free_at_once() {
+    let cluster = Cluster::new().await;
+    let (store, others): (Arc<dyn Store>, Arc<dyn Store>) = (cluster.store(), cluster.store());
+    let (keeper, _) = taken(&store, "first").await;
+    assert_eq!(holder(&others).await.as_deref(), Some("first"));
+    keeper.release().await;
+    let (_second, _) = taken(&others, "second").await;
+    keeper.release().await;
+    assert_eq!(holder(&store).await.as_deref(), Some("second"), "what is not ours is left alone");
+}
+
+#[tokio::test]
+async fn a_store_with_one_writer_needs_none() {
+    let fixture = crate::testing::Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    let store: Arc<dyn Store> = store;
+    let (keeper, _) = taken(&store, "first").await;
+    keeper.check().unwrap();
+    assert_eq!(keeper.explain(Cause::Changed).await, Cause::Changed);
+    keeper.release().await;
+    log.close().await.unwrap();
+}
+
+#[test]
+fn names_tell_processes_apart() {
+    let (one, other) = (owner().unwrap(), owner().unwrap());
+    assert_ne!(one, other);
+    assert!(one.contains(&format!("process {}", std::process::id())), "{one}");
+}
