@@ -71,7 +71,7 @@ pub struct ServeArgs {
     min_free: Option<u64>,
     /// Wait while another server has the log: answer questions, and take it over when that one is gone. Needs a database, and
     /// a key directory that `sceau keys standby` has completed.
-    #[arg(long, requires = "store")]
+    #[arg(long)]
     standby: bool,
     /// How often the running log verifies what was added: 30m, 1h … or `never`.
     #[arg(long, default_value = "1h", value_name = "TIME")]
