@@ -215,7 +215,10 @@ fn standby(args: &StandbyArgs) -> Result<Outcome, CliError> {
     } else {
         writeln!(out, "{} can be given to `sceau serve --standby` for {}", args.key_dir.display(), joined.origin)?;
         writeln!(out, "first epoch key: {}", joined.first_epoch_key)?;
-        writeln!(out, "    begins this server's chain of seals, once it has the log; public, hand it to your auditor now,")?;
+        writeln!(
+            out,
+            "    begins this server's chain of seals, once it has the log; public, hand it to your auditor now,"
+        )?;
         writeln!(out, "    who gives it to `sceau verify --pin` besides the first server's")?;
     }
     out.flush()?;
@@ -240,7 +243,9 @@ async fn show(args: &KeysArgs) -> Result<Outcome, CliError> {
             writeln!(out, "later verifier key: {verifier_key}")?;
             writeln!(out, "    checks checkpoints of more than {above} entries, and proofs under them")?;
         }
-        for Chain { epoch, first_epoch_key, index, taken_over, .. } in chains.iter().skip(1).filter(|chain| !chain.goes_on) {
+        for Chain { epoch, first_epoch_key, index, taken_over, .. } in
+            chains.iter().skip(1).filter(|chain| !chain.goes_on)
+        {
             writeln!(out, "later first epoch key: {first_epoch_key}")?;
             let index = index.unwrap_or_default();
             let what = if *taken_over {

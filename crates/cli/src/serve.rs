@@ -201,7 +201,11 @@ fn announce(ready: &Ready) -> std::io::Result<()> {
         writeln!(out, "    (`sceau --url` reads it from SCEAU_TOKEN or --token-file)")?;
     }
     if ready.standby {
-        writeln!(out, "standby for {}: answers questions, and takes the log over when no other server has it", ready.origin)?;
+        writeln!(
+            out,
+            "standby for {}: answers questions, and takes the log over when no other server has it",
+            ready.origin
+        )?;
     }
     writeln!(out, "listening on http://{}", ready.addr)?;
     out.flush()

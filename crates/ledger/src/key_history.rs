@@ -122,7 +122,10 @@ impl KeyHistory {
         is(!take_over || (body.log.is_none() && body.mac.is_none()), "it changes keys of the log besides its writer")?;
         is(body.log.is_some() == body.lost.contains(&Lost::Log) || rotation, "its log key does not fit what was lost")?;
         is(body.mac.is_some() == body.lost.contains(&Lost::Mac) || rotation, "its MAC key does not fit what was lost")?;
-        is(take_over || body.chain.is_some() == body.lost.contains(&Lost::Epoch), "its chain does not fit what was lost")?;
+        is(
+            take_over || body.chain.is_some() == body.lost.contains(&Lost::Epoch),
+            "its chain does not fit what was lost",
+        )?;
         let before = self.log.newest();
         if let Some(log) = &body.log {
             is(log.old == *before, "it does not name the key before it")?;

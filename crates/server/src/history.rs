@@ -58,7 +58,9 @@ pub(crate) async fn read(store: &dyn Store) -> Result<KeyHistory, ServerError> {
 pub(crate) async fn fact(store: &dyn Store, name: &str) -> Result<String, ServerError> {
     let fact = store.fact(name).await?;
     fact.ok_or_else(|| {
-        ServerError::Config(format!("the log was never completed (it has no {name}): run again what began it, `sceau init` or `sceau migrate`"))
+        ServerError::Config(format!(
+            "the log was never completed (it has no {name}): run again what began it, `sceau init` or `sceau migrate`"
+        ))
     })
 }
 

@@ -81,9 +81,14 @@ impl From<&ServerError> for Problem {
                 ),
             )
             .with("cause", cause.word()),
-            E::Closing | E::Standby | E::Overloaded | E::Full | E::DiskFull { .. } | E::TooOld | E::Busy | E::TooManyKeys(_) => {
-                load(error)
-            }
+            E::Closing
+            | E::Standby
+            | E::Overloaded
+            | E::Full
+            | E::DiskFull { .. }
+            | E::TooOld
+            | E::Busy
+            | E::TooManyKeys(_) => load(error),
             E::PartlyKept { kept, entries, first_index } => Self::hidden(
                 503,
                 "partly_kept",

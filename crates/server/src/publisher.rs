@@ -111,7 +111,21 @@ impl Publisher {
         let sealed = AtomicI64::new(epochs.last_time().map_or(i64::MIN, |time| time.0));
         let (epochs, signing) = (Mutex::new(epochs), Mutex::new(()));
         let thinning = Mutex::default();
-        Ok(Self { thinning, lease, store, keys, clock, health, metrics, gate, head, epochs, signing, sealed, published })
+        Ok(Self {
+            thinning,
+            lease,
+            store,
+            keys,
+            clock,
+            health,
+            metrics,
+            gate,
+            head,
+            epochs,
+            signing,
+            sealed,
+            published,
+        })
     }
 
     /// The newest checkpoint.

@@ -203,7 +203,12 @@ impl Standby {
         let tokens = timeout(PATIENCE, Tokens::load(&*self.store, &self.keys)).await.map_err(late)??;
         app.tokens.become_those_of(tokens);
         // What is left for the next time is followed then, or by the take-over itself.
-        timeout(PATIENCE, async { while self.follow().await? {} Ok(()) }).await.map_err(late)?
+        timeout(PATIENCE, async {
+            while self.follow().await? {}
+            Ok(())
+        })
+        .await
+        .map_err(late)?
     }
 
     /// Notes some of what the other server has committed since, as far as whole bundles go and their MACs are this log's;

@@ -168,7 +168,14 @@ async fn a_standby_answers_questions_and_takes_nothing_in() {
         let bearer = format!("Bearer {}", token.secret.expose());
         Request::get(path).header("authorization", bearer).body(Body::empty()).unwrap()
     };
-    for path in ["/api/v1/events", "/api/v1/events/3", "/api/v1/events/3/proof", "/api/v1/integrity", "/log/checkpoint", "/metrics"] {
+    for path in [
+        "/api/v1/events",
+        "/api/v1/events/3",
+        "/api/v1/events/3/proof",
+        "/api/v1/integrity",
+        "/log/checkpoint",
+        "/metrics",
+    ] {
         assert_eq!(status(&app, get(path)).await, 200, "{path}");
     }
     assert_eq!(status(&app, get("/readyz")).await, 503);

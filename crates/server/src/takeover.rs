@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sceau_event::{Deriver, Micros};
 use sceau_ledger::{
-    FIRST_PREVIOUS, EpochPublic, KeyChange, KeyHistory, NewChain, Seal, Signer, Slot, Tree, WriterId, choose,
+    EpochPublic, FIRST_PREVIOUS, KeyChange, KeyHistory, NewChain, Seal, Signer, Slot, Tree, WriterId, choose,
 };
 use sceau_store::{Store, StoreError};
 

@@ -1,11 +1,11 @@
 //! What tests share: logs in temporary directories, and a store that fails on demand.
 
+mod cluster;
 #[path = "../../cli/tests/common/copy.rs"]
 mod copy;
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::DirBuilderExt as _,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -15,26 +15,24 @@ use std::{
 };
 
 use async_trait::async_trait;
+pub use cluster::{Cluster, Desk};
 use copy::copy_directory;
 use sceau_event::{Deriver, Field};
 use sceau_ledger::{Head, Index, TileHash, TreeSize};
 use sceau_store::{
-    AuditChunk, Commit, CommitError, CommitLimits, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText, Search, State,
-    StateWrite, Store, StoreError, TopTable,
+    AuditChunk, Commit, CommitError, CommitLimits, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText,
+    Search, State, StateWrite, Store, StoreError, TopTable,
     embedded::Embedded,
     query::{Page, Query},
-    traits::{Acquired, BundleTag, CommitLimits, Lease, Stretch},
+    traits::{BundleTag, CommitLimits, Lease, Stretch},
 };
 use tempfile::TempDir;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
 use crate::{
     Config, Log,
-    error::ServerError,
     init::{InitReport, init},
     keydir::KeyDir,
-    standby::Standby,
-    verify::{Cancel, VerifyOptions, VerifyReport, verify_dir},
 };
 
 /// The body of an event of which the making panics.
@@ -84,63 +82,6 @@ impl Fixture {
     }
 }
 
-/// A log on a store that several servers reach.
-pub struct Cluster {
-    pub fixture: Fixture,
-    desk: Arc<Desk>,
-    inner: Arc<dyn Store>,
-    deriver: Arc<Deriver>,
-}
-
-impl Cluster {
-    pub async fn new() -> Self {
-        let fixture = Fixture::new().await;
-        let deriver = Arc::new(Deriver::builtin());
-        let store = Embedded::open(fixture.data(), deriver.clone(), fixture.config.store_options()).await.unwrap();
-        Self { fixture, desk: Arc::default(), inner: Arc::new(store), deriver }
-    }
-
-    /// The settings of a further server, with its key directory, and the key that an auditor pins.
-    pub fn join(&self, name: &str) -> (Config, String) {
-        let first = &self.fixture.config;
-        let key_dir = first.key_dir.with_file_name(name);
-        std::fs::DirBuilder::new().mode(0o700).create(&key_dir).unwrap();
-        for file in ["origin", "log.key", "mac.key", "format"] {
-            std::fs::copy(first.key_dir.join(file), key_dir.join(file)).unwrap();
-        }
-        let joined = crate::join(&key_dir).unwrap();
-        assert_eq!(crate::join(&key_dir).unwrap(), joined, "again");
-        (Config { key_dir, standby: true, ..first.clone() }, joined.first_epoch_key)
-    }
-
-    /// The store as one server sees it.
-    pub fn store(&self) -> Arc<Failing> {
-        Arc::new(Failing::shared(self.inner.clone(), &self.desk))
-    }
-
-    fn keys(config: &Config) -> KeyDir {
-        KeyDir::open(&config.key_dir, config.place.directory()).unwrap()
-    }
-
-    /// Starts a server as one that has the log.
-    pub async fn log(&self, config: &Config, store: &Arc<Failing>) -> Result<Log, ServerError> {
-        Log::assemble(config, store.clone(), self.deriver.clone(), Self::keys(config)).await
-    }
-
-    /// Starts one as a standby.
-    pub fn standby(&self, config: &Config, store: &Arc<Failing>) -> Standby {
-        Standby::over(config, store.clone(), self.deriver.clone(), Self::keys(config)).unwrap()
-    }
-
-    /// The end of it: everything is verified with the keys of one of the servers.
-    pub async fn verified(&self, config: &Config, pins: &[&str]) -> VerifyReport {
-        self.inner.close().await.unwrap();
-        let pins = pins.iter().map(|pin| (*pin).to_owned()).collect();
-        let options = VerifyOptions { pins, ..VerifyOptions::default() };
-        verify_dir(config, options, &|_, _| (), Cancel::new()).await.unwrap()
-    }
-}
-
 /// How the next write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -175,17 +116,6 @@ pub enum Failure {
     Prune,
     /// A tile comes back without its last hash.
     ShortTile,
-}
-
-/// Who has the lease on a store that several servers reach.
-#[derive(Default)]
-pub struct Desk(Mutex<Held>);
-
-#[derive(Default)]
-struct Held {
-    owner: Option<String>,
-    until: Option<Instant>,
-    fence: u64,
 }
 
 /// A store that fails on demand.
@@ -256,22 +186,6 @@ impl Failing {
 
     pub fn fail(&self, failure: Failure) {
         self.next.store(failure as u8, Ordering::SeqCst);
-    }
-
-    /// What a further server sees of a store.
-    pub fn shared(inner: Arc<dyn Store>, desk: &Arc<Desk>) -> Self {
-        Self { desk: Some((desk.clone(), AtomicU64::new(0))), ..Self::within(inner, CommitLimits::NONE) }
-    }
-
-    /// Whether another server has taken the log over since.
-    fn is_fenced_out(&self) -> bool {
-        let fence = |(desk, ours): &(Arc<Desk>, AtomicU64)| desk.0.lock().unwrap().fence != ours.load(Ordering::SeqCst);
-        self.desk.as_ref().is_some_and(fence)
-    }
-
-    fn may_write(&self) -> Result<(), StoreError> {
-        self.here()?;
-        if self.is_fenced_out() { Err(StoreError::Stopped("another server has the log".into())) } else { Ok(()) }
     }
 
     /// Fails so after some writes of that kind went well.
@@ -548,44 +462,6 @@ impl State for Failing {
     async fn purge(&self, now: i64) -> Result<u64, StoreError> {
         self.here()?;
         self.inner.purge(now).await
-    }
-}
-
-#[async_trait]
-impl Lease for Failing {
-    async fn acquire(&self, owner: &str, time: Duration) -> Result<Acquired, StoreError> {
-        self.here()?;
-        let (desk, ours) = self.desk.as_ref().unwrap();
-        let (mut held, now) = (desk.0.lock().unwrap(), Instant::now());
-        let free = held.until.is_none_or(|until| until <= now);
-        match &held.owner {
-            Some(by) if !free && by != owner => return Ok(Acquired::Held(by.clone())),
-            _ => {}
-        }
-        *held = Held { owner: Some(owner.to_owned()), until: Some(now + time), fence: held.fence + 1 };
-        ours.store(held.fence, Ordering::SeqCst);
-        Ok(Acquired::Ours)
-    }
-
-    async fn renew(&self, time: Duration) -> Result<bool, StoreError> {
-        self.here()?;
-        let (desk, ours) = self.desk.as_ref().unwrap();
-        let mut held = desk.0.lock().unwrap();
-        let is_ours = held.fence == ours.load(Ordering::SeqCst);
-        if is_ours {
-            held.until = Some(Instant::now() + time);
-        }
-        Ok(is_ours)
-    }
-
-    async fn release(&self) -> Result<(), StoreError> {
-        self.here()?;
-        let (desk, ours) = self.desk.as_ref().unwrap();
-        let mut held = desk.0.lock().unwrap();
-        if held.fence == ours.load(Ordering::SeqCst) {
-            (held.owner, held.until) = (None, None);
-        }
-        Ok(())
     }
 }
 

@@ -203,7 +203,11 @@ impl Chain {
 
     fn check_signature(&mut self, seal: &Seal, faults: &mut Faults) -> bool {
         let epoch = seal.body().epoch;
-        let named = if epoch == self.began { "the key with which its chain begins or goes on" } else { "the key that the seal before it names" };
+        let named = if epoch == self.began {
+            "the key with which its chain begins or goes on"
+        } else {
+            "the key that the seal before it names"
+        };
         if seal.verify(&self.key).is_ok() {
             return true;
         }

@@ -96,7 +96,8 @@ impl KeyDir {
         check_directory(path)?;
         for name in [ORIGIN, LOG_KEY, MAC_KEY, FORMAT] {
             if !path.join(name).exists() {
-                let reason = format!("is missing: copy it from the key directory of the server that has the log ({name})");
+                let reason =
+                    format!("is missing: copy it from the key directory of the server that has the log ({name})");
                 return Err(ServerError::KeyDir { path: path.join(name), reason });
             }
         }
@@ -109,9 +110,10 @@ impl KeyDir {
             [slot] if slot.is_fresh() => Ok(keys),
             _ => Err(ServerError::KeyDir {
                 path: path.join(EPOCH_KEY),
-                reason: "has sealed something, or was copied: each server has an epoch key of its own. Remove the copy and \
+                reason:
+                    "has sealed something, or was copied: each server has an epoch key of its own. Remove the copy and \
                          run this again; in the directory of a server that has had the log, leave it"
-                    .to_owned(),
+                        .to_owned(),
             }),
         }
     }

@@ -4,9 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use sceau_event::Deriver;
 use sceau_ledger::{EpochPublic, Fault, Head, KeyHistory, MacKeys, WriterId};
-use sceau_store::{
-    Document, SealText, Store, traits::BundleTag,
-};
+use sceau_store::{Document, SealText, Store, traits::BundleTag};
 
 use super::{
     Cancel, Resume, VerifyOptions, VerifyReport, Way,
