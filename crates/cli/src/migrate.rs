@@ -75,7 +75,8 @@ fn tell(migrated: &Migrated, from: &Config, to: &Config, json: bool) -> Result<(
         writeln!(out, "{text}")?;
         return Ok(out.flush()?);
     }
-    let Migrated { origin, entries, root_hash, resumed_at, checkpoints, seals, documents, proven, was_complete } = migrated;
+    let Migrated { origin, entries, root_hash, resumed_at, checkpoints, seals, documents, proven, was_complete } =
+        migrated;
     let (from, to, entries) = (&from.place, &to.place, grouped(*entries));
     if *was_complete {
         writeln!(out, "{to} holds the whole log already: {origin}, {entries} entries; nothing was done")?;

@@ -4,7 +4,9 @@ use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use sceau_server::Place;
-use sceau_store::mongo::{MongoOptions, roles};
+use sceau_store::mongo::{Mongo, MongoOptions, roles};
+
+use serde_json::json;
 
 use crate::{
     Outcome,
@@ -35,7 +37,7 @@ Examples:
   sceau mongo init --admin-store 'mongodb://root@db.example.org/sceau?replicaSet=rs0&authSource=admin' \\
       --admin-password-file root.txt
   sceau mongo init --store mongodb://db.example.org/sceau --print | mongosh mongodb://root@db.example.org/admin
-Once this was done by whoever administers the database, `sceau serve` needs a user with the role sceauServer only, which can
+Once this was done by whoever administers the database, `sceau serve` needs a user with the role sceau_server only, which can
 add entries but neither change nor delete them. Doing it again is harmless and brings the roles up to date.")]
 pub struct MongoInitArgs {
     #[command(flatten)]
@@ -63,13 +65,14 @@ async fn init(args: MongoInitArgs) -> Result<Outcome, CliError> {
         Some(Place::Mongo(options)) => Some(*options),
         _ => None,
     };
-    let admin = args.admin_store.as_ref().map(|uri| store::options(uri, "--admin-store", args.admin_password_file.as_ref()));
+    let admin =
+        args.admin_store.as_ref().map(|uri| store::options(uri, "--admin-store", args.admin_password_file.as_ref()));
     let admin = admin.transpose()?;
     let Some(options) = admin.clone().or_else(|| named.clone()) else {
         return Err(CliError::Usage("which database? Give --store (or SCEAU_STORE), or --admin-store".into()));
     };
-    let database = roles::database_of(&options.uri);
-    if named.is_some_and(|named| roles::database_of(&named.uri) != database) {
+    let database = options.uri.database();
+    if named.is_some_and(|named| named.uri.database() != database) {
         return Err(CliError::Usage(format!(
             "--admin-store names the database {database}, --store another one: name the log's in both (and where the \
              administrator's user is known with authSource=admin)"
@@ -83,35 +86,52 @@ async fn init(args: MongoInitArgs) -> Result<Outcome, CliError> {
 }
 
 async fn prepare(options: MongoOptions, makes_roles: bool, database: &str) -> Result<Outcome, CliError> {
-    let place = Place::from(options.clone());
-    let made = !place.exists().await?;
-    if made {
-        place.create().await?;
+    let is_there = Mongo::exists(&options).await?;
+    if is_there {
+        Mongo::prepare(&options).await?;
+    } else {
+        Mongo::create(&options).await?;
     }
     // What the text for mongosh is piped into must not see it.
-    eprintln!("{place}: {}", if made { "collections, indexes and views were made" } else { "was prepared already" });
+    let what = if is_there { "the log is there; collections, indexes and views are" } else { "an empty log is there," };
+    eprintln!("{}: {what} ready", options.uri);
     if !makes_roles {
         print(database)?;
         return Ok(Outcome::Done);
     }
-    let new = roles::create_roles(&options).await?;
+    Mongo::create_roles(&options).await?;
     let mut out = stdout();
-    for role in roles::roles() {
-        let what = if new.contains(&role.name) { "made" } else { "up to date" };
-        writeln!(out, "role {} ({what}): {}", role.name, role.purpose)?;
+    for (name, purpose) in ROLES {
+        writeln!(out, "role {name}: {purpose}")?;
     }
-    writeln!(out, "now give users these roles, e.g. in mongosh:")?;
-    writeln!(
-        out,
-        "  db.getSiblingDB(\"admin\").createUser({{user: \"sceau\", pwd: passwordPrompt(), roles: [{{role: \"sceauServer\", \
-         db: \"{database}\"}}]}})"
-    )?;
+    writeln!(out, "give users these roles, e.g. in mongosh:")?;
+    writeln!(out, "  {}", user(database))?;
     out.flush()?;
     Ok(Outcome::Done)
 }
 
+/// The roles, and whom each is for.
+const ROLES: [(&str, &str); 4] = [
+    (roles::SERVER, "`sceau serve`; adds entries, can't change or delete any"),
+    (roles::READER, "people who look at the logs in MongoDB Compass"),
+    (roles::BACKUP, "mongodump, `sceau search`, `sceau verify` and the like: reads everything"),
+    (roles::RETENTION, "`sceau serve --retain-days` and `--retain-bytes`: may delete entries, too"),
+];
+
+/// How a user gets a role.
+fn user(database: &str) -> String {
+    let (role, database) = (json!(roles::SERVER), json!(database));
+    format!(
+        "db.getSiblingDB(\"admin\").createUser({{user: \"sceau\", pwd: passwordPrompt(), roles: [{{role: {role}, db: {database}}}]}})"
+    )
+}
+
 fn print(database: &str) -> Result<(), CliError> {
     let mut out = stdout();
-    out.write_all(roles::mongosh(database).as_bytes())?;
+    for (name, purpose) in ROLES {
+        writeln!(out, "// {name}: {purpose}")?;
+    }
+    out.write_all(roles::script(database).as_bytes())?;
+    writeln!(out, "// Then make the users, each with a password of its own, e.g.\n// {}", user(database))?;
     Ok(out.flush()?)
 }

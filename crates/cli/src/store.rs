@@ -95,7 +95,9 @@ impl StoreArgs {
             (Some(uri), _) => (uri.clone(), "--store"),
             (None, Some(uri)) => (uri, "SCEAU_STORE"),
             (None, None) if self.store_password_file.is_some() => {
-                return Err(CliError::Usage("--store-password-file is the password for --store, which is missing".into()));
+                return Err(CliError::Usage(
+                    "--store-password-file is the password for --store, which is missing".into(),
+                ));
             }
             (None, None) => return Ok(None),
         };

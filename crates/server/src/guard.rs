@@ -118,7 +118,10 @@ pub(crate) const OUT_OF_ORDER: &str = "the state has rows whose names are no tex
 
 /// A page of all documents, empty at the end, and whether another can be asked for: it can't where somebody put rows that
 /// don't follow each other.
-pub(crate) async fn page(store: &dyn Store, after: &mut (String, String)) -> Result<(Vec<(String, Document)>, bool), StoreError> {
+pub(crate) async fn page(
+    store: &dyn Store,
+    after: &mut (String, String),
+) -> Result<(Vec<(String, Document)>, bool), StoreError> {
     let page = store.audit_state((&after.0, &after.1), PAGE).await?;
     let Some((collection, document)) = page.last() else { return Ok((page, false)) };
     let last = (collection.clone(), document.key.clone());

@@ -51,7 +51,8 @@ pub async fn init(config: &Config) -> Result<InitReport, ServerError> {
     }
     let store = place.open(load_deriver(config)?).await?;
     let verifier = keys.log_key().verifier().to_string();
-    let fixed = fix_facts(&*store, [("origin", &origin), ("verifier_key", &verifier), ("first_epoch_key", &first)]).await;
+    let fixed =
+        fix_facts(&*store, [("origin", &origin), ("verifier_key", &verifier), ("first_epoch_key", &first)]).await;
     store.close().await?;
     fixed.map_err(|error| other_log(place, error))?;
     Ok(InitReport { origin, verifier_key: verifier, first_epoch_key: first, key_changes: 0, created: true })
@@ -74,7 +75,7 @@ async fn complete(config: &Config) -> Result<Option<InitReport>, ServerError> {
     if !config.place.exists().await? {
         return Ok(None);
     }
-    let store = config.place.inspect(load_deriver(config)?).await?;
+    let (store, _) = config.place.inspect(load_deriver(config)?).await?;
     let facts = (store.fact("origin").await?, store.fact("verifier_key").await?, store.fact("first_epoch_key").await?);
     let (Some(origin), Some(verifier_key), Some(first_epoch_key)) = facts else {
         return refuse_half(&*store, &config.place).await.map(|()| None);

@@ -76,7 +76,7 @@ impl Keeper {
             inner: Arc::new(Inner { store: store.clone(), health: health.clone(), until }),
             task: Mutex::default(),
         };
-        let Some(lease) = store.lease() else { return Ok(Taken::Ours(keeper(None))) };
+        let Some(lease) = store.writing() else { return Ok(Taken::Ours(keeper(None))) };
         let asked = Instant::now();
         match lease.acquire(owner, TIME).await? {
             Acquired::Held(by) => Ok(Taken::Held(by)),
@@ -118,7 +118,7 @@ impl Keeper {
         if self.inner.health.cause() == Some(Cause::Lease) {
             return;
         }
-        if let Some(lease) = self.inner.store.lease()
+        if let Some(lease) = self.inner.store.writing()
             && let Ok(Err(error)) = timeout(PATIENCE, lease.release()).await
         {
             tracing::warn!(%error, "the lease could not be given up; it runs out by itself");
@@ -163,7 +163,7 @@ impl Inner {
 
     /// Prolongs it once. `false`: it is lost, and the log has been stopped.
     async fn prolong(&self) -> Result<bool, StoreError> {
-        let (Some(lease), Some(until)) = (self.store.lease(), &self.until) else { return Ok(true) };
+        let (Some(lease), Some(until)) = (self.store.writing(), &self.until) else { return Ok(true) };
         let asked = Instant::now();
         let late = |_| StoreError::Unavailable("no answer in time".to_owned());
         if timeout(PATIENCE, lease.renew(TIME)).await.map_err(late)?? {

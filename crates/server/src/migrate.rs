@@ -61,6 +61,7 @@ pub async fn migrate(from: &Config, to: &Config, progress: Progress<'_>) -> Resu
     check_apart(&to.key_dir, to.place.directory())?;
     let keys = KeyDir::open(&from.key_dir, from.place.directory())?;
     let deriver = load_deriver(from)?;
+    from.place.check_free(deriver.clone()).await?;
     let source = from.place.open_with(deriver.clone(), from.store_options()).await?;
     let copied = async {
         let origin = Origin::read(from, &*source, &keys).await?;
@@ -244,9 +245,9 @@ async fn compare(source: &dyn Store, target: &dyn Store, origin: &Origin) -> Res
 /// What a write to the target that did not happen means.
 fn refused(error: CommitError) -> ServerError {
     match error {
-        CommitError::HeadMoved { actual } => {
-            ServerError::Config(format!("somebody else writes to the target, which is at {actual}; nothing more was copied"))
-        }
+        CommitError::HeadMoved { actual } => ServerError::Config(format!(
+            "somebody else writes to the target, which is at {actual}; nothing more was copied"
+        )),
         CommitError::StateConflict { collection, key } => ServerError::StateConflict(format!("{collection}/{key}")),
         CommitError::Full => ServerError::Full,
         CommitError::Unavailable(why) => StoreError::Unavailable(why).into(),

@@ -95,7 +95,7 @@ impl Place {
     ) -> Result<Arc<dyn Store>, StoreError> {
         Ok(match self {
             Self::Directory(path) => Arc::new(Embedded::open(path, deriver, options).await?),
-            Self::Mongo(options) => Arc::new(Mongo::open(options, deriver).await?),
+            Self::Mongo(options) => Arc::new(Mongo::open(deriver, MongoOptions::clone(options)).await?),
         })
     }
 
@@ -107,19 +107,39 @@ impl Place {
         self.open_with(deriver, Options::default()).await
     }
 
-    /// Opens the log only to look at it, damaged as it may be; nothing is written.
+    /// Refuses a database that a server writes to. A directory says so itself when it is opened.
+    ///
+    /// # Errors
+    /// [`ServerError::Config`] names the server; the database can't be asked.
+    pub(crate) async fn check_free(&self, deriver: Arc<Deriver>) -> Result<(), ServerError> {
+        let Self::Mongo(options) = self else { return Ok(()) };
+        let store = Mongo::open(deriver, MongoOptions::clone(options)).await?;
+        match store.lease().await?.filter(|lease| !lease.left.is_zero()) {
+            None => Ok(()),
+            Some(lease) => Err(ServerError::Config(format!(
+                "the server {} writes to {self}: stop it first (one that was killed is waited for another {} s)",
+                lease.owner,
+                lease.left.as_secs() + 1
+            ))),
+        }
+    }
+
+    /// Opens the log only to look at it, damaged as it may be; nothing is written. Says too whether a server writes to it
+    /// meanwhile, which can only be in a database.
     ///
     /// # Errors
     /// As for [`Place::open_with`].
-    pub(crate) async fn inspect(&self, deriver: Arc<Deriver>) -> Result<Arc<dyn Store>, StoreError> {
+    pub(crate) async fn inspect(&self, deriver: Arc<Deriver>) -> Result<(Arc<dyn Store>, bool), StoreError> {
         Ok(match self {
             Self::Directory(path) => {
                 let inspect = Options { inspect: true, ..Options::default() };
-                Arc::new(Embedded::open(path, deriver, inspect).await?)
+                (Arc::new(Embedded::open(path, deriver, inspect).await?), false)
             }
             Self::Mongo(options) => {
                 let inspect = MongoOptions { inspect: true, ..MongoOptions::clone(options) };
-                Arc::new(Mongo::open(&inspect, deriver).await?)
+                let store = Mongo::open(deriver, inspect).await?;
+                let lease = store.lease().await?;
+                (Arc::new(store), lease.is_some_and(|lease| !lease.left.is_zero()))
             }
         })
     }
@@ -133,22 +153,18 @@ pub(crate) fn check_settings(config: &Config) -> Result<(), ServerError> {
     if config.place.directory().is_some() {
         return Ok(());
     }
-    let retention = &config.retention;
     let settings = [
         (config.segment_entries != Options::default().segment_entries, "segment-entries", "a database has no segments"),
-        (retention.days.is_some(), "retain-days", NO_RETENTION),
-        (retention.bytes.is_some(), "retain-bytes", NO_RETENTION),
         (config.min_free.is_some(), "min-free", "the server doesn't see the database's disk: watch it where it is"),
     ];
     match settings.iter().find(|(is_set, ..)| *is_set) {
-        Some((_, name, why)) => {
-            Err(ServerError::parameter(name, format!("is only for a data directory ({why}); leave it out with --store")))
-        }
+        Some((_, name, why)) => Err(ServerError::parameter(
+            name,
+            format!("is only for a data directory ({why}); leave it out with --store"),
+        )),
         None => Ok(()),
     }
 }
-
-const NO_RETENTION: &str = "the server's role in a database can't delete entries, so none are deleted there";
 
 #[cfg(test)]
 mod tests {
@@ -171,8 +187,6 @@ mod tests {
             check_settings(&config).unwrap();
         };
         refused("segment-entries", |config| config.segment_entries = 512);
-        refused("retain-days", |config| config.retention.days = Some(1));
-        refused("retain-bytes", |config| config.retention.bytes = Some(1));
         refused("min-free", |config| config.min_free = Some(1));
     }
 }

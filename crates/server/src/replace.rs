@@ -69,6 +69,7 @@ pub async fn replace_keys(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Replaced, ServerError> {
     let deriver = load_deriver(config)?;
+    config.place.check_free(deriver.clone()).await?;
     let store = config.place.open(deriver.clone()).await?;
     let survey = survey(config, &*store).await?;
     let mac = survey.left.mac.clone().filter(|_| !survey.lost.contains(&Lost::Mac));

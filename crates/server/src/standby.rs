@@ -133,7 +133,7 @@ impl Standby {
         deriver: Arc<Deriver>,
         keys: KeyDir,
     ) -> Result<Self, ServerError> {
-        if store.lease().is_none() {
+        if store.writing().is_none() {
             let reason = "--standby needs a database that several servers reach, given by --store mongodb://…: a data \
                           directory belongs to one server";
             return Err(ServerError::Config(reason.to_owned()));

@@ -467,7 +467,7 @@ impl State for Failing {
 
 #[async_trait]
 impl Store for Failing {
-    fn lease(&self) -> Option<&dyn Lease> {
+    fn writing(&self) -> Option<&dyn Lease> {
         self.desk.as_ref().map(|_| self as &dyn Lease)
     }
 

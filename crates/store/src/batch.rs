@@ -224,8 +224,9 @@ impl BatchBuilder {
     }
 }
 
+/// Records on their way into columns.
 #[derive(Debug)]
-struct Columns {
+pub(crate) struct Columns {
     /// Rows that there will be, as far as known.
     expected: usize,
     time: Vec<i64>,
@@ -242,7 +243,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn with_capacity(events: usize) -> Self {
+    pub(crate) fn with_capacity(events: usize) -> Self {
         let text = |bytes: usize| StringBuilder::with_capacity(events, events * bytes);
         let mut pair_ends = Vec::with_capacity(events + 1);
         pair_ends.push(0);
@@ -262,7 +263,7 @@ impl Columns {
         }
     }
 
-    fn push(&mut self, record: &Record<'_>) {
+    pub(crate) fn push(&mut self, record: &Record<'_>) {
         let row = self.time.len();
         self.time.push(record.time.0);
         self.received.push(record.received.0);
@@ -297,7 +298,7 @@ impl Columns {
         self.pair_ends.push(pairs + i32::try_from(record.fields.len()).unwrap_or(i32::MAX - pairs));
     }
 
-    fn finish(mut self) -> Result<RecordBatch, ArrowError> {
+    pub(crate) fn finish(mut self) -> Result<RecordBatch, ArrowError> {
         let rows = self.time.len();
         let times =
             |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };

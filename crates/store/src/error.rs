@@ -74,6 +74,29 @@ pub enum StoreError {
     /// The database can't be reached or has no primary now; trying again later can help.
     #[error("the database can't be reached: {0}")]
     Unavailable(String),
+    /// A MongoDB server that is no member of a replica set: it has no transactions.
+    #[error(
+        "the MongoDB server at {0} is not in a replica set, and without one it can't write several documents in one step; \
+         start it with `mongod --replSet rs0 …` and run `rs.initiate()` once in mongosh: one member is enough"
+    )]
+    Standalone(String),
+    /// A MongoDB server that lacks what is needed.
+    #[error("the MongoDB server is too old (wire version {0}); Sceau needs MongoDB 4.4 or newer")]
+    OldServer(i32),
+    /// The database's user may not do this.
+    #[error("the database forbids {what}: {detail}")]
+    Forbidden {
+        /// What was wanted.
+        what: String,
+        /// What the database said.
+        detail: String,
+    },
+    /// Somebody else changed the same documents; nothing was written.
+    #[error("somebody else changed the same documents: {0}")]
+    Conflict(String),
+    /// MongoDB refused, or answered something that can't be.
+    #[error("MongoDB: {0}")]
+    Mongo(String),
     /// The operating system refused.
     #[error("{context}: {source}")]
     Io {
@@ -166,4 +189,15 @@ pub enum CommitError {
     /// The write failed: whether it is durable is unknown, so nothing may be written before the store is opened anew.
     #[error("the commit failed: {0}")]
     Failed(#[from] StoreError),
+}
+
+impl CommitError {
+    /// As the error of a write that expects no head and no state.
+    pub(crate) fn into_store(self) -> StoreError {
+        match self {
+            Self::Failed(error) => error,
+            Self::Unavailable(text) => StoreError::Unavailable(text),
+            other => StoreError::Internal(other.to_string()),
+        }
+    }
 }

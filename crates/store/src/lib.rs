@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod embedded;
 pub mod error;
+pub mod mongo;
 pub mod query;
 pub mod schema;
 pub mod traits;

@@ -416,7 +416,7 @@ pub trait Lease: Send + Sync {
 #[async_trait]
 pub trait Store: Ledger + Search + State {
     /// The lease that a writer must hold; `None` where the store is opened by one process at a time.
-    fn lease(&self) -> Option<&dyn Lease> {
+    fn writing(&self) -> Option<&dyn Lease> {
         None
     }
 

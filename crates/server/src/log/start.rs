@@ -36,7 +36,7 @@ pub(super) async fn take_up(
     let mut bundle = restore_bundle(&**store, keys, tree.head()).await?;
     guard::adopt(&**store, keys).await?;
     // Where no two servers can hold the log, nobody else's chain can be there.
-    if store.lease().is_some() && takeover::claim(&**store, deriver, keys, &history, tree.clone()).await? {
+    if store.writing().is_some() && takeover::claim(&**store, deriver, keys, &history, tree.clone()).await? {
         history = history::read(&**store).await?;
         tree = check_head(config, &**store, keys).await?;
         bundle = restore_bundle(&**store, keys, tree.head()).await?;

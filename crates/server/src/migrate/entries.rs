@@ -171,7 +171,9 @@ impl Growing {
                 let width = 256u64.saturating_pow(u32::from(level));
                 let index = tile.position.saturating_mul(width);
                 let detail = format!("or one of the {} behind it is not what was sealed", width - 1);
-                return Err(StoreError::Entry { index, detail: detail + "; look at the source with `sceau verify`" }.into());
+                return Err(
+                    StoreError::Entry { index, detail: detail + "; look at the source with `sceau verify`" }.into()
+                );
             }
         }
         Ok(())

@@ -109,7 +109,9 @@ fn carried((collection, document): (String, Document)) -> Result<StateWrite, Sto
         return Ok(write);
     }
     let (collection, key) = (&write.collection, &write.key);
-    Err(StoreError::Damaged(format!("the state {collection}/{key} was written by somebody else: its text would change")))
+    Err(StoreError::Damaged(format!(
+        "the state {collection}/{key} was written by somebody else: its text would change"
+    )))
 }
 
 fn portions(writes: Vec<StateWrite>) -> Vec<Vec<StateWrite>> {

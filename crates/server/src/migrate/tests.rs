@@ -14,7 +14,8 @@ use crate::{
 const QUIET: Progress<'static> = &|_, _| ();
 
 async fn add(log: &Log, from: usize, entries: usize, key: Option<&str>) {
-    let body: String = (from..from + entries).map(|n| format!("{{\"user\":\"u{n}\",\"message\":\"word{n}\"}}\n")).collect();
+    let body: String =
+        (from..from + entries).map(|n| format!("{{\"user\":\"u{n}\",\"message\":\"word{n}\"}}\n")).collect();
     let idempotency = key.map(str::to_owned);
     let request = IngestRequest { format: Format::Ndjson, wait: true, idempotency, ..IngestRequest::default() };
     log.ingest(Bytes::from(body), &request).await.unwrap();
@@ -178,7 +179,8 @@ async fn a_failure_behind_the_entries_is_gone_on_with_too() {
 async fn a_target_with_something_else_is_refused() {
     let fixture = fixture().await;
     let other = Fixture::new().await;
-    let refused = migrate(&fixture.config, &Config { key_dir: fixture.config.key_dir.clone(), ..other.config.clone() }, QUIET);
+    let refused =
+        migrate(&fixture.config, &Config { key_dir: fixture.config.key_dir.clone(), ..other.config.clone() }, QUIET);
     let refused = refused.await.unwrap_err().to_string();
     assert!(refused.contains("holds a log already"), "{refused}");
     // One that was begun for another log, and one with other entries under the same name.
@@ -195,7 +197,8 @@ async fn a_target_with_something_else_is_refused() {
     add(&log, 5, 300, None).await;
     log.close().await.unwrap();
     drop(log);
-    let (source, _, target, keys, deriver, origin) = opened(&fixture, &beside(&fixture, "third"), CommitLimits::NONE).await;
+    let (source, _, target, keys, deriver, origin) =
+        opened(&fixture, &beside(&fixture, "third"), CommitLimits::NONE).await;
     let foreign = other.config.place.open(deriver.clone()).await.unwrap();
     let head = foreign.head().await.unwrap();
     entries::copy(&foreign, &target, &head, &keys.mac_keys(), &deriver, QUIET).await.unwrap_err();

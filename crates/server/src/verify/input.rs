@@ -52,9 +52,16 @@ pub async fn verify_dir(
     cancel: Cancel,
 ) -> Result<VerifyReport, ServerError> {
     let deriver = load_deriver(config)?;
-    let store = config.place.inspect(deriver.clone()).await?;
+    let (store, live) = config.place.inspect(deriver.clone()).await?;
     let keys = open_keys(&config.key_dir, config.place.directory())?;
-    let input = offline_input(&*store, keys.as_ref(), options).await?;
+    let mut input = offline_input(&*store, keys.as_ref(), options.clone(), live).await?;
+    for _ in 0..SEALS {
+        // Where an epoch was closed meanwhile, its key is gone from the key directory but its seal was not seen.
+        if !live || store.last_seal().await?.as_ref() == input.seals.last() {
+            break;
+        }
+        input = offline_input(&*store, keys.as_ref(), options.clone(), live).await?;
+    }
     let (verdict, _) = verify(&store, &deriver, input, Way::whole(progress, &cancel)).await?;
     Ok(verdict.into())
 }
@@ -114,7 +121,7 @@ pub(crate) async fn verify_open(
     options: VerifyOptions,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<VerifyReport, ServerError> {
-    let input = offline_input(&**store, None, options).await?;
+    let input = offline_input(&**store, None, options, false).await?;
     let input = VerifyInput { mac_keys, head_note, ..input };
     let (verdict, _) = verify(store, deriver, input, Way::whole(progress, &Cancel::new())).await?;
     Ok(verdict.into())
@@ -128,6 +135,7 @@ async fn offline_input(
     store: &dyn Store,
     keys: Option<&KeyDir>,
     options: VerifyOptions,
+    live: bool,
 ) -> Result<VerifyInput, ServerError> {
     let given = Given::parse(&options)?;
     let held = keys.map(|keys| keys.log_key().verifier());
@@ -142,14 +150,21 @@ async fn offline_input(
     if keys.is_none() && given.vkey.is_none() {
         notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
     }
-    let documents = state::documents(store).await?;
+    // Before everything that they may speak of: a server that goes on may add some at any time.
+    let seals = epochs::seals(store, 0).await?;
+    let (moment, documents) = if live { still(store).await? } else { (None, state::documents(store).await?) };
+    if live {
+        notes.push("a server goes on writing, so this is about what was there when it began".to_owned());
+    }
     let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
     if let Some(keys) = keys {
         facts.faults.extend(keys::check_held(&history, keys));
     }
     let writer = facts.writer();
-    let seals = epochs::seals(store, 0).await?;
-    let head = facts.head(store, keys.and_then(KeyDir::noted_head)).await?;
+    let (head, last_tag) = match moment {
+        Some(moment) => moment,
+        None => (facts.head(store, keys.and_then(KeyDir::noted_head)).await?, None),
+    };
     if head.size.0 > 0 && keys.is_some_and(|keys| keys.noted_head().is_none()) {
         notes.push(
             "the key directory notes no head, so it can't show whether this is an older copy of the log".to_owned(),
@@ -177,11 +192,34 @@ async fn offline_input(
         head_note: keys.and_then(KeyDir::noted_head),
         writer,
         head,
-        last_tag: None,
+        last_tag,
         seals,
         documents,
-        live: false,
+        live,
         faults: facts.faults,
         notes,
     })
+}
+
+/// How often everything is looked at anew because a server has closed an epoch meanwhile.
+const SEALS: u32 = 5;
+/// How often it is looked whether the log stands still long enough to be looked at.
+const LOOKS: u32 = 200;
+
+type Moment = (Option<(Head, Option<BundleTag>)>, Vec<(&'static str, Vec<Document>)>);
+
+/// Head, tag of the bundle that grows, and documents of one moment, while a server writes.
+async fn still(store: &dyn Store) -> Result<Moment, ServerError> {
+    for _ in 0..LOOKS {
+        let Ok(head) = store.head().await else { return Ok((None, state::documents(store).await?)) };
+        let last_tag = store.audit_macs(head.size.0 / 256, 1).await?.into_iter().next();
+        let documents = state::documents(store).await?;
+        if store.head().await.is_ok_and(|after| after == head) {
+            return Ok((Some((head, last_tag)), documents));
+        }
+    }
+    Err(ServerError::Config(
+        "the log grows too fast to be looked at from outside: verify it through its server with --url, or stop that"
+            .into(),
+    ))
 }

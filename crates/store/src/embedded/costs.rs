@@ -51,7 +51,8 @@ impl Stage {
         done
     }
 
-    fn seconds(&self) -> f64 {
+    /// Seconds so far.
+    pub fn seconds(&self) -> f64 {
         Duration::from_nanos(self.0.load(Ordering::Relaxed)).as_secs_f64()
     }
 }

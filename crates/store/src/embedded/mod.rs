@@ -7,7 +7,7 @@
 mod aggregate;
 mod audit;
 mod compact;
-mod costs;
+pub(crate) mod costs;
 pub mod db;
 pub mod eval;
 mod filter;

@@ -215,6 +215,17 @@ fn fold(c: char) -> char {
     }
 }
 
+/// Appends a word as [`Phrase`] folds it.
+pub(crate) fn fold_into(word: &str, folded: &mut String) {
+    if word.is_ascii() {
+        let start = folded.len();
+        folded.push_str(word);
+        folded[start..].make_ascii_lowercase();
+    } else {
+        folded.extend(word.chars().map(fold));
+    }
+}
+
 /// The byte ranges of a text's words.
 pub(crate) fn spans(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
     let mut at = 0;

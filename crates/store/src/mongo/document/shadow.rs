@@ -1,0 +1,190 @@
+//! What searches need of a record and people don't: left out of a document where it is empty.
+//!
+//! - `w`: the distinct folded words of all texts (columns and values of other fields, not the source), sorted.
+//! - `t`: one string for each of those texts that has a word: a [tag](keyword_tag) without blanks, then a blank before each
+//!   folded word and one behind the last. A phrase is ` failed password `, a beginning ` failed pass`; within one field it
+//!   is looked for behind the tag at the string's begin. Tags hold no blank, so no phrase is ever found in one.
+//! - `n`, `a`: columns and source whose text is a number or an address, by the name of the column.
+//! - `f`: other fields whose value is a number or an address.
+
+use std::net::IpAddr;
+
+use sceau_event::Keyword;
+
+use super::bytes::Writer;
+use crate::{
+    mongo::names,
+    query::{
+        number::Num,
+        words::{fold_into, spans},
+    },
+};
+
+/// What the strings of a column in `shadow.t` begin with; a blank follows.
+#[must_use]
+pub fn keyword_tag(keyword: Keyword) -> &'static str {
+    names::keyword(keyword)
+}
+
+/// What the strings of another field in `shadow.t` begin with; a blank follows. No two names have the same tag, and none
+/// has that of a column.
+#[must_use]
+pub fn other_tag(name: &str) -> String {
+    let mut tag = String::with_capacity(name.len() + 1);
+    append_other_tag(name, &mut tag);
+    tag
+}
+
+fn append_other_tag(name: &str, tag: &mut String) {
+    tag.push('=');
+    for c in name.chars() {
+        match c {
+            ' ' => tag.push_str("\\s"),
+            '\\' => tag.push_str("\\\\"),
+            other => tag.push(other),
+        }
+    }
+}
+
+/// An address as `shadow.a` and `shadow.f.a` hold it: 4 or 16 bytes, which BSON orders by length, then as numbers.
+#[must_use]
+pub fn packed(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// Collects a record's shadow; used again for the next one, so that it allocates nothing.
+#[derive(Debug, Default)]
+pub struct Shadow {
+    /// The strings of `t` behind each other, and where each ends.
+    texts: String,
+    ends: Vec<usize>,
+    /// Where the words lie in `texts`.
+    words: Vec<(usize, usize)>,
+    columns: Vec<(&'static str, Value)>,
+    pairs: Vec<(usize, Value)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    Number(Num),
+    Address(IpAddr),
+}
+
+impl Value {
+    /// What a text stands for besides itself.
+    fn of(text: &str) -> [Option<Self>; 2] {
+        // Both begin with a digit, a sign, a point, a colon or a hexadecimal letter; most texts with something else.
+        let first = text.bytes().next().unwrap_or(b' ');
+        if !(first.is_ascii_hexdigit() || b"+-.:".contains(&first)) || text.len() > 400 {
+            return [None, None];
+        }
+        [Num::parse(text).map(Self::Number), text.parse().ok().map(Self::Address)]
+    }
+
+    fn write(self, name: &str, writer: &mut Writer) {
+        match self {
+            Self::Number(Num::Whole(whole)) => writer.int64(name, whole),
+            Self::Number(Num::Real(real)) => writer.double(name, real),
+            Self::Address(address) => match address.to_canonical() {
+                IpAddr::V4(v4) => writer.binary(name, &v4.octets()),
+                IpAddr::V6(v6) => writer.binary(name, &v6.octets()),
+            },
+        }
+    }
+}
+
+impl Shadow {
+    pub fn clear(&mut self) {
+        self.texts.clear();
+        self.ends.clear();
+        self.words.clear();
+        self.columns.clear();
+        self.pairs.clear();
+    }
+
+    pub fn source(&mut self, source: &str) {
+        self.columns.extend(Value::of(source).into_iter().flatten().map(|value| (names::SOURCE, value)));
+    }
+
+    pub fn keyword(&mut self, keyword: Keyword, text: &str) {
+        let name = names::keyword(keyword);
+        self.columns.extend(Value::of(text).into_iter().flatten().map(|value| (name, value)));
+        self.text(text, |tag| tag.push_str(name));
+    }
+
+    /// The pair of this number.
+    pub fn pair(&mut self, number: usize, key: &str, value: &str) {
+        self.pairs.extend(Value::of(value).into_iter().flatten().map(|value| (number, value)));
+        self.text(value, |tag| append_other_tag(key, tag));
+    }
+
+    fn text(&mut self, text: &str, tag: impl FnOnce(&mut String)) {
+        let mut spans = spans(text).peekable();
+        if spans.peek().is_none() {
+            return;
+        }
+        tag(&mut self.texts);
+        for (from, to) in spans {
+            self.texts.push(' ');
+            let start = self.texts.len();
+            fold_into(&text[from..to], &mut self.texts);
+            self.words.push((start, self.texts.len()));
+        }
+        self.texts.push(' ');
+        self.ends.push(self.texts.len());
+    }
+
+    /// Writes what was collected; `key` names a pair by its number.
+    pub fn write<'k>(&mut self, writer: &mut Writer, key: impl Fn(usize) -> &'k str) {
+        if self.words.is_empty() && self.columns.is_empty() && self.pairs.is_empty() {
+            return;
+        }
+        let shadow = writer.document(names::SHADOW);
+        if !self.words.is_empty() {
+            self.write_words(writer);
+        }
+        self.write_columns(writer, names::NUMBERS, |value| matches!(value, Value::Number(_)));
+        self.write_columns(writer, names::ADDRESSES, |value| matches!(value, Value::Address(_)));
+        if !self.pairs.is_empty() {
+            let list = writer.array(names::PAIRS);
+            for (at, &(number, value)) in self.pairs.iter().enumerate() {
+                let item = writer.item(at);
+                writer.string(names::PAIR_KEY, key(number));
+                let name = if matches!(value, Value::Number(_)) { names::NUMBERS } else { names::ADDRESSES };
+                value.write(name, writer);
+                writer.end(item);
+            }
+            writer.end(list);
+        }
+        writer.end(shadow);
+    }
+
+    fn write_words(&mut self, writer: &mut Writer) {
+        let texts = self.texts.as_str();
+        let word = |&(from, to): &(usize, usize)| &texts[from..to];
+        self.words.sort_unstable_by(|one, other| word(one).cmp(word(other)));
+        self.words.dedup_by(|one, other| word(one) == word(other));
+        let list = writer.array(names::WORDS);
+        self.words.iter().map(word).enumerate().for_each(|(at, word)| writer.string_item(at, word));
+        writer.end(list);
+        let list = writer.array(names::TEXTS);
+        let mut from = 0;
+        for (at, &to) in self.ends.iter().enumerate() {
+            writer.string_item(at, &texts[from..to]);
+            from = to;
+        }
+        writer.end(list);
+    }
+
+    fn write_columns(&self, writer: &mut Writer, name: &str, wanted: impl Fn(&Value) -> bool) {
+        let mut values = self.columns.iter().filter(|(_, value)| wanted(value)).peekable();
+        if values.peek().is_some() {
+            let list = writer.document(name);
+            values.for_each(|(column, value)| value.write(column, writer));
+            writer.end(list);
+        }
+    }
+}

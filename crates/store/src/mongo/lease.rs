@@ -1,0 +1,202 @@
+//! Who may write: one owner at a time, for a limited time by the server's clock.
+//!
+//! A take-over raises the fence in the head document, in the same transaction that writes the lease. Every other
+//! transaction asks for the fence that it knows, so whoever lost the lease can't commit any more, however late he learns
+//! of it. Times are the server's (`localTime` of its hello), so that the clocks of the owners don't matter.
+
+use std::time::Duration;
+
+use mongodb::{
+    ClientSession,
+    bson::{DateTime, Document, doc, oid::ObjectId},
+    options::ReadConcern,
+};
+
+use super::{
+    Mongo,
+    connect::hello,
+    head::{self, HeadNote},
+    names,
+};
+use crate::error::{CommitError, StoreError};
+
+/// The document's key.
+const KEY: &str = "lease";
+/// How often it is tried again where somebody else changed the documents in between.
+const ATTEMPTS: u32 = 5;
+
+/// A lease that this process holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Who holds it.
+    pub owner: String,
+    /// Grows with each take-over.
+    pub fence: i64,
+    /// For how long, counted from *before* the call that gave it.
+    pub ttl: Duration,
+}
+
+/// The lease as it lies in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseNote {
+    /// Who holds it, or held it last.
+    pub owner: String,
+    /// The fence of that take-over.
+    pub fence: i64,
+    /// How long it still runs by the server's clock; zero: it has ended or was released.
+    pub left: Duration,
+}
+
+/// A lease that was not given.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Somebody else holds it.
+    #[error("{} holds the lease for another {} s", .0.owner, .0.left.as_secs())]
+    Held(LeaseNote),
+    /// It was taken over: nothing more is written through this store.
+    #[error("the lease was taken over by {}", .0.owner)]
+    Lost(LeaseNote),
+    /// The database did not answer as it should.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl LeaseNote {
+    fn of(document: &Document, now: DateTime) -> Self {
+        let until = document.get_datetime("until").map_or(0, |until| until.timestamp_millis());
+        let left = until.saturating_sub(now.timestamp_millis());
+        Self {
+            owner: document.get_str("owner").unwrap_or_default().to_owned(),
+            fence: document.get_i64("fence").unwrap_or_default(),
+            left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+        }
+    }
+}
+
+impl Mongo {
+    /// Takes the lease if it is free, has ended, or is this owner's already; raises the fence, which this store's
+    /// transactions ask for from then on.
+    ///
+    /// # Errors
+    /// Somebody else holds it, or the database can't be reached: then it may have been taken all the same, and asking
+    /// again gives it.
+    pub async fn take_lease(&self, owner: &str, ttl: Duration) -> Result<Lease, LeaseError> {
+        let mut writer = self.inner.writer().await.map_err(CommitError::into_store)?;
+        for _ in 0..ATTEMPTS {
+            let now = self.server_time().await?;
+            let found = self.lease_document().await?;
+            if let Some(note) = found.as_ref().map(|found| LeaseNote::of(found, now))
+                && note.owner != owner
+                && !note.left.is_zero()
+            {
+                return Err(LeaseError::Held(note));
+            }
+            let head = HeadNote::read(&self.inner.database).await?;
+            let fence = head.fence.saturating_add(1);
+            let lease = doc! { "_id": KEY, "owner": owner, "fence": fence, "until": end(now, ttl) };
+            if self.take_over(found.as_ref(), &head, lease).await? {
+                writer.fence = fence;
+                tracing::info!(owner, fence, "the lease is ours");
+                return Ok(Lease { owner: owner.to_owned(), fence, ttl });
+            }
+        }
+        Err(StoreError::Unavailable("the lease is being taken by somebody else".into()).into())
+    }
+
+    /// Prolongs it: it then runs for `ttl` from before this call.
+    ///
+    /// # Errors
+    /// It was taken over; nothing more is written through this store then.
+    pub async fn renew_lease(&self, lease: &Lease) -> Result<(), LeaseError> {
+        let now = self.server_time().await?;
+        self.change_lease(lease, end(now, lease.ttl)).await
+    }
+
+    /// Lets it end now, so that another owner needs not wait.
+    ///
+    /// # Errors
+    /// It was taken over already, or the database can't be reached.
+    pub async fn release_lease(&self, lease: &Lease) -> Result<(), LeaseError> {
+        let now = self.server_time().await?;
+        self.change_lease(lease, now).await
+    }
+
+    /// Who holds it, or held it last.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn lease(&self) -> Result<Option<LeaseNote>, StoreError> {
+        let now = self.server_time().await?;
+        Ok(self.lease_document().await?.map(|found| LeaseNote::of(&found, now)))
+    }
+
+    async fn server_time(&self) -> Result<DateTime, StoreError> {
+        let hello = self.inner.timed(hello(&self.inner.database)).await?;
+        hello.get_datetime("localTime").copied().map_err(|_| StoreError::Mongo("the server tells no time".into()))
+    }
+
+    async fn lease_document(&self) -> Result<Option<Document>, StoreError> {
+        let leases = self.inner.database.collection::<Document>(names::LEASE);
+        self.inner.timed(async { leases.find_one(doc! { "_id": KEY }).await }).await
+    }
+
+    async fn change_lease(&self, lease: &Lease, until: DateTime) -> Result<(), LeaseError> {
+        let leases = self.inner.database.collection::<Document>(names::LEASE);
+        let own = doc! { "_id": KEY, "owner": &lease.owner, "fence": lease.fence };
+        let change = doc! { "$set": { "until": until } };
+        let changed = self.inner.timed(async { leases.update_one(own, change).await }).await?;
+        if changed.matched_count == 1 {
+            return Ok(());
+        }
+        let gone = LeaseNote { owner: "nobody".into(), fence: 0, left: Duration::ZERO };
+        let note = self.lease().await?.unwrap_or(gone);
+        self.inner.stop(format!("the lease was taken over by {}", note.owner));
+        Err(LeaseError::Lost(note))
+    }
+
+    /// Writes the lease and raises the fence in one transaction. `false`: one of the documents is not as it was seen.
+    async fn take_over(&self, seen: Option<&Document>, head: &HeadNote, lease: Document) -> Result<bool, StoreError> {
+        let taken = self.inner.timed(async {
+            let mut session = self.inner.database.client().start_session().await?;
+            session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
+            if self.write_over(&mut session, seen, head, lease).await? {
+                // An end that was not answered is an error: whoever asks again finds himself the owner, or not.
+                session.commit_transaction().await?;
+                return Ok(true);
+            }
+            session.abort_transaction().await?;
+            Ok(false)
+        });
+        match taken.await {
+            Err(StoreError::Conflict(_)) => Ok(false),
+            other => other,
+        }
+    }
+
+    async fn write_over(
+        &self,
+        session: &mut ClientSession,
+        seen: Option<&Document>,
+        head: &HeadNote,
+        lease: Document,
+    ) -> mongodb::error::Result<bool> {
+        let database = &self.inner.database;
+        let fence = lease.get_i64("fence").unwrap_or_default();
+        let set = doc! { "fence": fence, "by": ObjectId::new(), "turn": ObjectId::new() };
+        let heads = database.collection::<Document>(names::HEAD);
+        let filter = doc! { "_id": head::KEY, "fence": head.fence };
+        if heads.update_one(filter, doc! { "$set": set }).session(&mut *session).await?.matched_count != 1 {
+            return Ok(false);
+        }
+        let leases = database.collection::<Document>(names::LEASE);
+        match seen {
+            Some(seen) => Ok(leases.replace_one(seen.clone(), lease).session(session).await?.matched_count == 1),
+            None => leases.insert_one(lease).session(session).await.map(|_| true),
+        }
+    }
+}
+
+fn end(now: DateTime, ttl: Duration) -> DateTime {
+    let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+    DateTime::from_millis(now.timestamp_millis().saturating_add(ttl))
+}

@@ -1,0 +1,148 @@
+//! Retention: the oldest stretches go, their leaves stay.
+//!
+//! Order: every entry read again and compared with the tree → one transaction that keeps the leaves and deletes the
+//! documents. The server's own role may not delete from `logs`: who wants retention gives it the further role.
+
+use std::sync::Arc;
+
+use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc, spec::BinarySubtype};
+use sceau_ledger::{LeafHash, Tree, leaf_hash};
+
+use super::{
+    Inner,
+    head::{HeadNote, number, unsigned},
+    names,
+    step::Step,
+    transaction::Turn,
+};
+use crate::{
+    error::{CommitError, StoreError},
+    traits::{AuditChunk, Stretch},
+};
+
+/// Entries of a bundle.
+const BUNDLE: u64 = 256;
+/// Bytes of a full bundle's leaves.
+const WIDTH: usize = 32 * BUNDLE as usize;
+/// What a document weighs where the database does not tell.
+const USUAL_BYTES: u64 = 1_024;
+
+/// The leaves of one bundle of deleted entries, as stored.
+pub struct LeafRow {
+    bundle: u64,
+    hashes: Vec<u8>,
+}
+
+impl LeafRow {
+    fn of(document: &Document) -> Self {
+        let hashes = document.get_binary_generic("hashes").cloned().unwrap_or_default();
+        Self { bundle: unsigned(document, names::ID), hashes }
+    }
+
+    /// The leaves, if there are as many as there should be.
+    fn leaves(&self) -> Option<impl Iterator<Item = LeafHash> + '_> {
+        let leaf = |hash: &[u8]| LeafHash(hash.try_into().unwrap_or([0; 32]));
+        (self.hashes.len() == WIDTH).then(|| self.hashes.chunks_exact(32).map(leaf))
+    }
+}
+
+/// The index behind the last deleted entry. Gaps before it are left for tiles and audit to find.
+pub async fn end(inner: &Inner) -> Result<u64, StoreError> {
+    let last = inner.by_id(names::LEAVES, doc! { "_id": { "$gte": 0_i64 } }, 1, -1).await?;
+    Ok(last.first().map_or(0, |last| unsigned(last, names::ID).saturating_add(1).saturating_mul(BUNDLE)))
+}
+
+/// Up to `limit` bundles of leaves from `bundle` on, by number.
+pub async fn rows(inner: &Inner, bundle: u64, limit: usize) -> Result<Vec<LeafRow>, StoreError> {
+    let found = inner.by_id(names::LEAVES, doc! { "_id": { "$gte": number(bundle) } }, limit, 1).await?;
+    Ok(found.iter().map(LeafRow::of).collect())
+}
+
+/// The first `width` leaves of a bundle of deleted entries.
+pub async fn leaves(inner: &Inner, bundle: u64, width: usize) -> Result<Vec<[u8; 32]>, StoreError> {
+    let row = rows(inner, bundle, 1).await?.into_iter().next().filter(|row| row.bundle == bundle);
+    let leaves = row.as_ref().and_then(LeafRow::leaves);
+    let leaves = leaves.ok_or_else(|| StoreError::Damaged(format!("the leaves of tile 0/{bundle} are missing")))?;
+    Ok(leaves.take(width).map(|leaf| leaf.0).collect())
+}
+
+/// The leaves of deleted entries from `first`, or from the next bundle that has some, up to `end` and as long as they
+/// follow each other.
+pub fn chunk(first: u64, end: u64, rows: &[LeafRow]) -> AuditChunk {
+    let mut chunk = AuditChunk { first, ..Default::default() };
+    for row in rows {
+        let start = row.bundle.saturating_mul(BUNDLE);
+        let next = if chunk.pruned.is_empty() { start } else { chunk.first.saturating_add(chunk.pruned.len() as u64) };
+        // What is not as long as it should be is as good as missing.
+        let Some(leaves) = row.leaves().filter(|_| start < end && start == next) else { break };
+        if chunk.pruned.is_empty() {
+            chunk.first = first.max(start);
+        }
+        let skip = usize::try_from(first.saturating_sub(start)).unwrap_or(usize::MAX);
+        chunk.pruned.extend(leaves.skip(skip));
+    }
+    chunk
+}
+
+/// Whole stretches from the first kept entry on.
+pub async fn stretches(inner: &Inner) -> Result<Vec<Stretch>, StoreError> {
+    let mut first = end(inner).await?;
+    let size = inner.timed_store(HeadNote::read(&inner.database)).await?.head.size.0;
+    let count = inner.options.stretch;
+    let bytes = inner.document_bytes().await.unwrap_or(USUAL_BYTES).saturating_mul(count);
+    let mut found = Vec::new();
+    while first.saturating_add(count) <= size {
+        found.push(Stretch { first, count, bytes });
+        first += count;
+    }
+    Ok(found)
+}
+
+/// Deletes the oldest stretches that end at or before `before`; gives the first entry that is kept then.
+pub async fn prune(inner: &Arc<Inner>, before: u64) -> Result<u64, StoreError> {
+    loop {
+        let first = end(inner).await?;
+        let size = inner.timed_store(HeadNote::read(&inner.database)).await?.head.size.0;
+        let last = first.saturating_add(inner.options.stretch);
+        if last > before.min(size) {
+            return Ok(first);
+        }
+        remove(inner, first, last).await?;
+        tracing::info!(first, last = last - 1, "documents deleted by retention");
+    }
+}
+
+async fn remove(inner: &Arc<Inner>, first: u64, end: u64) -> Result<(), StoreError> {
+    let mut kept = Vec::new();
+    for bundle in first / BUNDLE..end / BUNDLE {
+        kept.push(checked_leaves(inner, bundle).await?);
+    }
+    let range = doc! { "_id": { "$gte": number(first), "$lt": number(end) } };
+    let steps = vec![Step::Insert(names::LEAVES, kept), Step::Delete(names::LOGS, range)];
+    match inner.transact(Turn { heads: None, steps }).await {
+        Err(CommitError::Failed(StoreError::Forbidden { detail, .. })) => Err(StoreError::Forbidden {
+            what: "deleting entries; retention needs the role `sceau_retention`, see docs/mongodb.md".into(),
+            detail,
+        }),
+        other => other.map(drop).map_err(CommitError::into_store),
+    }
+}
+
+/// The leaves of a bundle, computed from its entries and compared with the tree.
+async fn checked_leaves(inner: &Inner, bundle: u64) -> Result<RawDocumentBuf, StoreError> {
+    let first = bundle * BUNDLE;
+    let entries = inner.entries(first, BUNDLE as usize).await?;
+    let leaves: Vec<LeafHash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+    let computed = Tree::new().append(&leaves);
+    let stored = inner.tiles(1, bundle, 1).await?;
+    let same = stored.first().is_some_and(|tile| {
+        tile.position == bundle && computed.first().is_some_and(|hash| hash.level == 1 && hash.hash == tile.hash)
+    });
+    if !same {
+        let detail = "differs from the sealed log when it is read back".into();
+        return Err(StoreError::Entry { index: first, detail });
+    }
+    let bytes = leaves.iter().flat_map(|leaf| leaf.0).collect();
+    let hashes = mongodb::bson::Binary { subtype: BinarySubtype::Generic, bytes };
+    Ok(rawdoc! { "_id": i64::try_from(bundle).unwrap_or(i64::MAX), "hashes": hashes })
+}

@@ -1,0 +1,210 @@
+//! The parts of a transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::TryStreamExt as _;
+use mongodb::{
+    ClientSession, Database,
+    bson::{Bson, DateTime, Document, RawDocumentBuf, doc},
+    error::Error,
+};
+
+use super::{
+    head::{binary, number},
+    names,
+    state::{self, state_id},
+    trouble,
+};
+use crate::{
+    error::{CommitError, StoreError},
+    traits::{Document as StateDocument, Expect, StateWrite},
+};
+
+/// One part.
+#[derive(Debug)]
+pub enum Step {
+    /// New documents.
+    Insert(&'static str, Vec<RawDocumentBuf>),
+    /// Documents that take the place of those with the same `_id`.
+    Replace(&'static str, Vec<Document>),
+    /// Small documents, each if what it expects holds at a moment (microseconds since the epoch).
+    State(Vec<StateWrite>, i64),
+    /// All documents that match.
+    Delete(&'static str, Document),
+    /// A text that is never changed.
+    Fix(Fixed),
+}
+
+/// A text under a key, written once.
+#[derive(Debug)]
+pub struct Fixed {
+    pub collection: &'static str,
+    pub id: Bson,
+    /// The field that holds the text.
+    pub field: &'static str,
+    pub text: String,
+    /// Whether writing the same again is no error.
+    pub again: bool,
+    /// What it is, for the error.
+    pub what: String,
+}
+
+/// A part that failed; the transaction has to end.
+#[derive(Debug)]
+pub enum StepError {
+    /// The head document is not as expected.
+    Moved,
+    /// For a reason of the product.
+    Refused(CommitError),
+    /// The driver or server failed.
+    Driver(Error),
+}
+
+impl From<Error> for StepError {
+    fn from(error: Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<CommitError> for StepError {
+    fn from(error: CommitError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Step {
+    /// Writes; gives how many documents were deleted.
+    pub async fn run(&self, database: &Database, session: &mut ClientSession) -> Result<u64, StepError> {
+        match self {
+            Self::Insert(_, documents) if documents.is_empty() => {}
+            Self::Insert(collection, documents) => insert(database, session, collection, documents).await?,
+            Self::Replace(collection, documents) => {
+                let replacements = documents.iter().map(|document| {
+                    let id = document.get(names::ID).cloned().unwrap_or(Bson::Null);
+                    doc! { "q": { "_id": id }, "u": document.clone(), "upsert": true }
+                });
+                update(database, session, collection, replacements.collect()).await?;
+            }
+            Self::State(writes, now) => write_state(database, session, writes, *now).await?,
+            Self::Delete(collection, filter) => {
+                let collection = database.collection::<Document>(collection);
+                return Ok(collection.delete_many(filter.clone()).session(session).await?.deleted_count);
+            }
+            Self::Fix(fixed) => fixed.write(database, session).await?,
+        }
+        Ok(0)
+    }
+}
+
+async fn insert(
+    database: &Database,
+    session: &mut ClientSession,
+    collection: &str,
+    documents: &[RawDocumentBuf],
+) -> Result<(), StepError> {
+    let inserted =
+        database.collection::<RawDocumentBuf>(collection).insert_many(documents).ordered(false).session(session).await;
+    match inserted {
+        Err(error) if trouble::duplicate(&error) => {
+            let detail =
+                format!("{collection} holds a document already where the next one belongs: {}", trouble::text(&error));
+            Err(CommitError::from(StoreError::Damaged(detail)).into())
+        }
+        other => Ok(other.map(drop)?),
+    }
+}
+
+/// Many updates in one message.
+async fn update(
+    database: &Database,
+    session: &mut ClientSession,
+    collection: &str,
+    updates: Vec<Document>,
+) -> Result<(), StepError> {
+    if updates.is_empty() {
+        return Ok(());
+    }
+    let answer = database.run_command(doc! { "update": collection, "updates": updates }).session(session).await?;
+    // The driver reads errors of single updates in its own commands only.
+    match answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+        None => Ok(()),
+        Some(error) => Err(CommitError::from(StoreError::Mongo(format!("{collection}: {error}"))).into()),
+    }
+}
+
+async fn write_state(
+    database: &Database,
+    session: &mut ClientSession,
+    writes: &[StateWrite],
+    now: i64,
+) -> Result<(), StepError> {
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Bson> = writes.iter().map(|write| state_id(&write.collection, &write.key).into()).collect();
+    let collection = database.collection::<Document>(names::STATE);
+    let mut found = collection.find(doc! { "_id": { "$in": ids } }).session(&mut *session).await?;
+    let mut known: HashMap<(String, String), StateDocument> = HashMap::new();
+    let mut cursor = found.stream(session);
+    while let Some(document) = cursor.try_next().await? {
+        let (collection, document) = state::read(&document);
+        if !document.expires.is_some_and(|expires| expires <= now) {
+            known.insert((collection, document.key.clone()), document);
+        }
+    }
+    drop(cursor);
+    let mut last: HashMap<(String, String), Option<Document>> = HashMap::new();
+    let mut order = Vec::new();
+    for write in writes {
+        let name = (write.collection.clone(), write.key.clone());
+        let version = next_version(write, known.get(&name))?;
+        let document = state::document(write, version);
+        match &document {
+            Some(document) => drop(known.insert(name.clone(), state::read(document).1)),
+            None => drop(known.remove(&name)),
+        }
+        if last.insert(name.clone(), document).is_none() {
+            order.push(name);
+        }
+    }
+    let (kept, removed): (Vec<_>, Vec<_>) = order
+        .into_iter()
+        .map(|name| (state_id(&name.0, &name.1), last.remove(&name).flatten()))
+        .partition(|(_, to)| to.is_some());
+    let replaced =
+        kept.into_iter().map(|(id, to)| doc! { "q": { "_id": id }, "u": to.unwrap_or_default(), "upsert": true });
+    update(database, session, names::STATE, replaced.collect()).await?;
+    if !removed.is_empty() {
+        let ids: Vec<Bson> = removed.into_iter().map(|(id, _)| id.into()).collect();
+        collection.delete_many(doc! { "_id": { "$in": ids } }).session(session).await?;
+    }
+    Ok(())
+}
+
+fn next_version(write: &StateWrite, found: Option<&StateDocument>) -> Result<u64, CommitError> {
+    let holds = match write.expect {
+        Expect::Any => true,
+        Expect::Absent => found.is_none(),
+        Expect::Version(version) => found.is_some_and(|document| document.version == version),
+    };
+    if holds {
+        return Ok(found.map_or(0, |document| document.version) + 1);
+    }
+    Err(CommitError::StateConflict { collection: write.collection.clone(), key: write.key.clone() })
+}
+
+impl Fixed {
+    async fn write(&self, database: &Database, session: &mut ClientSession) -> Result<(), StepError> {
+        let collection = database.collection::<Document>(self.collection);
+        let found = collection.find_one(doc! { "_id": self.id.clone() }).session(&mut *session).await?;
+        match found {
+            None => {
+                let document = doc! { "_id": self.id.clone(), self.field: &self.text };
+                collection.insert_one(document).session(session).await?;
+                Ok(())
+            }
+            Some(found) if self.again && found.get_str(self.field) == Ok(self.text.as_str()) => Ok(()),
+            Some(_) => Err(CommitError::from(StoreError::Exists(self.what.clone())).into()),
+        }
+    }
+}

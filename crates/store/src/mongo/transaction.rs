@@ -1,0 +1,277 @@
+//! Writing: one transaction at a time, and its outcome always known.
+//!
+//! Every transaction first updates the head document: it compares the fence, and leaves a number of its own there, its
+//! turn. So all transactions come one after the other, a stale writer's never happens, and after a connection that was
+//! lost at the wrong moment the head document tells whether the transaction happened. Before it is asked, the fence is
+//! raised: a transaction that has not happened by then never will, since it would have to change the same document.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use mongodb::{
+    ClientSession,
+    bson::{Document, doc, oid::ObjectId},
+    error::Error,
+    options::ReadConcern,
+};
+use sceau_ledger::Head;
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Inner,
+    head::{self, HeadNote},
+    names,
+    step::{Step, StepError},
+    trouble,
+};
+use crate::error::{CommitError, StoreError};
+
+/// How often a transaction is tried that met another one.
+const ATTEMPTS: u32 = 8;
+/// The first pause between attempts; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(5);
+/// The longest pause while the database can't be reached.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What the one writer of this process knows.
+#[derive(Debug)]
+pub struct Writer {
+    /// The fence that its transactions ask for.
+    pub fence: i64,
+}
+
+/// What becomes durable in one step, or not at all.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// The head that is expected, and that follows.
+    pub heads: Option<(Head, Head)>,
+    /// What is written.
+    pub steps: Vec<Step>,
+}
+
+/// A transaction that did not end well.
+enum Trouble {
+    /// Nothing was written, and for a reason that trying again does not change.
+    Refused(CommitError),
+    /// Nothing was written; it met another transaction, or the connection was lost.
+    Again(Error),
+    /// Nothing was written; the database does not answer.
+    Away(String),
+    /// Nobody knows yet.
+    Unknown(Box<ClientSession>, String),
+}
+
+impl Inner {
+    /// Runs a transaction; gives how many documents it deleted. It is carried through even if the caller goes away.
+    pub async fn transact(self: &Arc<Self>, turn: Turn) -> Result<u64, CommitError> {
+        let mut writer = self.writer().await?;
+        let inner = self.clone();
+        let running = tokio::spawn(async move { inner.carry_out(&mut writer, &turn).await });
+        running.await.map_err(|error| StoreError::Internal(error.to_string()))?
+    }
+
+    /// Waits until it is one's turn to write.
+    pub async fn writer(&self) -> Result<OwnedMutexGuard<Writer>, CommitError> {
+        if self.options.inspect {
+            return Err(StoreError::Stopped("the store was opened to look at it only".into()).into());
+        }
+        let away = || CommitError::Unavailable("the outcome of an earlier write is still being asked for".into());
+        if self.unsettled.load(Ordering::Acquire) {
+            return Err(away());
+        }
+        let waited = timeout(self.options.limits.patience, self.writer.clone().lock_owned()).await;
+        self.check()?;
+        waited.map_err(|_| away())
+    }
+
+    async fn carry_out(&self, writer: &mut Writer, turn: &Turn) -> Result<u64, CommitError> {
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            let id = ObjectId::new();
+            match self.attempt(writer.fence, id, turn).await {
+                Ok(deleted) => return Ok(deleted),
+                Err(Trouble::Refused(error)) => return Err(error),
+                Err(Trouble::Away(text)) => return Err(CommitError::Unavailable(text)),
+                Err(Trouble::Again(error)) if attempt >= ATTEMPTS || trouble::away(&error) && attempt > 1 => {
+                    return Err(CommitError::Unavailable(trouble::text(&error)));
+                }
+                Err(Trouble::Again(error)) => {
+                    tracing::debug!(error = trouble::text(&error), attempt, "a transaction is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(Trouble::Unknown(session, text)) => {
+                    // Deletions are told by count only where all went well; whoever deletes looks again.
+                    return self.settle(writer, *session, id, &text).await.map(|()| 0);
+                }
+            }
+        }
+        Err(StoreError::Internal("a transaction was tried for ever".into()).into())
+    }
+
+    async fn attempt(&self, fence: i64, id: ObjectId, turn: &Turn) -> Result<u64, Trouble> {
+        let limit = self.options.limits.operation;
+        let again = |error: Error| self.judge(error);
+        let silent = || Trouble::Away(format!("no answer within {} s", limit.as_secs()));
+        let begin = async {
+            let mut session = self.database.client().start_session().await?;
+            session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
+            Ok(session)
+        };
+        let mut session = timeout(limit, begin).await.map_err(|_| silent())?.map_err(again)?;
+        let written = timeout(limit, self.write(&mut session, fence, id, turn)).await;
+        let deleted = match written {
+            Ok(Ok(deleted)) => deleted,
+            failed => {
+                // What is not committed ends by itself if this can't be said.
+                let _ = timeout(self.options.limits.connect, session.abort_transaction()).await;
+                return Err(match failed {
+                    Ok(Err(StepError::Refused(error))) => Trouble::Refused(error),
+                    Ok(Err(StepError::Moved)) => self.moved(fence, turn).await,
+                    Ok(Err(StepError::Driver(error))) => self.judge(error),
+                    _ => silent(),
+                });
+            }
+        };
+        match timeout(limit, session.commit_transaction()).await {
+            Ok(Ok(())) => Ok(deleted),
+            Ok(Err(error)) => Err(Trouble::Unknown(Box::new(session), trouble::text(&error))),
+            Err(_) => Err(Trouble::Unknown(Box::new(session), format!("no answer within {} s", limit.as_secs()))),
+        }
+    }
+
+    async fn write(
+        &self,
+        session: &mut ClientSession,
+        fence: i64,
+        id: ObjectId,
+        turn: &Turn,
+    ) -> Result<u64, StepError> {
+        if !head::take(&self.database, session, fence, id, turn.heads).await? {
+            return Err(StepError::Moved);
+        }
+        let mut deleted = 0;
+        for step in &turn.steps {
+            deleted += step.run(&self.database, session).await?;
+        }
+        Ok(deleted)
+    }
+
+    /// What an error before the end of a transaction means. Nothing was written in any case.
+    fn judge(&self, error: Error) -> Trouble {
+        if trouble::hopeless(&error) {
+            return Trouble::Refused(StoreError::Mongo(trouble::text(&error)).into());
+        }
+        if trouble::forbidden(&error) {
+            let refused = StoreError::Forbidden { what: "a write".into(), detail: trouble::text(&error) };
+            return Trouble::Refused(refused.into());
+        }
+        if trouble::transient(&error) || trouble::away(&error) {
+            return Trouble::Again(error);
+        }
+        // A full disk, for one: somebody may mend it.
+        Trouble::Away(trouble::text(&error))
+    }
+
+    /// The head document was not as expected: why?
+    async fn moved(&self, fence: i64, turn: &Turn) -> Trouble {
+        let read = timeout(self.options.limits.operation, HeadNote::read(&self.database)).await;
+        let found = match read {
+            Ok(Ok(found)) => found,
+            Ok(Err(StoreError::Unavailable(text))) => return Trouble::Away(text),
+            Ok(Err(error)) => return Trouble::Refused(error.into()),
+            Err(_) => return Trouble::Away("no answer".into()),
+        };
+        if found.fence != fence {
+            return Trouble::Refused(self.fenced_out(found.fence, fence));
+        }
+        match turn.heads {
+            Some((expected, _)) if expected != found.head => {
+                Trouble::Refused(CommitError::HeadMoved { actual: found.head })
+            }
+            // It was changed between the two looks, or not yet readable: another look tells.
+            _ => Trouble::Away("the head document is being changed by somebody else".into()),
+        }
+    }
+
+    fn fenced_out(&self, found: i64, own: i64) -> CommitError {
+        self.stop(format!("another server has taken over (its fence is {found}, ours is {own})"));
+        self.check().err().map_or_else(|| StoreError::Internal("not stopped".into()).into(), Into::into)
+    }
+
+    /// Finds out what became of a transaction whose end was not answered.
+    pub async fn settle(
+        &self,
+        writer: &mut Writer,
+        mut session: ClientSession,
+        id: ObjectId,
+        reason: &str,
+    ) -> Result<(), CommitError> {
+        tracing::warn!(reason, "the outcome of a transaction is unknown; asking until it is known");
+        self.unsettled.store(true, Ordering::Release);
+        let deadline = Instant::now() + self.options.limits.outcome;
+        let by = ObjectId::new();
+        let mut pause = PAUSE;
+        let limit = self.options.limits.operation;
+        loop {
+            // Said again, an end that never arrived arrives now.
+            if matches!(timeout(limit, session.commit_transaction()).await, Ok(Ok(()))) {
+                self.unsettled.store(false, Ordering::Release);
+                return Ok(());
+            }
+            let asked = timeout(limit, self.raise(writer.fence, by)).await;
+            match asked {
+                Ok(Ok(Some(found))) => {
+                    self.unsettled.store(false, Ordering::Release);
+                    return self.settled(writer, &found, (id, by), reason);
+                }
+                Ok(Err(error)) if !matches!(error, StoreError::Unavailable(_)) => {
+                    tracing::warn!(%error, "asking for the outcome of a transaction failed");
+                }
+                _ => {}
+            }
+            if Instant::now() >= deadline {
+                self.stop(format!("whether a transaction happened could not be found out in time: {reason}"));
+                self.unsettled.store(false, Ordering::Release);
+                self.check()?;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn settled(
+        &self,
+        writer: &mut Writer,
+        found: &HeadNote,
+        (id, by): (ObjectId, ObjectId),
+        reason: &str,
+    ) -> Result<(), CommitError> {
+        let own = writer.fence;
+        let happened = found.turn == id;
+        tracing::info!(happened, "the outcome of the transaction is known");
+        if found.by != by {
+            // The successor may have written since: what the head says of our transaction is no proof that it did not
+            // happen, and nothing more is written from here anyway.
+            let fenced = self.fenced_out(found.fence, own);
+            return if happened { Ok(()) } else { Err(fenced) };
+        }
+        writer.fence = found.fence;
+        if happened { Ok(()) } else { Err(CommitError::Unavailable(reason.to_owned())) }
+    }
+
+    /// Raises the fence, if it is still the expected one, and reads what a majority holds then. `None`: neither the old
+    /// fence nor a new one can be relied on yet.
+    async fn raise(&self, fence: i64, by: ObjectId) -> Result<Option<HeadNote>, StoreError> {
+        let heads = self.database.collection::<Document>(names::HEAD);
+        let filter = doc! { "_id": head::KEY, "fence": fence };
+        heads.update_one(filter, doc! { "$inc": { "fence": 1_i64 }, "$set": { "by": by } }).await?;
+        let found = HeadNote::read(&self.database).await?;
+        Ok((found.fence != fence).then_some(found))
+    }
+}

@@ -1,0 +1,92 @@
+//! One writer at a time.
+
+use std::time::Duration;
+
+use sceau_ledger::Index;
+use sceau_store::{
+    CommitError, Ledger as _, SealText, Store as _, StoreError,
+    mongo::lease::{Lease, LeaseError},
+};
+
+use crate::{
+    base,
+    contract::{
+        Home as _,
+        state::put,
+        writer::{Writer, lines},
+    },
+};
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_owner_at_a_time() {
+    let base = base!();
+    let (one, other) = (base.open().await, base.open().await);
+    assert_eq!(one.lease().await.unwrap(), None);
+    let lease = one.take_lease("one", LONG).await.unwrap();
+    match other.take_lease("other", LONG).await {
+        Err(LeaseError::Held(note)) => {
+            assert_eq!((note.owner.as_str(), note.fence), ("one", lease.fence));
+            assert!(note.left > LONG / 2 && note.left <= LONG);
+        }
+        held => panic!("{held:?}"),
+    }
+    one.renew_lease(&lease).await.unwrap();
+    let again = one.take_lease("one", LONG).await.unwrap();
+    assert!(again.fence > lease.fence);
+    one.release_lease(&again).await.unwrap();
+    assert_eq!(other.lease().await.unwrap().map(|note| note.left), Some(Duration::ZERO));
+    let taken = other.take_lease("other", LONG).await.unwrap();
+    assert!(taken.fence > again.fence);
+    assert!(matches!(one.renew_lease(&again).await, Err(LeaseError::Lost(note)) if note.owner == "other"));
+    assert!(one.stopped().is_some_and(|reason| reason.contains("other")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_has_ended_is_free() {
+    let base = base!();
+    let (one, other) = (base.open().await, base.open().await);
+    one.take_lease("one", Duration::ZERO).await.unwrap();
+    let Lease { owner, .. } = other.take_lease("other", LONG).await.unwrap();
+    assert_eq!(owner, "other");
+}
+
+/// Whoever lost the lease writes nothing more, though nobody told him.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fenced_out_writer_writes_nothing() {
+    let base = base!();
+    let (one, other) = (base.open().await, base.open().await);
+    let mut writer = Writer::new();
+    one.take_lease("one", Duration::ZERO).await.unwrap();
+    writer.commit(&one, vec![lines(&[b"of one"])]).await.unwrap();
+    other.take_lease("other", LONG).await.unwrap();
+    let mut stale = writer.clone();
+    match stale.commit(&one, vec![lines(&[b"stale"])]).await {
+        Err(CommitError::Failed(StoreError::Stopped(reason))) => assert!(reason.contains("taken over"), "{reason}"),
+        committed => panic!("{committed:?}"),
+    }
+    assert!(one.stopped().is_some());
+    let written = one.put_seal(SealText { epoch: 0, text: "stale".into() }).await;
+    assert!(matches!(written, Err(StoreError::Stopped(_))), "{written:?}");
+    use sceau_store::State as _;
+    assert!(one.write(vec![put("k", 1.into(), sceau_store::Expect::Any)]).await.is_err());
+    writer.commit(&other, vec![lines(&[b"of other"])]).await.unwrap();
+    assert_eq!(other.entries(Index(0), 10).await.unwrap().entries, writer.entries);
+    assert_eq!(other.head().await.unwrap(), writer.head());
+    assert_eq!(other.last_seal().await.unwrap(), None);
+    // Reading goes on.
+    assert_eq!(one.entries(Index(0), 10).await.unwrap().entries, writer.entries);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_want_it_one_gets_it() {
+    let base = base!();
+    base.open().await;
+    let mut wanting = tokio::task::JoinSet::new();
+    for owner in 0..4 {
+        let store = base.open().await;
+        wanting.spawn(async move { store.take_lease(&format!("owner {owner}"), LONG).await.is_ok() });
+    }
+    assert_eq!(wanting.join_all().await.into_iter().filter(|got| *got).count(), 1);
+}
