@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sceau_store::{Store, StoreError, traits::Acquired};
+use sceau_store::{Store, StoreError, traits::{Acquired, Holder}};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -52,8 +52,8 @@ struct Inner {
 pub(crate) enum Taken {
     /// It is ours.
     Ours(Keeper),
-    /// Somebody else's, by their name.
-    Held(String),
+    /// Somebody else's.
+    Held(Holder),
 }
 
 /// A name for this process, to be read by people: the machine, the process, and a number that no other one has.
@@ -86,6 +86,32 @@ impl Keeper {
                 *keeper.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
                 Ok(Taken::Ours(keeper))
             }
+        }
+    }
+
+    /// The same, and waits for one that nobody prolongs any more: it is that of a server that was killed, maybe of this one.
+    ///
+    /// # Errors
+    /// Somebody has it and prolongs it, or the store can't be reached.
+    pub async fn take_or_wait(store: &Arc<dyn Store>, health: &Arc<Health>, owner: &str) -> Result<Self, ServerError> {
+        let mut last: Option<Holder> = None;
+        loop {
+            let holder = match Self::take(store, health, owner).await? {
+                Taken::Ours(keeper) => return Ok(keeper),
+                Taken::Held(holder) => holder,
+            };
+            if last.as_ref().is_some_and(|last| last.owner != holder.owner || last.left < holder.left) {
+                return Err(ServerError::Config(format!(
+                    "another server has this log ({}): stop it, or start this one with --standby, which answers questions \
+                     and takes the log over when that one is gone",
+                    holder.owner
+                )));
+            }
+            if last.is_none() {
+                tracing::info!(owner = holder.owner, "another server had the log; waiting whether it still has");
+            }
+            last = Some(holder);
+            tokio::time::sleep(AGAIN).await;
         }
     }
 

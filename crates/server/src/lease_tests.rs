@@ -5,14 +5,14 @@ async fn taken(store: &Arc<dyn Store>, name: &str) -> (Keeper, Arc<Health>) {
     let health = Arc::new(Health::default());
     match Keeper::take(store, &health, name).await.unwrap() {
         Taken::Ours(keeper) => (keeper, health),
-        Taken::Held(by) => panic!("held by {by}"),
+        Taken::Held(by) => panic!("held by {by:?}"),
     }
 }
 
 async fn holder(store: &Arc<dyn Store>) -> Option<String> {
     match Keeper::take(store, &Arc::default(), "somebody").await.unwrap() {
         Taken::Ours(_) => None,
-        Taken::Held(by) => Some(by),
+        Taken::Held(holder) => Some(holder.owner),
     }
 }
 
@@ -102,4 +102,17 @@ fn names_tell_processes_apart() {
     let (one, other) = (owner().unwrap(), owner().unwrap());
     assert_ne!(one, other);
     assert!(one.contains(&format!("process {}", std::process::id())), "{one}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_a_server_that_was_killed_is_waited_for() {
+    let cluster = Cluster::new().await;
+    let (ours, theirs) = (cluster.store(), cluster.store());
+    let (store, others): (Arc<dyn Store>, Arc<dyn Store>) = (ours.clone(), theirs.clone());
+    let (keeper, _) = taken(&store, "first").await;
+    let refused = Keeper::take_or_wait(&others, &Arc::default(), "second").await.err().unwrap().to_string();
+    assert!(refused.contains("(first)"), "{refused}");
+    drop(keeper);
+    let second = Keeper::take_or_wait(&others, &Arc::default(), "second").await.unwrap();
+    second.check().unwrap();
 }

@@ -387,13 +387,22 @@ pub trait State: Send + Sync {
     async fn purge(&self, now: i64) -> Result<u64, StoreError>;
 }
 
+/// Who has the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The name that they gave.
+    pub owner: String,
+    /// How long it still runs, unless it is prolonged.
+    pub left: Duration,
+}
+
 /// What came of asking for the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquired {
     /// It is ours now.
     Ours,
-    /// Somebody else's, by the name that they gave.
-    Held(String),
+    /// Somebody else's.
+    Held(Holder),
 }
 
 /// Who may write to a store that several processes can reach. It is a promise with a time limit; that nothing of a former

@@ -15,7 +15,7 @@ use crate::{
     disk::{self, Disk},
     error::ServerError,
     keydir::KeyDir,
-    lease::{self, Keeper, Taken},
+    lease::{self, Keeper},
     metrics::Metrics,
     place,
     publisher::{self, Publisher},
@@ -55,16 +55,9 @@ impl Log {
         keys: KeyDir,
     ) -> Result<Self, ServerError> {
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
-        match Keeper::take(&store, &health, &lease::owner()?).await? {
-            Taken::Ours(keeper) => {
-                let open = Open { store, deriver, keys: Arc::new(keys), health, metrics };
-                Self::under(config, open, Arc::new(keeper)).await
-            }
-            Taken::Held(by) => Err(ServerError::Config(format!(
-                "another server has this log ({by}): stop it, or start this one with --standby, which answers questions \
-                 and takes the log over when that one is gone"
-            ))),
-        }
+        let keeper = Keeper::take_or_wait(&store, &health, &lease::owner()?).await?;
+        let open = Open { store, deriver, keys: Arc::new(keys), health, metrics };
+        Self::under(config, open, Arc::new(keeper)).await
     }
 
     /// Goes on with the log under a lease that is held; gives it up again if that fails.

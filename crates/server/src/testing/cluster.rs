@@ -14,7 +14,7 @@ use sceau_event::Deriver;
 use sceau_store::{
     Store, StoreError,
     embedded::Embedded,
-    traits::{Acquired, CommitLimits, Lease},
+    traits::{Acquired, CommitLimits, Holder, Lease},
 };
 use tokio::time::Instant;
 
@@ -120,9 +120,8 @@ impl Lease for Failing {
         let (desk, ours) = self.desk.as_ref().unwrap();
         let (mut held, now) = (desk.0.lock().unwrap(), Instant::now());
         let free = held.until.is_none_or(|until| until <= now);
-        match &held.owner {
-            Some(by) if !free && by != owner => return Ok(Acquired::Held(by.clone())),
-            _ => {}
+        if let Some((by, until)) = held.owner.as_ref().zip(held.until).filter(|(by, _)| !free && *by != owner) {
+            return Ok(Acquired::Held(Holder { owner: by.clone(), left: until - now }));
         }
         *held = Held { owner: Some(owner.to_owned()), until: Some(now + time), fence: held.fence + 1 };
         ours.store(held.fence, Ordering::SeqCst);

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::{
     Mongo,
-    lease::{Lease, LeaseError},
+    lease::{Lease, LeaseError, LeaseNote},
 };
 use crate::{
     error::StoreError,
-    traits::{self, Acquired},
+    traits::{self, Acquired, Holder},
 };
 
 impl Mongo {
@@ -28,7 +28,9 @@ impl traits::Lease for Mongo {
                 *self.inner.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
                 Ok(Acquired::Ours)
             }
-            Err(LeaseError::Held(note) | LeaseError::Lost(note)) => Ok(Acquired::Held(note.owner)),
+            Err(LeaseError::Held(LeaseNote { owner, left, .. }) | LeaseError::Lost(LeaseNote { owner, left, .. })) => {
+                Ok(Acquired::Held(Holder { owner, left }))
+            }
             Err(LeaseError::Store(error)) => Err(error),
         }
     }
