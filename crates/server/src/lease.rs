@@ -5,10 +5,13 @@
 //! stopped for a while, or whose clock does not go, is kept from writing by the store itself ([`sceau_store::traits::Lease`]).
 
 use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use rustix::{fs::FlockOperation, io::Errno};
 use sceau_store::{Store, StoreError, traits::{Acquired, Holder}};
 use tokio::{
     sync::watch,
@@ -18,8 +21,7 @@ use tokio::{
 
 use crate::{
     error::ServerError,
-    hex,
-    keydir::random,
+    keydir::KeyDir,
     sequencer::{Cause, Health},
 };
 
@@ -37,6 +39,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// A lease that is held.
 pub(crate) struct Keeper {
     inner: Arc<Inner>,
+    /// Who has it; `None` where there is no lease.
+    owner: Mutex<Option<Arc<Owner>>>,
     /// Prolongs it.
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -56,14 +60,45 @@ pub(crate) enum Taken {
     Held(Holder),
 }
 
-/// A name for this process, to be read by people: the machine, the process, and a number that no other one has.
-///
-/// # Errors
-/// The system gives no random numbers.
-pub(crate) fn owner() -> Result<String, ServerError> {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    Ok(format!("{host}, process {}, {}", std::process::id(), hex(random::<4>()?.as_slice())))
+/// Who asks for a lease: one process at a time uses a key directory, so the server of that directory is the same one after
+/// a restart, and need not wait for its own lease.
+pub(crate) struct Owner {
+    name: String,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+/// The file in the key directory that is locked.
+const LOCK: &str = "lock";
+
+impl Owner {
+    /// The server of a key directory.
+    ///
+    /// # Errors
+    /// Another process uses the directory, or it can't be written.
+    pub fn of(keys: &KeyDir) -> Result<Self, ServerError> {
+        let path = keys.path().join(LOCK);
+        let failed = ServerError::io(format!("locking {}", path.display()));
+        let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let lock = match open {
+            Ok(lock) => lock,
+            Err(error) => return Err(failed(error)),
+        };
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let reason = "another process uses it: each server needs a key directory of its own".to_owned();
+                return Err(ServerError::KeyDir { path: keys.path().to_owned(), reason });
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+        let whole = keys.path().canonicalize().unwrap_or_else(|_| keys.path().to_owned());
+        let found = lock.metadata().map_err(ServerError::io(format!("looking at {}", path.display())))?;
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        // Machines with one name and one path are told apart by the file.
+        let name = format!("{} {} {:x}.{:x}", host.trim(), whole.display(), found.dev(), found.ino());
+        Ok(Self { name, _lock: lock })
+    }
 }
 
 impl Keeper {
@@ -71,17 +106,19 @@ impl Keeper {
     ///
     /// # Errors
     /// The store can't be reached.
-    pub async fn take(store: &Arc<dyn Store>, health: &Arc<Health>, owner: &str) -> Result<Taken, ServerError> {
-        let keeper = |until| Self {
-            inner: Arc::new(Inner { store: store.clone(), health: health.clone(), until }),
-            task: Mutex::default(),
-        };
-        let Some(lease) = store.writing() else { return Ok(Taken::Ours(keeper(None))) };
+    pub async fn take(
+        store: &Arc<dyn Store>,
+        health: &Arc<Health>,
+        owner: &Arc<Owner>,
+    ) -> Result<Taken, ServerError> {
+        let Some(lease) = store.writing() else { return Ok(Taken::Ours(Self::without(store, health))) };
         let asked = Instant::now();
-        match lease.acquire(owner, TIME).await? {
+        match lease.acquire(&owner.name, TIME).await? {
             Acquired::Held(by) => Ok(Taken::Held(by)),
             Acquired::Ours => {
-                let keeper = keeper(Some(watch::channel(end(asked)).0));
+                let until = Some(watch::channel(end(asked)).0);
+                let inner = Arc::new(Inner { store: store.clone(), health: health.clone(), until });
+                let keeper = Self { inner, owner: Mutex::new(Some(owner.clone())), task: Mutex::default() };
                 let task = tokio::spawn(keeper.inner.clone().run());
                 *keeper.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
                 Ok(Taken::Ours(keeper))
@@ -89,11 +126,25 @@ impl Keeper {
         }
     }
 
-    /// The same, and waits for one that nobody prolongs any more: it is that of a server that was killed, maybe of this one.
+    /// For a store that has one writer anyway.
+    fn without(store: &Arc<dyn Store>, health: &Arc<Health>) -> Self {
+        let inner = Arc::new(Inner { store: store.clone(), health: health.clone(), until: None });
+        Self { inner, owner: Mutex::default(), task: Mutex::default() }
+    }
+
+    /// The same, and waits for one that nobody prolongs any more: it is that of a server that was killed.
     ///
     /// # Errors
-    /// Somebody has it and prolongs it, or the store can't be reached.
-    pub async fn take_or_wait(store: &Arc<dyn Store>, health: &Arc<Health>, owner: &str) -> Result<Self, ServerError> {
+    /// Somebody has it and prolongs it, the store can't be reached, or another process uses the key directory.
+    pub async fn take_or_wait(
+        store: &Arc<dyn Store>,
+        health: &Arc<Health>,
+        keys: &KeyDir,
+    ) -> Result<Self, ServerError> {
+        if store.writing().is_none() {
+            return Ok(Self::without(store, health));
+        }
+        let owner = &Arc::new(Owner::of(keys)?);
         let mut last: Option<Holder> = None;
         loop {
             let holder = match Self::take(store, health, owner).await? {
@@ -136,6 +187,7 @@ impl Keeper {
 
     /// Gives it up, once nothing more will be written.
     pub async fn release(&self) {
+        let _owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(task) = task else { return };
         task.abort();

@@ -1,16 +1,20 @@
 use super::*;
 use crate::testing::Cluster;
 
+fn owner(name: &str) -> Arc<Owner> {
+    Arc::new(Owner { name: name.to_owned(), _lock: tempfile::tempfile().unwrap() })
+}
+
 async fn taken(store: &Arc<dyn Store>, name: &str) -> (Keeper, Arc<Health>) {
     let health = Arc::new(Health::default());
-    match Keeper::take(store, &health, name).await.unwrap() {
+    match Keeper::take(store, &health, &owner(name)).await.unwrap() {
         Taken::Ours(keeper) => (keeper, health),
         Taken::Held(by) => panic!("held by {by:?}"),
     }
 }
 
 async fn holder(store: &Arc<dyn Store>) -> Option<String> {
-    match Keeper::take(store, &Arc::default(), "somebody").await.unwrap() {
+    match Keeper::take(store, &Arc::default(), &owner("somebody")).await.unwrap() {
         Taken::Ours(_) => None,
         Taken::Held(holder) => Some(holder.owner),
     }
@@ -97,11 +101,17 @@ async fn a_store_with_one_writer_needs_none() {
     log.close().await.unwrap();
 }
 
-#[test]
-fn names_tell_processes_apart() {
-    let (one, other) = (owner().unwrap(), owner().unwrap());
-    assert_ne!(one, other);
-    assert!(one.contains(&format!("process {}", std::process::id())), "{one}");
+#[tokio::test]
+async fn a_key_directory_is_used_by_one_process() {
+    let fixture = crate::testing::Fixture::new().await;
+    let keys = KeyDir::open(&fixture.config.key_dir, None).unwrap();
+    let owner = Owner::of(&keys).unwrap();
+    assert!(Owner::of(&keys).err().unwrap().to_string().contains("another process uses it"));
+    let name = owner.name.clone();
+    drop(owner);
+    assert_eq!(Owner::of(&keys).unwrap().name, name, "it is known again");
+    let other = crate::testing::Fixture::new().await;
+    assert_ne!(Owner::of(&KeyDir::open(&other.config.key_dir, None).unwrap()).unwrap().name, name);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,9 +120,10 @@ async fn one_of_a_server_that_was_killed_is_waited_for() {
     let (ours, theirs) = (cluster.store(), cluster.store());
     let (store, others): (Arc<dyn Store>, Arc<dyn Store>) = (ours.clone(), theirs.clone());
     let (keeper, _) = taken(&store, "first").await;
-    let refused = Keeper::take_or_wait(&others, &Arc::default(), "second").await.err().unwrap().to_string();
+    let keys = KeyDir::open(&cluster.fixture.config.key_dir, None).unwrap();
+    let refused = Keeper::take_or_wait(&others, &Arc::default(), &keys).await.err().unwrap().to_string();
     assert!(refused.contains("(first)"), "{refused}");
     drop(keeper);
-    let second = Keeper::take_or_wait(&others, &Arc::default(), "second").await.unwrap();
+    let second = Keeper::take_or_wait(&others, &Arc::default(), &keys).await.unwrap();
     second.check().unwrap();
 }

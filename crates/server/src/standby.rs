@@ -23,7 +23,7 @@ use crate::{
     error::ServerError,
     history, init,
     keydir::KeyDir,
-    lease::{self, Keeper, Taken},
+    lease::{Keeper, Owner, Taken},
     log::{Log, Open, restore_bundle},
     metrics::Metrics,
     place, prover,
@@ -104,7 +104,7 @@ pub(crate) struct Standby {
     deriver: Arc<Deriver>,
     keys: Arc<KeyDir>,
     metrics: Arc<Metrics>,
-    owner: String,
+    owner: Arc<Owner>,
 }
 
 impl Standby {
@@ -126,7 +126,7 @@ impl Standby {
     /// Waits for the log in an open store.
     ///
     /// # Errors
-    /// No other server can have it.
+    /// No other server can have it, or another process uses the key directory.
     pub fn over(
         config: &Config,
         store: Arc<dyn Store>,
@@ -138,8 +138,9 @@ impl Standby {
                           directory belongs to one server";
             return Err(ServerError::Config(reason.to_owned()));
         }
+        let owner = Arc::new(Owner::of(&keys)?);
         let (keys, metrics) = (Arc::new(keys), Arc::new(Metrics::new()));
-        Ok(Self { config: config.clone(), store, deriver, keys, metrics, owner: lease::owner()? })
+        Ok(Self { config: config.clone(), store, deriver, keys, metrics, owner })
     }
 
     /// What answers requests.

@@ -15,7 +15,7 @@ use crate::{
     disk::{self, Disk},
     error::ServerError,
     keydir::KeyDir,
-    lease::{self, Keeper},
+    lease::Keeper,
     metrics::Metrics,
     place,
     publisher::{self, Publisher},
@@ -55,7 +55,7 @@ impl Log {
         keys: KeyDir,
     ) -> Result<Self, ServerError> {
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
-        let keeper = Keeper::take_or_wait(&store, &health, &lease::owner()?).await?;
+        let keeper = Keeper::take_or_wait(&store, &health, &keys).await?;
         let open = Open { store, deriver, keys: Arc::new(keys), health, metrics };
         Self::under(config, open, Arc::new(keeper)).await
     }
