@@ -1,27 +1,44 @@
 //! The MongoDB backend against a MongoDB-compatible server.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sceau_store::mongo::Mongo;
+use sceau_store::mongo::{Mongo, MongoOptions, MongoUri};
 
 mod contract;
 #[path = "mongo/lease.rs"]
 mod lease;
+mod mongo_server;
 #[path = "mongo/outcome.rs"]
 mod outcome;
 #[path = "mongo/people.rs"]
 mod people;
 #[path = "mongo/refusals.rs"]
 mod refusals;
-#[path = "mongo/server.rs"]
-mod server;
-#[path = "../../cli/tests/common/shared.rs"]
-#[allow(dead_code)]
-mod shared;
 #[path = "mongo/tamper.rs"]
 mod tamper;
 
 use contract::{Home, deriver};
-use server::Base;
+use mongo_server::Server;
+
+/// A database on a server of its own.
+struct Base {
+    server: Server,
+    options: MongoOptions,
+}
+
+impl Base {
+    /// `None`: there is no server, which was said.
+    fn new() -> Option<Self> {
+        let server = Server::start("MongoDB")?;
+        let uri = MongoUri::new(server.uri("", "sceau")).unwrap();
+        let options = MongoOptions { stretch: 512, ..MongoOptions::new(uri) };
+        Some(Self { server, options })
+    }
+
+    /// Past the product, with full rights.
+    async fn database(&self) -> mongodb::Database {
+        self.server.database().await
+    }
+}
 
 impl Home for Base {
     type Store = Mongo;
@@ -41,7 +58,7 @@ impl Home for Base {
 #[macro_export]
 macro_rules! base {
     () => {
-        match $crate::server::Base::new().await {
+        match $crate::Base::new() {
             Some(base) => base,
             None => return,
         }

@@ -30,13 +30,11 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    query::Query,
+    query::{Query, bounds},
     schema,
     traits::{Counts, Histogram, HistogramRow, TopRow, TopTable},
 };
 
-/// Bars and values of one answer, beyond which the question is refused.
-const MAX_ROWS: usize = 10_000;
 /// How many threads read for one query.
 const PARTITIONS: usize = 2;
 
@@ -88,13 +86,9 @@ struct Shape {
     keep_empty: bool,
 }
 
-/// A week, and where the first Monday of the epoch begins, in microseconds.
-const WEEK: i64 = 7 * 86_400_000_000;
-const MONDAY: i64 = 4 * 86_400_000_000;
-
-/// The start of the interval that `time` falls into. The epoch began on a Thursday, weeks begin on Mondays.
+/// The start of the interval that `time` falls into.
 fn bar(time: i64, interval: i64) -> i64 {
-    let phase = if interval % WEEK == 0 { MONDAY } else { 0 };
+    let phase = bounds::phase(interval);
     time.saturating_sub(phase).div_euclid(interval).saturating_mul(interval).saturating_add(phase)
 }
 
@@ -305,17 +299,11 @@ pub async fn histogram(
     by: Option<&Field>,
     limit: Duration,
 ) -> Result<Histogram, StoreError> {
-    if interval <= 0 {
-        return Err(StoreError::Query("interval must be longer than nothing".into()));
-    }
+    bounds::check_interval(interval)?;
     let mut rows = Vec::new();
     let shape = Shape { interval: Some(interval), by: by.cloned(), keep_empty: true };
     group(inner, query, shape, limit, |start, by, counts| {
-        if rows.len() == MAX_ROWS {
-            return Err(StoreError::Query(format!(
-                "the histogram has more than {MAX_ROWS} bars; use a longer interval or a shorter time range"
-            )));
-        }
+        bounds::check_bars(rows.len() + 1)?;
         rows.push(HistogramRow { start, by: by.map(str::to_owned), counts });
         Ok(())
     })
@@ -332,9 +320,7 @@ pub async fn top(
     rows: usize,
     limit: Duration,
 ) -> Result<TopTable, StoreError> {
-    if rows == 0 || rows > MAX_ROWS {
-        return Err(StoreError::Query(format!("limit must lie between 1 and {MAX_ROWS}")));
-    }
+    bounds::check_rows(rows)?;
     // The heap's top is the value that would be dropped first.
     let mut best: BinaryHeap<Reverse<(u64, Reverse<String>, u64)>> = BinaryHeap::new();
     let mut distinct = 0;

@@ -4,7 +4,6 @@
 //! to what is dear.
 
 mod pruning;
-mod value;
 
 use std::collections::BTreeSet;
 
@@ -18,13 +17,13 @@ use datafusion::arrow::{
 use sceau_event::{Field, Keyword};
 
 pub use pruning::{Prune, prune};
-use value::{Integers, ValueTest};
 
 use super::write::{column, text};
 use crate::{
     error::StoreError,
     query::{
         Filter, Test,
+        value::{Integers, ValueTest},
         words::{Matcher, Phrase},
     },
     schema,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    query::{Cursor, Order, Page, Query},
+    query::{Cursor, Order, Page, Query, bounds},
     schema,
     traits::{Counts, Histogram, Hit, Hits, Search, TopTable},
 };
@@ -52,9 +52,7 @@ fn span(order: Order, block: &Block) -> (i64, i64) {
 }
 
 fn search(inner: &Inner, query: &Query, page: &Page, stop: &Stop) -> Result<Hits, StoreError> {
-    if page.limit == 0 || page.limit > Page::MAX {
-        return Err(StoreError::Query(format!("limit must lie between 1 and {}", Page::MAX)));
-    }
+    bounds::check_page(page)?;
     stop.check()?;
     let plan = Plan::new(query);
     let snapshot = inner.snapshot();

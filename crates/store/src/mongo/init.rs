@@ -8,23 +8,10 @@ use mongodb::{
 
 use super::{
     head::{self, HeadNote},
+    indexes::{self, Index},
     names, trouble, validators, views,
 };
 use crate::error::StoreError;
-
-/// The indexes of `logs` by name, with their keys; `docs/mongodb.md` says what each is for. Equality first, then time
-/// and index, so that the newest matches come first without sorting.
-pub const LOG_INDEXES: [(&str, &[(&str, i32)]); 9] = [
-    ("by_time", &[(names::TIME_MICROS, -1), (names::ID, -1)]),
-    ("by_date", &[(names::TIME, -1)]),
-    ("by_ip", &[("ip", 1), (names::TIME_MICROS, -1), (names::ID, -1)]),
-    ("by_user", &[("user", 1), (names::TIME_MICROS, -1), (names::ID, -1)]),
-    ("by_status", &[("status", 1), (names::TIME_MICROS, -1), (names::ID, -1)]),
-    ("by_source", &[(names::SOURCE, 1), (names::TIME_MICROS, -1), (names::ID, -1)]),
-    ("by_word", &[("shadow.w", 1), (names::TIME_MICROS, -1), (names::ID, -1)]),
-    ("by_field", &[("fields.k", 1), ("fields.v", 1)]),
-    ("by_address", &[("shadow.a.ip", 1)]),
-];
 
 /// Makes what is missing; changes validators and views to this version's.
 pub async fn prepare(database: &Database) -> Result<(), StoreError> {
@@ -38,22 +25,16 @@ pub async fn prepare(database: &Database) -> Result<(), StoreError> {
             other => other?,
         }
     }
-    let index = |name: &str, keys: Document, options: Option<IndexOptions>| {
-        let mut options = options.unwrap_or_default();
-        options.name = Some(name.to_owned());
-        IndexModel::builder().keys(keys).options(options).build()
-    };
-    let of_logs = LOG_INDEXES.iter().map(|(name, keys)| {
-        let partial = (*name == "by_address").then(|| {
-            IndexOptions::builder().partial_filter_expression(doc! { "shadow.a.ip": { "$exists": true } }).build()
-        });
-        index(name, keys.iter().map(|(key, order)| ((*key).to_owned(), (*order).into())).collect(), partial)
-    });
-    database.collection::<Document>(names::LOGS).create_indexes(of_logs).await?;
-    let expiring = IndexOptions::builder().partial_filter_expression(doc! { "expires": { "$exists": true } }).build();
+    let of_logs = indexes::of_logs();
+    database.collection::<Document>(names::LOGS).create_indexes(of_logs.iter().map(Index::model)).await?;
+    let expiring = IndexOptions::builder()
+        .name("by_expiry".to_owned())
+        .partial_filter_expression(doc! { "expires": { "$exists": true } })
+        .build();
+    let by_name = IndexOptions::builder().name("by_name".to_owned()).build();
     let of_state = [
-        index("by_name", doc! { "_id.c": 1, "_id.k": 1 }, None),
-        index("by_expiry", doc! { "expires": 1 }, Some(expiring)),
+        IndexModel::builder().keys(doc! { "_id.c": 1, "_id.k": 1 }).options(by_name).build(),
+        IndexModel::builder().keys(doc! { "expires": 1 }).options(expiring).build(),
     ];
     database.collection::<Document>(names::STATE).create_indexes(of_state).await?;
     for (view, pipeline) in views::all() {

@@ -8,14 +8,16 @@ mod connect;
 pub mod document;
 mod head;
 mod hold;
+pub mod indexes;
 mod init;
 pub mod lease;
 mod ledger;
 pub mod names;
 mod prune;
+pub mod query;
 mod rebuild;
 pub mod roles;
-mod search;
+pub mod search;
 mod state;
 mod step;
 mod transaction;
@@ -47,6 +49,7 @@ use crate::{
     traits::{self, Store},
 };
 use head::HeadNote;
+use search::Questions;
 use transaction::Writer;
 
 struct Inner {
@@ -62,6 +65,7 @@ struct Inner {
     held: std::sync::Mutex<Option<lease::Lease>>,
     /// CPU time of making documents.
     costs: Stage,
+    questions: Questions,
 }
 
 /// A log in MongoDB. Any number of processes may read it; see [`lease`] for who writes.
@@ -122,6 +126,7 @@ impl Mongo {
             return Err(StoreError::NoLog { path: options.uri.to_string() });
         }
         let fence = head.map_or(i64::MAX, |head| head.fence);
+        let questions = Questions::new(&database);
         let inner = Inner {
             database,
             deriver,
@@ -131,6 +136,7 @@ impl Mongo {
             stopped: OnceLock::new(),
             held: std::sync::Mutex::default(),
             costs: Stage::default(),
+            questions,
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -67,8 +67,9 @@ pub fn commands(database: &str) -> Vec<Document> {
 pub fn script(database: &str) -> String {
     let mut text = format!("use({database:?})\n");
     for command in commands(database) {
-        let json = Bson::from(command).into_relaxed_extjson();
-        text.push_str(&format!("db.runCommand({json:#})\n"));
+        // Only texts and lists: nothing of it is spelled otherwise in JSON.
+        let json = serde_json::to_string_pretty(&command).unwrap_or_default();
+        text.push_str(&format!("db.runCommand({json})\n"));
     }
     text
 }

@@ -1,16 +1,15 @@
 //! The parts of a transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use futures::TryStreamExt as _;
 use mongodb::{
     ClientSession, Database,
-    bson::{Bson, DateTime, Document, RawDocumentBuf, doc},
+    bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc},
     error::Error,
 };
 
 use super::{
-    head::{binary, number},
     names,
     state::{self, state_id},
     trouble,
@@ -83,7 +82,7 @@ impl Step {
                     let id = document.get(names::ID).cloned().unwrap_or(Bson::Null);
                     doc! { "q": { "_id": id }, "u": document.clone(), "upsert": true }
                 });
-                update(database, session, collection, replacements.collect()).await?;
+                update(database, session, collection, replacements).await?;
             }
             Self::State(writes, now) => write_state(database, session, writes, *now).await?,
             Self::Delete(collection, filter) => {
@@ -114,17 +113,37 @@ async fn insert(
     }
 }
 
-/// Many updates in one message.
+/// Bytes of updates in one command, which is itself a document.
+const UPDATE_BYTES: usize = 8 << 20;
+
+/// Many updates in few messages.
 async fn update(
     database: &Database,
     session: &mut ClientSession,
     collection: &str,
-    updates: Vec<Document>,
+    updates: impl IntoIterator<Item = Document>,
 ) -> Result<(), StepError> {
-    if updates.is_empty() {
-        return Ok(());
+    let (mut pending, mut bytes) = (RawArrayBuf::new(), 0);
+    for update in updates {
+        let update = RawDocumentBuf::try_from(&update).map_err(Error::from)?;
+        if bytes > 0 && bytes + update.as_bytes().len() > UPDATE_BYTES {
+            send_updates(database, session, collection, std::mem::take(&mut pending)).await?;
+            bytes = 0;
+        }
+        bytes += update.as_bytes().len();
+        pending.push(update);
     }
-    let answer = database.run_command(doc! { "update": collection, "updates": updates }).session(session).await?;
+    if bytes > 0 { send_updates(database, session, collection, pending).await } else { Ok(()) }
+}
+
+async fn send_updates(
+    database: &Database,
+    session: &mut ClientSession,
+    collection: &str,
+    updates: RawArrayBuf,
+) -> Result<(), StepError> {
+    let command = rawdoc! { "update": collection, "updates": updates };
+    let answer = database.run_raw_command(command).session(session).await?;
     // The driver reads errors of single updates in its own commands only.
     match answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
         None => Ok(()),
@@ -173,7 +192,7 @@ async fn write_state(
         .partition(|(_, to)| to.is_some());
     let replaced =
         kept.into_iter().map(|(id, to)| doc! { "q": { "_id": id }, "u": to.unwrap_or_default(), "upsert": true });
-    update(database, session, names::STATE, replaced.collect()).await?;
+    update(database, session, names::STATE, replaced).await?;
     if !removed.is_empty() {
         let ids: Vec<Bson> = removed.into_iter().map(|(id, _)| id.into()).collect();
         collection.delete_many(doc! { "_id": { "$in": ids } }).session(session).await?;

@@ -224,6 +224,7 @@ impl Inner {
                 self.unsettled.store(false, Ordering::Release);
                 return Ok(());
             }
+            self.end_session(&session).await;
             let asked = timeout(limit, self.raise(writer.fence, by)).await;
             match asked {
                 Ok(Ok(Some(found))) => {
@@ -242,6 +243,15 @@ impl Inner {
             }
             tokio::time::sleep(pause).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A transaction whose end never arrived holds the head document until the server gives it up, after a minute.
+    async fn end_session(&self, session: &ClientSession) {
+        let command = doc! { "killSessions": [session.id()] };
+        let ended = timeout(self.options.limits.operation, self.database.run_command(command)).await;
+        if let Ok(Err(error)) = ended {
+            tracing::debug!(error = trouble::text(&error), "the transaction ends by itself later");
         }
     }
 

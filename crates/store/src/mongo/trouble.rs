@@ -108,7 +108,7 @@ impl From<Error> for StoreError {
         if away(&error) {
             return Self::Unavailable(text(&error));
         }
-        if transient(&error) {
+        if transient(&error) || duplicate(&error) {
             return Self::Conflict(text(&error));
         }
         if forbidden(&error) {

@@ -1,10 +1,12 @@
 //! One query model for every backend: a time range, a filter tree, an order and a page.
 
+pub(crate) mod bounds;
 mod cursor;
 mod filter;
 mod network;
 pub mod number;
 mod parse;
+pub(crate) mod value;
 pub mod words;
 
 use std::net::IpAddr;

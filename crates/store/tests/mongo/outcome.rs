@@ -50,10 +50,10 @@ async fn message(from: &mut OwnedReadHalf) -> std::io::Result<Vec<u8>> {
 }
 
 /// Between client and server, one connection.
-async fn carry(client: TcpStream, port: u16, word: &'static str, cut: Cut, left: Left) -> std::io::Result<()> {
+async fn carry(client: TcpStream, server: String, word: &'static str, cut: Cut, left: Left) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server): (OwnedReadHalf, OwnedWriteHalf) =
-        TcpStream::connect(("127.0.0.1", port)).await?.into_split();
+        TcpStream::connect(server).await?.into_split();
     loop {
         let asked = message(&mut from_client).await?;
         let found = asked.windows(word.len()).any(|bytes| bytes == word.as_bytes());
@@ -71,12 +71,12 @@ async fn carry(client: TcpStream, port: u16, word: &'static str, cut: Cut, left:
     }
 }
 
-async fn proxy(port: u16, word: &'static str, cut: Cut, left: Left) -> u16 {
+async fn proxy(server: String, word: &'static str, cut: Cut, left: Left) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(carry(client, port, word, cut, left.clone()));
+            tokio::spawn(carry(client, server.clone(), word, cut, left.clone()));
         }
     });
     own
@@ -87,8 +87,8 @@ async fn cut(word: &'static str, cut: Cut, times: usize, acknowledged: bool) {
     let base = base!();
     base.open().await;
     let left = Left::default();
-    let port = proxy(base.server.port, word, cut, left.clone()).await;
-    let uri = format!("mongodb://127.0.0.1:{port}/{}?directConnection=true", base.name);
+    let port = proxy(base.server.address.clone(), word, cut, left.clone()).await;
+    let uri = format!("mongodb://127.0.0.1:{port}/sceau?directConnection=true");
     let mut options = MongoOptions { uri: MongoUri::new(uri).unwrap(), ..base.options.clone() };
     options.limits.operation = Duration::from_secs(10);
     let store = Mongo::open(deriver(), options).await.unwrap();

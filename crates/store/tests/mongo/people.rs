@@ -10,12 +10,11 @@ use sceau_store::{Ledger as _, mongo::Mongo};
 use serde_json::json;
 
 use crate::{
-    base,
+    Base, base,
     contract::{
         Home as _,
         writer::{SECOND, START, Writer, batch, framer, text},
     },
-    server::Base,
 };
 
 async fn logs(base: &Base) -> Collection<Document> {

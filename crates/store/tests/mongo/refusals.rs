@@ -19,7 +19,7 @@ use crate::{
         Home as _, deriver, ledger,
         writer::{Writer, lines},
     },
-    server::Server,
+    mongo_server::Server,
 };
 
 /// Answers everything with one hello.
@@ -110,7 +110,7 @@ async fn no_log_and_newer_logs_are_told() {
     let base = base!();
     let open = || Mongo::open(deriver(), base.options.clone());
     match open().await.map(drop) {
-        Err(StoreError::NoLog { path }) => assert!(path.contains(&base.name), "{path}"),
+        Err(StoreError::NoLog { path }) => assert!(path.contains("/sceau"), "{path}"),
         other => panic!("{other:?}"),
     }
     base.open().await;
@@ -132,13 +132,13 @@ async fn who_only_looks_writes_nothing() {
 /// The server with exactly its role does its work, and can't change or delete what is in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_s_role_is_enough_and_not_too_much() {
-    let Some(server) = Server::start().await else { return };
-    let admin = server.admin("admin").await;
+    let Some(mut server) = Server::start("MongoDB") else { return };
+    let admin = server.database_as("", "admin").await;
     let user = |name: &str, role: &str, database: &str| {
         doc! { "createUser": name, "pwd": "pw", "roles": [{ "role": role, "db": database }] }
     };
     admin.run_command(user("root", "root", "admin")).await.unwrap();
-    let server = server.again("--auth").await;
+    server.restart(&["--auth"]);
     let options = |name: &str| {
         let uri = MongoUri::new(server.uri(&format!("{name}@"), "logs")).unwrap();
         MongoOptions { password: Some(Secret::new("pw")), stretch: 512, ..MongoOptions::new(uri) }
@@ -147,7 +147,7 @@ async fn the_server_s_role_is_enough_and_not_too_much() {
     Mongo::create(&root).await.unwrap();
     Mongo::create_roles(&root).await.unwrap();
     Mongo::create_roles(&root).await.unwrap();
-    let admin = server.admin_as("root:pw@", "admin").await;
+    let admin = server.database_as("root:pw@", "admin").await;
     for (name, role) in [("writer", roles::SERVER), ("people", roles::READER), ("keeper", roles::RETENTION)] {
         admin.run_command(user(name, role, "logs")).await.unwrap();
     }
@@ -163,7 +163,7 @@ async fn the_server_s_role_is_enough_and_not_too_much() {
     assert!(store.gauges().await.unwrap().len() > 2);
     let logs = |user: &'static str| {
         let server = &server;
-        async move { server.admin_as(&format!("{user}:pw@"), "logs").await.collection::<Document>("logs") }
+        async move { server.database_as(&format!("{user}:pw@"), "logs").await.collection::<Document>("logs") }
     };
     for user in ["writer", "people"] {
         let logs = logs(user).await;

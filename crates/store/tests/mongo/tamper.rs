@@ -12,9 +12,8 @@ use sceau_store::{
 };
 
 use crate::{
-    base,
+    Base, base,
     contract::{Home as _, deriver, events::batches, state::put, writer::Writer},
-    server::Base,
 };
 
 /// A log of 300 entries, and `logs` without a validator.

@@ -1,9 +1,11 @@
 //! What searches need of a record and people don't: left out of a document where it is empty.
 //!
-//! - `w`: the distinct folded words of all texts (columns and values of other fields, not the source), sorted.
-//! - `t`: one string for each of those texts that has a word: a [tag](keyword_tag) without blanks, then a blank before each
+//! - `w`: the distinct folded words of all texts (columns and values of other fields, not the source), sorted. Four
+//!   neighbours that are an IPv4 address are listed as one besides, `10.0.0.7`: each of the four is in most documents.
+//! - `t`: one string for each of those texts that has words: a [tag](keyword_tag) without blanks, then a blank before each
 //!   folded word and one behind the last. A phrase is ` failed password `, a beginning ` failed pass`; within one field it
-//!   is looked for behind the tag at the string's begin. Tags hold no blank, so no phrase is ever found in one.
+//!   is looked for behind the tag at the string's begin. Tags hold no blank, so no phrase is ever found in one. A text that
+//!   is one folded word as it stands is left out: its field says as much.
 //! - `n`, `a`: columns and source whose text is a number or an address, by the name of the column.
 //! - `f`: other fields whose value is a number or an address.
 
@@ -55,12 +57,27 @@ pub fn packed(address: IpAddr) -> Vec<u8> {
     }
 }
 
+/// What `w` holds for every text in which these words are neighbours.
+#[must_use]
+pub fn needed(words: &[String]) -> Vec<String> {
+    let octets = |four: &&[String]| four.iter().all(|word| is_octet(word.as_bytes()));
+    let addresses = words.windows(4).filter(octets).map(|four| four.join("."));
+    words.iter().cloned().chain(addresses).collect()
+}
+
+/// A number up to 255 without needless noughts, as an address has four of.
+fn is_octet(word: &[u8]) -> bool {
+    let digits = word.len() <= 3 && word.iter().all(u8::is_ascii_digit) && (word.len() == 1 || word[0] != b'0');
+    digits && word.iter().fold(0, |number, digit| 10 * number + u32::from(digit - b'0')) <= 255
+}
+
 /// Collects a record's shadow; used again for the next one, so that it allocates nothing.
 #[derive(Debug, Default)]
 pub struct Shadow {
-    /// The strings of `t` behind each other, and where each ends.
+    /// What `t` and `w` lie in.
     texts: String,
-    ends: Vec<usize>,
+    /// Where the strings of `t` lie in `texts`.
+    listed: Vec<(usize, usize)>,
     /// Where the words lie in `texts`.
     words: Vec<(usize, usize)>,
     columns: Vec<(&'static str, Value)>,
@@ -78,7 +95,7 @@ impl Value {
     fn of(text: &str) -> [Option<Self>; 2] {
         // Both begin with a digit, a sign, a point, a colon or a hexadecimal letter; most texts with something else.
         let first = text.bytes().next().unwrap_or(b' ');
-        if !(first.is_ascii_hexdigit() || b"+-.:".contains(&first)) || text.len() > 400 {
+        if !(first.is_ascii_hexdigit() || b"+-.:".contains(&first)) {
             return [None, None];
         }
         [Num::parse(text).map(Self::Number), text.parse().ok().map(Self::Address)]
@@ -99,7 +116,7 @@ impl Value {
 impl Shadow {
     pub fn clear(&mut self) {
         self.texts.clear();
-        self.ends.clear();
+        self.listed.clear();
         self.words.clear();
         self.columns.clear();
         self.pairs.clear();
@@ -126,6 +143,7 @@ impl Shadow {
         if spans.peek().is_none() {
             return;
         }
+        let (start, first) = (self.texts.len(), self.words.len());
         tag(&mut self.texts);
         for (from, to) in spans {
             self.texts.push(' ');
@@ -134,7 +152,28 @@ impl Shadow {
             self.words.push((start, self.texts.len()));
         }
         self.texts.push(' ');
-        self.ends.push(self.texts.len());
+        let itself = matches!(self.words[first..], [(from, to)] if self.texts[from..to] == *text);
+        if !itself {
+            self.listed.push((start, self.texts.len()));
+        }
+        self.join(first);
+    }
+
+    /// Adds the addresses among the words from `first` on.
+    fn join(&mut self, first: usize) {
+        for at in first + 3..self.words.len() {
+            let [one, two, three, four] = [at - 3, at - 2, at - 1, at].map(|at| self.words[at]);
+            if [one, two, three, four].iter().all(|&(from, to)| is_octet(&self.texts.as_bytes()[from..to])) {
+                let start = self.texts.len();
+                for (number, (from, to)) in [one, two, three, four].into_iter().enumerate() {
+                    if number > 0 {
+                        self.texts.push('.');
+                    }
+                    self.texts.extend_from_within(from..to);
+                }
+                self.words.push((start, self.texts.len()));
+            }
+        }
     }
 
     /// Writes what was collected; `key` names a pair by its number.
@@ -170,13 +209,13 @@ impl Shadow {
         let list = writer.array(names::WORDS);
         self.words.iter().map(word).enumerate().for_each(|(at, word)| writer.string_item(at, word));
         writer.end(list);
-        let list = writer.array(names::TEXTS);
-        let mut from = 0;
-        for (at, &to) in self.ends.iter().enumerate() {
-            writer.string_item(at, &texts[from..to]);
-            from = to;
+        if !self.listed.is_empty() {
+            let list = writer.array(names::TEXTS);
+            for (at, &(from, to)) in self.listed.iter().enumerate() {
+                writer.string_item(at, &texts[from..to]);
+            }
+            writer.end(list);
         }
-        writer.end(list);
     }
 
     fn write_columns(&self, writer: &mut Writer, name: &str, wanted: impl Fn(&Value) -> bool) {

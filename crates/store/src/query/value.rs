@@ -1,13 +1,13 @@
-//! One condition on one value.
+//! One condition on one value, for every backend.
 
 use std::{cmp::Ordering, net::IpAddr};
 
 use memchr::memmem;
 
-use crate::query::{Bound, Network, Test, number::Num, words::Matcher};
+use super::{Bound, Network, Test, number::Num, words::Matcher};
 
 /// A [`Test`] made ready for many texts.
-pub(super) enum ValueTest<'a> {
+pub(crate) enum ValueTest<'a> {
     Exists,
     Equals(&'a str),
     Wildcard(&'a [String]),
@@ -61,13 +61,22 @@ fn order(value: Num, bound: Num) -> Ordering {
 
 /// One end of a range.
 #[derive(Clone, Copy)]
-pub(super) enum End<T> {
+pub(crate) enum End<T> {
     Open,
     Closed(T),
     Beyond(T),
 }
 
 impl<T> End<T> {
+    /// The same end, its bound said otherwise.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> End<U> {
+        match self {
+            Self::Open => End::Open,
+            Self::Closed(bound) => End::Closed(change(bound)),
+            Self::Beyond(bound) => End::Beyond(change(bound)),
+        }
+    }
+
     /// Does a value lie on the right side, given how it compares to the bound?
     fn admits(&self, compare: impl Fn(&T) -> Ordering, right: Ordering) -> bool {
         match self {
@@ -112,7 +121,7 @@ fn wildcard(pieces: &[String], value: &str) -> bool {
 }
 
 /// A [`Test`] on whole numbers, where it can be told without their text.
-pub(super) enum Integers {
+pub(crate) enum Integers {
     Exists,
     Never,
     Equals(i64),
