@@ -14,6 +14,7 @@ mod chain;
 mod heads;
 mod pruned;
 mod side;
+mod suspect;
 mod tree;
 mod verdict;
 
@@ -24,6 +25,7 @@ use heads::{Claim, Fork, Misfit, Pending, Source};
 use pruned::Pruned;
 use side::{MacCheck, TileCheck, span};
 use std::collections::{BTreeMap, BTreeSet};
+use suspect::{StoredTag, Suspect, TagCheck};
 use tree::{Edge, Hash, WIDTH};
 use verdict::Faults;
 pub use verdict::{Fault, FaultKind, MAX_FAULTS, Reach, Verdict};
@@ -56,6 +58,8 @@ pub struct AuditInput {
 pub struct Checked {
     next: u64,
     leaves: Vec<Option<Hash>>,
+    /// How many of them have the right MAC of their own.
+    held: usize,
     edge: Edge,
     chain: Chain,
     verified: u64,
@@ -82,6 +86,8 @@ impl Checked {
 
 /// An audit in progress. Feed everything the store holds, then call [`Auditor::finish`].
 ///
+/// Entries come by [`Auditor::entry`], or by [`Auditor::tagged_entry`] from a store that keeps the MAC of each.
+///
 /// Order: seals in stored order, each before the first entry it covers (all of them first is simplest); checkpoints by
 /// size, each before the entry whose index is its size; entries by index. MACs and tile hashes may come at any time, but
 /// one that comes before the last entry it covers lets damage be named more exactly. Memory: some 100 bytes for each
@@ -91,6 +97,7 @@ pub struct Auditor {
     chain: Chain,
     faults: Faults,
     macs: MacCheck,
+    tags: TagCheck,
     tiles: TileCheck,
     /// Index of the next entry.
     next: u64,
@@ -99,8 +106,8 @@ pub struct Auditor {
     pruned: Pruned,
     /// Leaves of the unfinished bundle.
     leaves: Vec<Option<Hash>>,
-    /// Entries of the unfinished bundle that their stored prefix does not fit.
-    suspects: Vec<u64>,
+    /// Entries of the unfinished bundle that their stored prefix or MAC does not fit.
+    suspects: Vec<Suspect>,
     edge: Edge,
     fork: Option<Fork>,
     /// Signed heads whose size is not reached yet.
@@ -135,10 +142,12 @@ impl Auditor {
     pub fn new(input: AuditInput) -> Self {
         let chain = Chain::new(&input.origin, input.history.chains());
         let macs = MacCheck::new(input.mac_keys.clone());
+        let tags = TagCheck::new(&input, 0);
         let sealed = vec![0; input.history.chains().len()];
         let mut auditor = Auditor {
             chain,
             macs,
+            tags,
             faults: Faults::default(),
             tiles: TileCheck::default(),
             next: 0,
@@ -207,10 +216,25 @@ impl Auditor {
     #[must_use]
     pub fn resume(input: AuditInput, from: Checked) -> Self {
         let mut auditor = Auditor::new(input);
-        let Checked { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned } = from;
+        let Checked { next, leaves, held, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned } =
+            from;
         auditor.claims = auditor.claims.split_off(&next);
         auditor.next_claim = auditor.claims.first_key_value().map_or(u64::MAX, |(size, _)| *size);
-        Auditor { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned, ..auditor }
+        let tags = TagCheck::new(&auditor.input, held);
+        Auditor {
+            next,
+            leaves,
+            tags,
+            edge,
+            chain,
+            verified,
+            last_checkpoint,
+            checkpoints,
+            seals,
+            sealed,
+            pruned,
+            ..auditor
+        }
     }
 
     /// Says that nothing can be read from the next entry on, and why: the audit ends with what it has.
@@ -295,7 +319,17 @@ impl Auditor {
         stored_prefix: Option<[u8; 4]>,
         received_micros: Option<i64>,
     ) {
-        let index = index.0;
+        self.take_in(index.0, entry, stored_prefix, received_micros, &StoredTag::NotKept);
+    }
+
+    fn take_in(
+        &mut self,
+        index: u64,
+        entry: Option<&[u8]>,
+        stored_prefix: Option<[u8; 4]>,
+        received_micros: Option<i64>,
+        tag: &StoredTag,
+    ) {
         if !self.reach(index) {
             return;
         }
@@ -304,8 +338,11 @@ impl Auditor {
         }
         let leaf = entry.map(tree::leaf);
         match (leaf, stored_prefix) {
-            (Some(leaf), Some(prefix)) if !leaf.starts_with(&prefix) => self.suspects.push(index),
-            (Some(_), _) => {}
+            (Some(leaf), prefix) => {
+                let word = self.tags.judge(index, &leaf, tag);
+                let prefix_wrong = prefix.is_some_and(|prefix| !leaf.starts_with(&prefix));
+                self.suspects.extend(Suspect::of(index, prefix_wrong, word));
+            }
             (None, Some(_)) => self.lose(FaultKind::EntryUnreadable, index, "can't be read"),
             (None, None) => self.lose(FaultKind::EntryMissing, index, "is not stored"),
         }
@@ -379,6 +416,7 @@ impl Auditor {
         let checked = Checked {
             next: self.next,
             leaves: self.leaves.clone(),
+            held: self.tags.held(),
             edge: self.edge.clone(),
             chain: self.chain.clone(),
             verified: self.verified,
@@ -398,7 +436,7 @@ impl Auditor {
         }
         self.pruned.check(&mut self.faults);
         let root = self.close_log();
-        let covered = self.macs.finish(size, &mut self.faults);
+        let covered = self.macs.finish(size, &mut self.faults).min(self.tags.first_wrong());
         self.tiles.finish(size, &mut self.faults);
         self.chain.check_end(self.input.current_epoch.as_ref(), &mut self.faults);
         let verdict = self.verdict(root, covered);

@@ -5,6 +5,7 @@
 mod common;
 mod resume;
 mod store;
+mod tags;
 mod weight;
 
 use FaultKind as K;

@@ -313,9 +313,15 @@ impl Work {
             self.auditor.fault(fault);
         }
         let rows = chunk.entries.iter().zip(chunk.prefixes.iter().chain(std::iter::repeat(&None)));
-        for (((entry, prefix), received), index) in rows.zip(&checked.received).zip(chunk.first..end) {
-            let entry = entry.as_deref();
-            self.auditor.entry(Index(index), entry, *prefix, *received);
+        let tags = chunk.tags.iter().chain(std::iter::repeat(&None));
+        let tagged = !chunk.tags.is_empty();
+        for ((((entry, prefix), received), tag), index) in rows.zip(&checked.received).zip(tags).zip(chunk.first..end) {
+            let (index, entry) = (Index(index), entry.as_deref());
+            if tagged {
+                self.auditor.tagged_entry(index, entry, *prefix, *received, *tag);
+            } else {
+                self.auditor.entry(index, entry, *prefix, *received);
+            }
         }
         for (leaf, index) in chunk.pruned.iter().zip(chunk.first..end) {
             self.auditor.pruned(Index(index), *leaf);

@@ -314,6 +314,7 @@ mod tests {
             prefixes: vec![None; 5],
             records: Some((vec![batch.records().slice(0, 2), batch.records().slice(2, 3)], version.to_owned())),
             pruned: Vec::new(),
+            tags: Vec::new(),
             faults: Vec::new(),
         }
     }
