@@ -53,6 +53,9 @@ pub fn join(key_dir: &Path) -> Result<Joined, ServerError> {
     Ok(Joined { origin: keys.origin().to_owned(), first_epoch_key })
 }
 
+/// Where there is nothing to wait for.
+const NO_DIRECTORY: &str = "--standby needs a database that several servers reach, given by --store mongodb://…: a data \
+                            directory belongs to one server";
 /// How often it asks for the lease.
 const ASK: Duration = Duration::from_secs(1);
 /// How often it follows the log.
@@ -110,6 +113,9 @@ pub(crate) struct Standby {
 impl Standby {
     async fn open(config: &Config) -> Result<Self, ServerError> {
         place::check_settings(config)?;
+        if config.place.directory().is_some() {
+            return Err(ServerError::Config(NO_DIRECTORY.to_owned()));
+        }
         if KeyDir::lacks_epoch_key(&config.key_dir) {
             return Err(ServerError::Config(format!(
                 "{} has no epoch key yet: run `sceau keys standby --key-dir DIR` once, which makes one and prints what an \
@@ -134,9 +140,7 @@ impl Standby {
         keys: KeyDir,
     ) -> Result<Self, ServerError> {
         if store.writing().is_none() {
-            let reason = "--standby needs a database that several servers reach, given by --store mongodb://…: a data \
-                          directory belongs to one server";
-            return Err(ServerError::Config(reason.to_owned()));
+            return Err(ServerError::Config(NO_DIRECTORY.to_owned()));
         }
         let owner = Arc::new(Owner::of(&keys)?);
         let (keys, metrics) = (Arc::new(keys), Arc::new(Metrics::new()));

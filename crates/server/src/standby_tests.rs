@@ -233,6 +233,29 @@ async fn it_waits_until_the_log_is_free() {
     drop(stop);
 }
 
+#[tokio::test(start_paused = true)]
+async fn it_has_the_log_within_fifteen_seconds_of_the_other_ones_death() {
+    let cluster = Cluster::new().await;
+    let (config, _) = cluster.join("second");
+    let here = cluster.store();
+    let log = cluster.log(&cluster.fixture.config, &here).await.unwrap();
+    add(&log, 5).await.unwrap();
+    let standby = cluster.standby(&config, &cluster.store());
+    let app = standby.app().await.unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    let waiting = tokio::spawn({
+        let (standby, app) = (standby.clone(), app.clone());
+        async move { standby.wait(&app, stopped).await }
+    });
+    // In any moment between two prolongations.
+    tokio::time::sleep(Duration::from_millis(7_100)).await;
+    here.go_away(true);
+    let died = Instant::now();
+    waiting.await.unwrap();
+    assert!(died.elapsed() <= Duration::from_secs(15), "{:?}", died.elapsed());
+    app.log().unwrap().close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_directory_has_no_standby() {
     let fixture = crate::testing::Fixture::new().await;
