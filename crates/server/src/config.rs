@@ -57,6 +57,8 @@ pub struct Config {
     pub segment_entries: usize,
     /// How long after its first entry an epoch is sealed, at most an hour.
     pub seal_after: Duration,
+    /// Whether to wait for the log while another server has it, and to answer questions meanwhile.
+    pub standby: bool,
     /// How much of everything.
     pub limits: Limits,
 }
@@ -138,6 +140,7 @@ impl Config {
             min_free: None,
             segment_entries: Options::default().segment_entries,
             seal_after: WITH_ENTRIES,
+            standby: false,
             limits: Limits::default(),
         }
     }

@@ -11,4 +11,5 @@ mod proxy;
 mod proxy_tests;
 mod roles;
 mod secrets;
+mod standby;
 mod tamper;

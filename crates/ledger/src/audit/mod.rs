@@ -488,13 +488,21 @@ impl Auditor {
     fn chains_reach(&self) -> (u64, Option<String>, Option<String>) {
         let (chains, pins) = (self.input.history.chains(), &self.input.pins);
         let pinned = |chain: &ChainStart| pins.contains(&chain.key);
-        let count = chains.iter().filter(|chain| pinned(chain)).count();
+        // Where a writer goes on with its own chain, that is none of its own.
+        let chains: Vec<(&ChainStart, u64)> = chains
+            .iter()
+            .zip(self.sealed.iter().copied())
+            .enumerate()
+            .filter(|(at, _)| self.chain.began_in(*at) == *at)
+            .map(|(_, chain)| chain)
+            .collect();
+        let count = chains.iter().filter(|(chain, _)| pinned(chain)).count();
         if count == 0 && !pins.is_empty() {
             return (0, None, Some("the chain is not that of the pinned key".to_owned()));
         }
         let held: Vec<(&ChainStart, u64)> = chains
             .iter()
-            .zip(self.sealed.iter().copied())
+            .copied()
             .filter(|(chain, sealed)| *sealed > 0 && (pins.is_empty() || pinned(chain)))
             .collect();
         let sealed = held.iter().map(|(_, sealed)| *sealed).max().unwrap_or(0);
@@ -508,12 +516,12 @@ impl Auditor {
             let why = "no pinned key was given, so the chain's first key is the store's own word";
             return (sealed, key, Some(why.to_owned()));
         }
-        let last_pinned = chains.iter().rposition(pinned).unwrap_or(0);
+        let last_pinned = chains.iter().rposition(|(chain, _)| pinned(chain)).unwrap_or(0);
         let lacking: Vec<String> = chains
             .iter()
             .enumerate()
-            .filter(|(_, chain)| !pinned(chain))
-            .map(|(at, chain)| lack(chain, at < last_pinned, sealed))
+            .filter(|(_, (chain, _))| !pinned(chain))
+            .map(|(at, (chain, to))| lack(chain, at < last_pinned || (*to > 0 && *to <= sealed), sealed))
             .collect();
         (sealed, key, (!lacking.is_empty()).then(|| lacking.join("; ")))
     }
@@ -526,10 +534,15 @@ fn lack(chain: &ChainStart, before: bool, sealed: u64) -> String {
         _ if before => {
             format!(
                 "the chain from epoch {} on, under {key}, is not pinned: what was sealed in it is proven only as it \
-                     was when the next pinned chain began",
+                     was when a pinned chain sealed next",
                 chain.epoch
             )
         }
+        Some(index) if chain.taken_over => format!(
+            "another writer took the log over at epoch {}, said by entry {index}; from entry {sealed} on the log is \
+             sealed under {key}, which is not pinned",
+            chain.epoch
+        ),
         Some(index) => format!(
             "a new chain begins at epoch {}, said by entry {index}, because the keys were lost; from entry {sealed} on \
              the log is sealed under {key}, which is not pinned",
