@@ -439,6 +439,7 @@ impl Auditor {
         let covered = self.macs.finish(size, &mut self.faults).min(self.tags.first_wrong());
         self.tiles.finish(size, &mut self.faults);
         self.chain.check_end(self.input.current_epoch.as_ref(), &mut self.faults);
+        self.check_pins();
         let verdict = self.verdict(root, covered);
         let checked = Some(checked).filter(|_| verdict.ok());
         (verdict, checked)
@@ -484,6 +485,19 @@ impl Auditor {
 }
 
 impl Auditor {
+    /// Names pins that are the key of a chain, but not its first.
+    fn check_pins(&mut self) {
+        let chains = self.input.history.chains();
+        let goes_on = |pin: &EpochPublic| {
+            let mut with = chains.iter().enumerate().filter(|(_, chain)| chain.key == *pin).peekable();
+            with.peek().is_some() && with.all(|(at, _)| self.chain.began_in(at) != at)
+        };
+        for pin in self.input.pins.iter().filter(|pin| goes_on(pin)) {
+            let detail = format!("with the pinned key {pin} a chain goes on that began with another: pin its first key");
+            self.faults.push(Fault::whole(FaultKind::Pin, detail));
+        }
+    }
+
     /// How many entries the seals cover, under which keys, and what of that is not proven.
     fn chains_reach(&self) -> (u64, Option<String>, Option<String>) {
         let (chains, pins) = (self.input.history.chains(), &self.input.pins);

@@ -75,7 +75,8 @@ fn one_pin_covers_all_that_its_writer_sealed() {
     assert!(other.sealed.unproven.is_some(), "{other}");
     // Where a chain goes on, nothing begins that could be pinned.
     let middle = audit(&log, &[epoch_key(2).public()]);
-    assert_eq!((middle.sealed.up_to, middle.sealed.unproven.is_some()), (None, true), "{middle}");
+    assert_eq!((middle.sealed.up_to, middle.faults.len()), (None, 1), "{middle}");
+    assert_eq!(middle.faults.first().map(|fault| fault.kind), Some(FaultKind::Pin), "{middle}");
 }
 
 #[test]
