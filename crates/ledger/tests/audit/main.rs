@@ -7,6 +7,7 @@ mod resume;
 mod store;
 mod tags;
 mod weight;
+mod writers;
 
 use FaultKind as K;
 use common::{Memory, entry};
