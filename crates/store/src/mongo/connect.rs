@@ -191,7 +191,7 @@ pub async fn hello(database: &Database) -> Result<Document, Error> {
 }
 
 fn check(hello: &Document, uri: &MongoUri) -> Result<(), StoreError> {
-    let sharded = hello.get_str("msg") == Ok("isdbgrid");
+    let sharded = hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
     if !sharded && hello.get_str("setName").is_err() {
         return Err(StoreError::Standalone(uri.to_string()));
     }
