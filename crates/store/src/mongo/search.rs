@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use mongodb::{
     Collection, Database,
     bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf},
-    error::{Error, ErrorKind},
+    error::Error,
     options::{CollectionOptions, ReadConcern},
 };
 use sceau_event::Field;
 use sceau_ledger::Index;
 
-use super::{Mongo, names, query as pipelines};
+use super::{Mongo, names, query as pipelines, trouble};
 use crate::{
     error::StoreError,
     query::{Cursor, Page, Query, bounds},
@@ -51,8 +51,8 @@ impl Questions {
         let run = async {
             let aggregation = self.logs.aggregate(pipeline).max_time(server_limit(limit)).batch_size(BATCH);
             // Groups and sorts that don't fit into memory are refused instead of filling the server's disk.
-            let mut rows = aggregation.allow_disk_use(false).await.map_err(|error| failure(&error, limit))?;
-            while rows.advance().await.map_err(|error| failure(&error, limit))? {
+            let mut rows = aggregation.allow_disk_use(false).await.map_err(|error| failure(error, limit))?;
+            while rows.advance().await.map_err(|error| failure(error, limit))? {
                 each(rows.current())?;
             }
             Ok(())
@@ -69,29 +69,23 @@ fn server_limit(limit: Duration) -> Duration {
     limit.clamp(Duration::from_millis(1), Duration::from_secs(86_400))
 }
 
+/// MaxTimeMSExpired, ExceededTimeLimit.
+const LATE: [i32; 2] = [50, 262];
+/// ExceededMemoryLimit, QueryExceededMemoryLimitNoDiskUseAllowed, and the older ones of $sort, $group, $facet and of a
+/// document that grew too long.
+const MEMORY: [i32; 7] = [146, 292, 10_334, 16_819, 16_820, 16_945, 4_031_700];
+/// The cursor is gone, with the member that had it or by an administrator: asking again can help.
+const CUT: [i32; 3] = [43, 175, 237];
+
 /// What became of a question.
-fn failure(error: &Error, limit: Duration) -> StoreError {
-    match error.kind.as_ref() {
-        ErrorKind::Command(command) => match command.code {
-            // MaxTimeMSExpired, ExceededTimeLimit.
-            50 | 262 => StoreError::Timeout(limit.as_secs()),
-            // ExceededMemoryLimit, QueryExceededMemoryLimitNoDiskUseAllowed, and the older ones of $sort, $group, $facet and
-            // of a document that grew too long.
-            146 | 292 | 16819 | 16820 | 16945 | 4031700 | 10334 => StoreError::Memory,
-            code if AWAY.contains(&code) => StoreError::Unavailable(error.to_string()),
-            _ => StoreError::Internal(format!("MongoDB: {error}")),
-        },
-        ErrorKind::Io(_)
-        | ErrorKind::ConnectionPoolCleared { .. }
-        | ErrorKind::ServerSelection { .. }
-        | ErrorKind::DnsResolve { .. } => StoreError::Unavailable(error.to_string()),
-        _ => StoreError::Internal(format!("MongoDB: {error}")),
+fn failure(error: Error, limit: Duration) -> StoreError {
+    match trouble::code(&error) {
+        Some(code) if LATE.contains(&code) => StoreError::Timeout(limit.as_secs()),
+        Some(code) if MEMORY.contains(&code) => StoreError::Memory,
+        Some(code) if CUT.contains(&code) => StoreError::Unavailable(trouble::text(&error)),
+        _ => error.into(),
     }
 }
-
-/// Codes that say that another try can help: the member steps down, shuts down, is no primary, lost its connection, has
-/// no majority yet, or forgot a cursor because of that.
-const AWAY: [i32; 15] = [6, 7, 43, 89, 91, 134, 175, 189, 237, 9001, 10107, 11600, 11602, 13435, 13436];
 
 fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("MongoDB answered without {what}"))

@@ -227,3 +227,6 @@ impl Shadow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

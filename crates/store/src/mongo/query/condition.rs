@@ -72,10 +72,11 @@ enum Place<'a> {
 impl Place<'_> {
     /// A value satisfies these operators.
     fn value(&self, operators: impl Into<Bson>) -> Document {
+        let operators: Bson = operators.into();
         match self {
-            Self::Column(name) => doc! { *name: operators.into() },
+            Self::Column(name) => doc! { *name: operators },
             Self::Pair(name) => {
-                let pair = doc! { names::PAIR_KEY: *name, names::PAIR_VALUE: operators.into() };
+                let pair = doc! { names::PAIR_KEY: *name, names::PAIR_VALUE: operators };
                 doc! { names::FIELDS: { "$elemMatch": pair } }
             }
         }

@@ -7,7 +7,8 @@ use super::literal;
 /// Whether an expression gives a text for which `holds` gives true. Anything else, absent fields and what somebody put
 /// in a text's place alike, satisfies nothing instead of making the whole question fail.
 pub fn text(value: &str, holds: impl Into<Bson>) -> Document {
-    doc! { "$cond": [{ "$eq": [{ "$type": value }, "string"] }, holds.into(), false] }
+    let holds: Bson = holds.into();
+    doc! { "$cond": [{ "$eq": [{ "$type": value }, "string"] }, holds, false] }
 }
 
 /// Whether `part` lies somewhere in the text that `value` gives.
@@ -23,8 +24,8 @@ pub fn begins(value: &str, part: &str) -> Document {
 /// Whether the text that `value` gives consists of these pieces with anything between them.
 pub fn like(value: &str, pieces: &[String]) -> Document {
     let [first, inner @ .., last] = pieces else {
-        let same = pieces.first().map_or(true.into(), |only| doc! { "$eq": [value, literal(only.as_str())] }.into());
-        return text(value, same as Bson);
+        let same = |only: &String| Bson::from(doc! { "$eq": [value, literal(only.as_str())] });
+        return text(value, pieces.first().map_or(true.into(), same));
     };
     let mut all = vec![begins(value, first)];
     if !last.is_empty() {
@@ -54,7 +55,8 @@ fn in_order(value: &str, start: i32, pieces: &[&str]) -> Document {
 /// Whether any element of a list satisfies an expression on `$$x`.
 pub fn any(list: &str, holds: impl Into<Bson>) -> Document {
     let list = doc! { "$cond": [{ "$isArray": list }, list, []] };
-    doc! { "$anyElementTrue": [{ "$map": { "input": list, "as": "x", "in": holds.into() } }] }
+    let holds: Bson = holds.into();
+    doc! { "$anyElementTrue": [{ "$map": { "input": list, "as": "x", "in": holds } }] }
 }
 
 fn length(text: &str) -> i32 {

@@ -123,8 +123,8 @@ fn null() -> Bson {
 }
 
 fn group(key: impl Into<Bson>) -> Document {
-    let one = 1_i64;
-    doc! { "$group": { names::ID: key.into(), "e": { "$sum": one }, "o": { "$sum": weight() } } }
+    let (key, one): (Bson, i64) = (key.into(), 1);
+    doc! { "$group": { names::ID: key, "e": { "$sum": one }, "o": { "$sum": weight() } } }
 }
 
 /// How many events a document stands for.
@@ -172,10 +172,8 @@ fn each_value(name: &str, keep_empty: bool) -> [Document; 2] {
 fn start(interval: i64) -> Document {
     let phase = bounds::phase(interval);
     let time = format!("${}", names::TIME_MICROS);
-    let (time, zero): (Bson, i64) = match phase {
-        0 => (time.into(), 0),
-        phase => (doc! { "$subtract": [time, phase] }.into(), 0),
-    };
+    let zero = 0_i64;
+    let time: Bson = if phase == 0 { time.into() } else { doc! { "$subtract": [time, phase] }.into() };
     let floor = doc! { "$subtract": [
         { "$subtract": [&time, "$$rest"] },
         { "$cond": [{ "$lt": ["$$rest", zero] }, interval, zero] },
