@@ -113,13 +113,6 @@ impl Origin {
         init::check_belongs(keys, &history)?;
         let head = log::check_head(config, source, keys).await?.head();
         let place = config.place.to_string();
-        let kept = source.kept_from().await?;
-        if kept.0 > 0 {
-            return Err(ServerError::Config(format!(
-                "retention has deleted the entries before {kept} from {place}: only a log that is whole can be copied. Go \
-                 on with it where it is, or begin a new log beside it"
-            )));
-        }
         let mut facts = Vec::new();
         for name in ["origin", "verifier_key", "writer"] {
             facts.push((name, history::fact(source, name).await?));

@@ -20,8 +20,8 @@ use copy::copy_directory;
 use sceau_event::{Deriver, Field};
 use sceau_ledger::{Head, Index, TileHash, TreeSize};
 use sceau_store::{
-    AuditChunk, Commit, CommitError, CommitLimits, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText,
-    Search, State, StateWrite, Store, StoreError, TopTable,
+    AuditChunk, Commit, CommitError, CommitLimits, Counts, Document, EntryRows, Histogram, Hits, Ledger, Moved,
+    SealText, Search, State, StateWrite, Store, StoreError, TopTable,
     embedded::Embedded,
     query::{Page, Query},
     traits::{BundleTag, CommitLimits, Lease, Stretch},
@@ -273,6 +273,23 @@ impl Ledger for Failing {
         self.inner.commit(expected, commit).await?;
         self.commits.fetch_add(1, Ordering::SeqCst);
         if self.is(Failure::CommitPersisted) {
+            return Err(broken().into());
+        }
+        Ok(())
+    }
+
+    async fn adopt(&self, moved: Moved) -> Result<(), CommitError> {
+        let failed = match moved {
+            Moved::Seals(_) => self.is(Failure::Seal),
+            Moved::Checkpoints(_) => self.is(Failure::Checkpoint),
+            Moved::Leaves(_) => self.is(Failure::Commit),
+        };
+        if failed {
+            return Err(broken().into());
+        }
+        let seals = matches!(moved, Moved::Seals(_));
+        self.inner.adopt(moved).await?;
+        if seals && self.is(Failure::SealPersisted) {
             return Err(broken().into());
         }
         Ok(())

@@ -183,6 +183,43 @@ impl Stretch {
     }
 }
 
+/// Leaves of entries that retention deleted before the log moved, in the place of a commit.
+#[derive(Clone, Debug)]
+pub struct MovedLeaves {
+    /// The head in front of them; no entries may be there yet.
+    pub expected: Head,
+    /// The head behind them.
+    pub head: Head,
+    /// Whole bundles of 256.
+    pub leaves: Vec<LeafHash>,
+    /// Hashes of the subtrees that they complete, levels from 1 up.
+    pub tiles: Vec<TileHash>,
+    /// The tags of their bundles.
+    pub macs: Vec<BundleTag>,
+}
+
+impl MovedLeaves {
+    /// Makes sure that they are whole bundles, and that the heads fit them.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let (first, count) = (self.expected.size.0, self.leaves.len() as u64);
+        if first.is_multiple_of(256) && count.is_multiple_of(256) && first + count == self.head.size.0 {
+            return Ok(());
+        }
+        Err(StoreError::Internal("leaves that moved are no whole bundles, or don't fit their head".into()))
+    }
+}
+
+/// What a log brings along that moves from another store, besides entries and state.
+#[derive(Clone, Debug)]
+pub enum Moved {
+    /// Seals that are not there yet.
+    Seals(Vec<SealText>),
+    /// Checkpoints that are not there yet.
+    Checkpoints(Vec<(TreeSize, String)>),
+    /// What retention has left of its beginning.
+    Leaves(MovedLeaves),
+}
+
 /// The sealed log: the ground truth.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -205,6 +242,12 @@ pub trait Ledger: Send + Sync {
     fn keeps_tags(&self) -> bool {
         false
     }
+
+    /// Makes durable in one step what a log brings along that moves here.
+    ///
+    /// # Errors
+    /// As for [`Ledger::commit`]; something else is there already.
+    async fn adopt(&self, moved: Moved) -> Result<(), CommitError>;
 
     /// Up to `limit` consecutive entries from `first`; fewer at the log's end.
     ///

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use sceau_event::Deriver;
 use sceau_ledger::{Head, Index, LeafHash, MacKeys, TileHash, Tree, entry_mac};
-use sceau_store::{Batch, BatchBuilder, Commit, CommitError, Store, StoreError, traits::BundleTag};
+use sceau_store::{Batch, BatchBuilder, Commit, CommitError, Moved, MovedLeaves, Store, StoreError, traits::BundleTag};
 use subtle::ConstantTimeEq as _;
 
 use super::{Progress, refused};
@@ -16,6 +16,8 @@ const ENTRIES: usize = 8_192;
 const BYTES: usize = 16 << 20;
 /// Entries that are read at once.
 const STEP: usize = 1_024;
+/// Bundles of leaves without entries of one write.
+const BUNDLES: u64 = 64;
 /// How often a target that can't take more now is asked again, and after how long.
 const TRIES: u32 = 600;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -36,7 +38,9 @@ pub(super) async fn copy(
         return Err(StoreError::Damaged(text).into());
     }
     let mut growing = Growing { source: source.clone(), tree, keys: keys.clone(), end: head.size.0 };
-    let mut reading = Reading::new(source.clone(), deriver.clone(), &**target, begun.size.0..head.size.0);
+    leaves(&mut growing, &**target, progress).await?;
+    let next = growing.tree.head().size.0;
+    let mut reading = Reading::new(source.clone(), deriver.clone(), &**target, next..head.size.0);
     let mut next = reading.batch().await?;
     while let Some(batch) = next {
         let expected = growing.tree.head();
@@ -48,6 +52,32 @@ pub(super) async fn copy(
         next = following?;
     }
     Ok(())
+}
+
+/// Copies what retention has left of the log's beginning.
+async fn leaves(growing: &mut Growing, target: &dyn Store, progress: Progress<'_>) -> Result<(), ServerError> {
+    let kept = growing.source.kept_from().await?.0;
+    loop {
+        let expected = growing.tree.head();
+        let first = expected.size.0;
+        if first >= kept {
+            return Ok(());
+        }
+        if target.kept_from().await?.0 != first {
+            return Err(ServerError::Config(format!(
+                "since the last run, retention has deleted entries before {kept} that were not copied yet: empty the target \
+                 and begin anew"
+            )));
+        }
+        let mut leaves = Vec::with_capacity(BUNDLES as usize * 256);
+        for bundle in first / 256..(kept / 256).min(first / 256 + BUNDLES) {
+            leaves.extend(growing.source.tile(0, bundle, 256).await?.into_iter().map(LeafHash));
+        }
+        let (head, tiles, macs) = growing.grow(&leaves).await?;
+        let moved = MovedLeaves { expected, head, leaves, tiles, macs };
+        target.adopt(Moved::Leaves(moved)).await.map_err(refused)?;
+        progress(head.size.0, growing.end);
+    }
 }
 
 async fn write(target: &dyn Store, expected: Head, commit: Commit) -> Result<(), ServerError> {
@@ -152,12 +182,17 @@ impl Growing {
     /// The commit that adds a batch, once its leaves are known to be those that the source sealed.
     async fn commit(&mut self, batch: Arc<Batch>, tagged: bool) -> Result<Commit, ServerError> {
         let first = self.tree.head().size.0;
-        let tiles = self.tree.append(batch.leaves());
-        let head = self.tree.head();
-        self.check_tiles(&tiles).await?;
-        let macs = self.macs(first, batch.leaves()).await?;
+        let (head, tiles, macs) = self.grow(batch.leaves()).await?;
         let tags = if tagged { self.tags(first, batch.leaves()).await? } else { Vec::new() };
         Ok(Commit { batches: vec![batch], head, tiles, macs, tags, state: Vec::new() })
+    }
+
+    /// Head, subtrees and tags behind further leaves.
+    async fn grow(&mut self, leaves: &[LeafHash]) -> Result<(Head, Vec<TileHash>, Vec<BundleTag>), ServerError> {
+        let first = self.tree.head().size.0;
+        let tiles = self.tree.append(leaves);
+        self.check_tiles(&tiles).await?;
+        Ok((self.tree.head(), tiles, self.macs(first, leaves).await?))
     }
 
     /// Compares the hashes of subtrees with those that the source has stored, so that what was altered there is named.

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sceau_event::Micros;
 use sceau_ledger::TreeSize;
-use sceau_store::{Document, Expect, SealText, StateWrite, Store, StoreError};
+use sceau_store::{Document, Expect, Moved, StateWrite, Store, StoreError};
 
 use super::refused;
 use crate::{error::ServerError, guard};
 
 /// Read at once.
 const PAGE: usize = 1_000;
-/// Written at once, where each is a write of its own.
-const AT_ONCE: usize = 8;
 /// Documents of one write, and the bytes of their texts unless a single one has more.
 const DOCUMENTS: usize = 500;
 const BYTES: usize = 4 << 20;
@@ -35,13 +32,14 @@ pub(super) async fn seals(source: &dyn Store, target: &dyn Store) -> Result<u64,
                 None => missing.push(seal),
             }
         }
-        let put = |seal: SealText| target.put_seal(seal);
-        stream::iter(missing).map(Ok).try_for_each_concurrent(AT_ONCE, put).await?;
+        if !missing.is_empty() {
+            target.adopt(Moved::Seals(missing)).await.map_err(refused)?;
+        }
     }
     Ok(count)
 }
 
-/// Copies the checkpoints; gives how many there are.
+/// Copies the checkpoints that the target lacks; gives how many there are.
 pub(super) async fn checkpoints(source: &dyn Store, target: &dyn Store) -> Result<u64, ServerError> {
     let (mut next, mut count) = (Some(TreeSize(0)), 0);
     while let Some(from) = next {
@@ -49,8 +47,18 @@ pub(super) async fn checkpoints(source: &dyn Store, target: &dyn Store) -> Resul
         let last = page.last().filter(|_| page.len() == PAGE);
         next = last.and_then(|(size, _)| size.0.checked_add(1)).map(TreeSize);
         count += page.len() as u64;
-        let put = |(size, note): (TreeSize, String)| async move { target.put_checkpoint(size, &note).await };
-        stream::iter(page).map(Ok).try_for_each_concurrent(AT_ONCE, put).await?;
+        let there: BTreeMap<TreeSize, String> = target.checkpoints(from, PAGE).await?.into_iter().collect();
+        let mut missing = Vec::new();
+        for (size, note) in page {
+            match there.get(&size) {
+                Some(kept) if *kept == note => {}
+                Some(_) => return Err(StoreError::Exists(format!("the checkpoint of size {size}")).into()),
+                None => missing.push((size, note)),
+            }
+        }
+        if !missing.is_empty() {
+            target.adopt(Moved::Checkpoints(missing)).await.map_err(refused)?;
+        }
     }
     Ok(count)
 }

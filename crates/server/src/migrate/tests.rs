@@ -227,18 +227,43 @@ async fn a_place_is_not_copied_onto_itself_nor_beside_the_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_with_deleted_entries_is_refused_in_words() {
+async fn what_retention_left_is_copied_too() {
     let fixture = fixture().await;
     let log = fixture.log().await;
     log.publisher().publish().await.unwrap();
     log.publisher().close_epoch().await.unwrap();
     while round(&log, &crate::Retention { days: None, bytes: Some(0) }).await.unwrap() > 0 {}
+    let kept = log.reader().store().kept_from().await.unwrap().0;
     log.close().await.unwrap();
     drop(log);
+    assert!(kept >= 1_024);
     let to = beside(&fixture, "copy");
-    let refused = migrate(&fixture.config, &to, QUIET).await.unwrap_err().to_string();
-    assert!(refused.contains("retention has deleted"), "{refused}");
-    assert!(to.place.directory().is_some_and(|path| !path.exists()));
+    // Cut once, after the leaves.
+    let (source, failing, target, keys, deriver, origin) = opened(&fixture, &to, CommitLimits::NONE).await;
+    let stop = |_: u64, _: u64| failing.fail(Failure::Commit);
+    copy(&source, &target, &origin, "the copy", &keys, &deriver, &stop).await.unwrap_err();
+    target.close().await.unwrap();
+    source.close().await.unwrap();
+    drop((source, failing, target));
+    let copied = migrate(&fixture.config, &to, QUIET).await.unwrap();
+    assert_eq!(copied.resumed_at, kept);
+    let store = to.place.open(load_deriver(&to).unwrap()).await.unwrap();
+    assert_eq!(store.kept_from().await.unwrap().0, kept);
+    let was = fixture.config.place.open(load_deriver(&to).unwrap()).await.unwrap();
+    for bundle in 0..kept / 256 {
+        assert_eq!(store.tile(0, bundle, 256).await.unwrap(), was.tile(0, bundle, 256).await.unwrap());
+    }
+    store.close().await.unwrap();
+    was.close().await.unwrap();
+    drop((store, was));
+    let report = verify_dir(&to, VerifyOptions::default(), &|_, _| (), Cancel::new()).await.unwrap();
+    assert!(report.ok && report.verdict.pruned == kept, "{report}");
+    let log = Log::open(&to).await.unwrap();
+    add(&log, 0, 600, None).await;
+    log.close().await.unwrap();
+    drop(log);
+    let report = verify_dir(&to, VerifyOptions::default(), &|_, _| (), Cancel::new()).await.unwrap();
+    assert!(report.ok, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
