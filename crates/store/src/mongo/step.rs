@@ -82,7 +82,7 @@ impl Step {
                     let id = document.get(names::ID).cloned().unwrap_or(Bson::Null);
                     doc! { "q": { "_id": id }, "u": document.clone(), "upsert": true }
                 });
-                update(database, session, collection, replacements).await?;
+                update(database, session, collection, replacements.collect()).await?;
             }
             Self::State(writes, now) => write_state(database, session, writes, *now).await?,
             Self::Delete(collection, filter) => {
@@ -121,7 +121,7 @@ async fn update(
     database: &Database,
     session: &mut ClientSession,
     collection: &str,
-    updates: impl IntoIterator<Item = Document>,
+    updates: Vec<Document>,
 ) -> Result<(), StepError> {
     let (mut pending, mut bytes) = (RawArrayBuf::new(), 0);
     for update in updates {
@@ -192,7 +192,7 @@ async fn write_state(
         .partition(|(_, to)| to.is_some());
     let replaced =
         kept.into_iter().map(|(id, to)| doc! { "q": { "_id": id }, "u": to.unwrap_or_default(), "upsert": true });
-    update(database, session, names::STATE, replaced).await?;
+    update(database, session, names::STATE, replaced.collect()).await?;
     if !removed.is_empty() {
         let ids: Vec<Bson> = removed.into_iter().map(|(id, _)| id.into()).collect();
         collection.delete_many(doc! { "_id": { "$in": ids } }).session(session).await?;
@@ -222,7 +222,7 @@ impl Fixed {
                 collection.insert_one(document).session(session).await?;
                 Ok(())
             }
-            Some(found) if self.again && found.get_str(self.field) == Ok(self.text.as_str()) => Ok(()),
+            Some(found) if self.again && found.get_str(self.field).is_ok_and(|text| text == self.text) => Ok(()),
             Some(_) => Err(CommitError::from(StoreError::Exists(self.what.clone())).into()),
         }
     }

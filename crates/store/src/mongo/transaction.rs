@@ -116,14 +116,16 @@ impl Inner {
 
     async fn attempt(&self, fence: i64, id: ObjectId, turn: &Turn) -> Result<u64, Trouble> {
         let limit = self.options.limits.operation;
-        let again = |error: Error| self.judge(error);
-        let silent = || Trouble::Away(format!("no answer within {} s", limit.as_secs()));
+        let silent = format!("no answer within {} s", limit.as_secs());
         let begin = async {
             let mut session = self.database.client().start_session().await?;
             session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
             Ok(session)
         };
-        let mut session = timeout(limit, begin).await.map_err(|_| silent())?.map_err(again)?;
+        let mut session = match timeout(limit, begin).await {
+            Ok(begun) => begun.map_err(|error| self.judge(error))?,
+            Err(_) => return Err(Trouble::Away(silent)),
+        };
         let written = timeout(limit, self.write(&mut session, fence, id, turn)).await;
         let deleted = match written {
             Ok(Ok(deleted)) => deleted,
@@ -134,14 +136,14 @@ impl Inner {
                     Ok(Err(StepError::Refused(error))) => Trouble::Refused(error),
                     Ok(Err(StepError::Moved)) => self.moved(fence, turn).await,
                     Ok(Err(StepError::Driver(error))) => self.judge(error),
-                    _ => silent(),
+                    _ => Trouble::Away(silent),
                 });
             }
         };
         match timeout(limit, session.commit_transaction()).await {
             Ok(Ok(())) => Ok(deleted),
             Ok(Err(error)) => Err(Trouble::Unknown(Box::new(session), trouble::text(&error))),
-            Err(_) => Err(Trouble::Unknown(Box::new(session), format!("no answer within {} s", limit.as_secs()))),
+            Err(_) => Err(Trouble::Unknown(Box::new(session), silent)),
         }
     }
 

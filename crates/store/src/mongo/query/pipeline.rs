@@ -66,7 +66,7 @@ pub fn histogram(query: &Query, interval: i64, by: Option<&Field>) -> Vec<Docume
     };
     let mut key = doc! { "s": start(interval) };
     if let Some(value) = value {
-        key.insert("b", doc! { "$ifNull": [value, null()] });
+        key.insert("b", doc! { "$ifNull": [value, Bson::Null] });
     }
     let most = i64::try_from(MAX_ROWS).unwrap_or(i64::MAX);
     stages.extend([group(key), doc! { "$limit": most.saturating_add(1) }]);
@@ -93,7 +93,7 @@ pub fn top(query: &Query, field: &Field, rows: usize) -> Vec<Document> {
     };
     stages.extend([
         group(value),
-        doc! { "$match": { names::ID: { "$ne": null() } } },
+        doc! { "$match": { names::ID: { "$ne": Bson::Null } } },
         doc! { "$facet": both },
         doc! { "$unwind": "$rows" },
         doc! { "$project": {
@@ -118,10 +118,6 @@ pub fn text_of(field: &Field, value: &Bson) -> Option<String> {
 
 const VALUE: &str = "value";
 
-fn null() -> Bson {
-    Bson::Null
-}
-
 fn group(key: impl Into<Bson>) -> Document {
     let (key, one): (Bson, i64) = (key.into(), 1);
     doc! { "$group": { names::ID: key, "e": { "$sum": one }, "o": { "$sum": weight() } } }
@@ -144,7 +140,7 @@ fn value(field: &Field) -> Bson {
         Field::Keyword(column) => format!("${}", names::keyword(*column)).into(),
         // As text, by which equal counts are ordered.
         Field::Number(column) => doc! { "$toString": format!("${}", names::number(*column)) }.into(),
-        Field::Other(_) => null(),
+        Field::Other(_) => Bson::Null,
     }
 }
 
@@ -158,7 +154,7 @@ fn each_value(name: &str, keep_empty: bool) -> [Document; 2] {
     // A union with nothing: a set has each value once.
     let distinct = doc! { "$setUnion": [values, []] };
     let values = if keep_empty {
-        let kept = doc! { "$cond": [{ "$eq": ["$$values", []] }, [null()], "$$values"] };
+        let kept = doc! { "$cond": [{ "$eq": ["$$values", []] }, [Bson::Null], "$$values"] };
         doc! { "$let": { "vars": { "values": distinct }, "in": kept } }
     } else {
         distinct
