@@ -168,6 +168,8 @@ pub struct Limits {
     pub commit_bytes: usize,
     /// Entries in one commit, unless a single request has more.
     pub commit_entries: usize,
+    /// How long the rest of a request that is too large for one commit is tried again while the store can't take it.
+    pub rest_time: Duration,
     /// Connections at one moment.
     pub connections: usize,
     /// Queries at one moment.
@@ -196,6 +198,7 @@ impl Default for Limits {
             idempotency_keys: 1_000_000,
             commit_bytes: 16 << 20,
             commit_entries: 65_536,
+            rest_time: Duration::from_secs(60),
             connections: 1_024,
             queries: 8,
             answers: 128 << 20,

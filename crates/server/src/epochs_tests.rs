@@ -1,3 +1,5 @@
+use sceau_store::Ledger as _;
+
 use super::*;
 use crate::{
     IngestRequest,

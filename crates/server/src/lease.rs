@@ -170,8 +170,12 @@ impl Keeper {
     /// # Errors
     /// It has run out because the store could not be asked to prolong it. That may pass.
     pub fn check(&self) -> Result<(), ServerError> {
+        self.check_at(Instant::now())
+    }
+
+    fn check_at(&self, now: Instant) -> Result<(), ServerError> {
         match &self.inner.until {
-            Some(until) if *until.borrow() <= Instant::now() => {
+            Some(until) if *until.borrow() <= now => {
                 Err(StoreError::Unavailable("the lease could not be prolonged in time".to_owned()).into())
             }
             _ => Ok(()),

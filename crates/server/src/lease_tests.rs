@@ -1,8 +1,13 @@
 use super::*;
-use crate::testing::Cluster;
+use crate::testing::{Cluster, Failing, Fixture};
 
 fn owner(name: &str) -> Arc<Owner> {
     Arc::new(Owner { name: name.to_owned(), _lock: tempfile::tempfile().unwrap() })
+}
+
+fn store(cluster: &Cluster) -> (Arc<Failing>, Arc<dyn Store>) {
+    let store = cluster.store();
+    (store.clone(), store)
 }
 
 async fn taken(store: &Arc<dyn Store>, name: &str) -> (Keeper, Arc<Health>) {
@@ -20,82 +25,62 @@ async fn holder(store: &Arc<dyn Store>) -> Option<String> {
     }
 }
 
-/// Lets what waits for this moment happen.
-async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
-    for _ in 0..10 {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn it_has_run_out_for_its_holder_before_others_can_have_it() {
     let cluster = Cluster::new().await;
-    let (ours, theirs) = (cluster.store(), cluster.store());
-    let (store, others): (Arc<dyn Store>, Arc<dyn Store>) = (ours.clone(), theirs.clone());
-    let (keeper, health) = taken(&store, "first").await;
-    pass(TIME * 20).await;
-    keeper.check().unwrap();
-    assert_eq!(holder(&others).await.as_deref(), Some("first"), "it is prolonged");
-    ours.go_away(true);
-    // It was prolonged at most so long ago.
-    pass(TIME - MARGIN - EVERY - AGAIN).await;
-    keeper.check().unwrap();
-    let mut free = false;
-    for _ in 0..200 {
-        pass(Duration::from_millis(100)).await;
-        if keeper.check().is_ok() {
-            assert_eq!(holder(&others).await.as_deref(), Some("first"));
-        } else if holder(&others).await.is_none() {
-            free = true;
-            break;
-        }
-    }
-    assert!(free && health.reason().is_none());
-    let refused = keeper.check().unwrap_err();
+    let ((_, ours), (_, others)) = (store(&cluster), store(&cluster));
+    let before = Instant::now();
+    let (keeper, health) = taken(&ours, "first").await;
+    keeper.check_at(before + TIME - MARGIN - Duration::from_millis(1)).unwrap();
+    let refused = keeper.check_at(Instant::now() + TIME - MARGIN).unwrap_err();
     assert_eq!((refused.status(), refused.code()), (503, "store_unavailable"));
-    ours.go_away(false);
-    pass(EVERY).await;
-    assert_eq!(health.cause(), Some(Cause::Lease));
+    cluster.desk.pass(TIME - MARGIN);
+    assert_eq!(holder(&others).await.as_deref(), Some("first"));
+    assert!(keeper.inner.prolong().await.unwrap());
+    cluster.desk.pass(TIME - Duration::from_millis(1));
+    assert_eq!(holder(&others).await.as_deref(), Some("first"));
+    cluster.desk.pass(Duration::from_millis(1));
+    assert_eq!(holder(&others).await, None);
+    assert_eq!(health.cause(), None, "it does not know yet");
     assert_eq!(keeper.explain(Cause::Changed).await, Cause::Lease);
-    assert!(keeper.check().is_err());
+    assert_eq!(health.cause(), Some(Cause::Lease));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn one_that_nobody_took_meanwhile_is_gone_on_with() {
     let cluster = Cluster::new().await;
-    let ours = cluster.store();
-    let store: Arc<dyn Store> = ours.clone();
-    let (keeper, health) = taken(&store, "first").await;
-    ours.go_away(true);
-    pass(TIME * 6).await;
-    assert!(keeper.check().is_err());
-    ours.go_away(false);
-    pass(AGAIN * 2).await;
+    let (here, ours) = store(&cluster);
+    let (keeper, health) = taken(&ours, "first").await;
+    here.go_away(true);
+    cluster.desk.pass(TIME * 6);
+    assert!(keeper.inner.prolong().await.is_err());
+    here.go_away(false);
+    assert!(keeper.inner.prolong().await.unwrap());
     keeper.check().unwrap();
-    assert!(health.reason().is_none());
     assert_eq!(keeper.explain(Cause::Changed).await, Cause::Changed);
+    assert_eq!(health.reason(), None);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn one_that_is_given_up_is_free_at_once() {
     let cluster = Cluster::new().await;
-    let (store, others): (Arc<dyn Store>, Arc<dyn Store>) = (cluster.store(), cluster.store());
-    let (keeper, _) = taken(&store, "first").await;
+    let ((_, ours), (_, others)) = (store(&cluster), store(&cluster));
+    let (keeper, _) = taken(&ours, "first").await;
     assert_eq!(holder(&others).await.as_deref(), Some("first"));
     keeper.release().await;
     let (_second, _) = taken(&others, "second").await;
     keeper.release().await;
-    assert_eq!(holder(&store).await.as_deref(), Some("second"), "what is not ours is left alone");
+    assert_eq!(holder(&ours).await.as_deref(), Some("second"), "what is not ours is left alone");
 }
 
 #[tokio::test]
 async fn a_store_with_one_writer_needs_none() {
-    let fixture = crate::testing::Fixture::new().await;
+    let fixture = Fixture::new().await;
     let (log, store) = fixture.failing().await;
     let store: Arc<dyn Store> = store;
-    let (keeper, _) = taken(&store, "first").await;
-    keeper.check().unwrap();
+    let keys = KeyDir::open(&fixture.config.key_dir, None).unwrap();
+    let keeper = Keeper::take_or_wait(&store, &Arc::default(), &keys).await.unwrap();
+    keeper.check_at(Instant::now() + TIME * 1_000).unwrap();
     assert_eq!(keeper.explain(Cause::Changed).await, Cause::Changed);
     keeper.release().await;
     log.close().await.unwrap();
@@ -103,27 +88,43 @@ async fn a_store_with_one_writer_needs_none() {
 
 #[tokio::test]
 async fn a_key_directory_is_used_by_one_process() {
-    let fixture = crate::testing::Fixture::new().await;
+    let fixture = Fixture::new().await;
     let keys = KeyDir::open(&fixture.config.key_dir, None).unwrap();
     let owner = Owner::of(&keys).unwrap();
     assert!(Owner::of(&keys).err().unwrap().to_string().contains("another process uses it"));
     let name = owner.name.clone();
     drop(owner);
     assert_eq!(Owner::of(&keys).unwrap().name, name, "it is known again");
-    let other = crate::testing::Fixture::new().await;
+    let other = Fixture::new().await;
     assert_ne!(Owner::of(&KeyDir::open(&other.config.key_dir, None).unwrap()).unwrap().name, name);
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_of_a_server_that_was_killed_is_waited_for() {
-    let cluster = Cluster::new().await;
-    let (ours, theirs) = (cluster.store(), cluster.store());
-    let (store, others): (Arc<dyn Store>, Arc<dyn Store>) = (ours.clone(), theirs.clone());
-    let (keeper, _) = taken(&store, "first").await;
-    let keys = KeyDir::open(&cluster.fixture.config.key_dir, None).unwrap();
-    let refused = Keeper::take_or_wait(&others, &Arc::default(), &keys).await.err().unwrap().to_string();
-    assert!(refused.contains("(first)"), "{refused}");
-    drop(keeper);
-    let second = Keeper::take_or_wait(&others, &Arc::default(), &keys).await.unwrap();
-    second.check().unwrap();
+#[tokio::test]
+async fn one_of_a_server_that_was_killed_is_waited_for_and_that_of_another_is_not() {
+    for dead in [false, true] {
+        let cluster = Cluster::new().await;
+        let ((_, ours), (_, others)) = (store(&cluster), store(&cluster));
+        let (keeper, _) = taken(&ours, "first").await;
+        let keys = KeyDir::open(&cluster.fixture.config.key_dir, None).unwrap();
+        let waiting = tokio::spawn(async move { Keeper::take_or_wait(&others, &Arc::default(), &keys).await });
+        while cluster.desk.asked() < 2 {
+            tokio::task::yield_now().await;
+        }
+        cluster.desk.pass(Duration::from_secs(3));
+        if dead {
+            drop(keeper);
+            cluster.desk.pass(TIME);
+            waiting.await.unwrap().unwrap().check().unwrap();
+        } else {
+            assert!(keeper.inner.prolong().await.unwrap());
+            cluster.desk.pass(Duration::ZERO);
+            while cluster.desk.asked() < 3 {
+                tokio::task::yield_now().await;
+            }
+            // What is left is as much as before, so it goes on looking until it is more.
+            cluster.desk.pass(Duration::from_secs(3));
+            assert!(keeper.inner.prolong().await.unwrap());
+            waiting.await.unwrap().map(drop).unwrap_err();
+        }
+    }
 }

@@ -73,7 +73,7 @@ pub async fn migrate(from: &Config, to: &Config, progress: Progress<'_>) -> Resu
         let closed = target.close().await;
         let copied = copied?;
         closed?;
-        Ok(copied)
+        Ok::<_, ServerError>(copied)
     };
     let copied = copied.await;
     let closed = source.close().await;

@@ -80,9 +80,6 @@ pub enum StoreError {
          start it with `mongod --replSet rs0 …` and run `rs.initiate()` once in mongosh: one member is enough"
     )]
     Standalone(String),
-    /// A MongoDB server that lacks what is needed.
-    #[error("the MongoDB server is too old (wire version {0}); Sceau needs MongoDB 4.4 or newer")]
-    OldServer(i32),
     /// The database's user may not do this.
     #[error("the database forbids {what}: {detail}")]
     Forbidden {

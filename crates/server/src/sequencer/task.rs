@@ -21,9 +21,7 @@ use crate::error::ServerError;
 /// The most requests of a group: their single events are made into entries on this task.
 const MAX_GROUP: usize = 1_024;
 
-/// How often the rest of a request that is too large for one commit is tried again while the store can't take it.
-const TRIES: u32 = 60;
-/// The time between two tries.
+/// The time between two tries of the rest of a request.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Task {
@@ -178,12 +176,12 @@ impl Task {
         mac: Option<(u64, MacKey)>,
         begun: bool,
     ) -> Result<(), CommitError> {
-        let mut tries = if begun { TRIES } else { 1 };
+        let started = Instant::now();
         loop {
-            tries -= 1;
+            let again = begun && started.elapsed() < self.parts.limits.rest_time;
             let result = self.write_once(batches, state.to_vec(), mac.clone()).await;
             match result {
-                Err(CommitError::Unavailable(_) | CommitError::Full) if tries > 0 => tokio::time::sleep(PAUSE).await,
+                Err(CommitError::Unavailable(_) | CommitError::Full) if again => tokio::time::sleep(PAUSE).await,
                 Ok(()) => {
                     batches.iter().for_each(|batch| self.parts.metrics.accepted(batch));
                     return Ok(());

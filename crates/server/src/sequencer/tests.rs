@@ -461,7 +461,7 @@ async fn requests_that_fit_one_by_one_are_never_split() {
     green(&fixture).await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_rest_of_a_split_request_waits_for_the_database() {
     let fixture = Fixture::new().await;
     let (log, store) = fixture.failing().await;
@@ -472,9 +472,10 @@ async fn the_rest_of_a_split_request_waits_for_the_database() {
     log.close().await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_of_a_split_request_is_in_the_log_is_told() {
-    let fixture = Fixture::new().await;
+    let mut fixture = Fixture::new().await;
+    fixture.config.limits.rest_time = std::time::Duration::ZERO;
     let (log, store) = fixture.failing().await;
     store.limit(CommitLimits { entries: 100, bytes: usize::MAX });
     log.ingest(body("before"), &lines()).await.unwrap();

@@ -16,7 +16,6 @@ use sceau_store::{
     embedded::Embedded,
     traits::{Acquired, CommitLimits, Holder, Lease},
 };
-use tokio::time::Instant;
 
 use super::{Failing, Fixture};
 use crate::{
@@ -30,7 +29,7 @@ use crate::{
 /// A log on a store that several servers reach.
 pub struct Cluster {
     pub fixture: Fixture,
-    desk: Arc<Desk>,
+    pub desk: Arc<Desk>,
     inner: Arc<dyn Store>,
     deriver: Arc<Deriver>,
 }
@@ -91,8 +90,24 @@ pub struct Desk(Mutex<Held>);
 #[derive(Default)]
 struct Held {
     owner: Option<String>,
-    until: Option<Instant>,
+    /// By a clock that the tests move.
+    until: Duration,
+    now: Duration,
     fence: u64,
+    /// How often somebody has asked for it.
+    asked: u32,
+}
+
+impl Desk {
+    /// Lets so much time pass for the lease.
+    pub fn pass(&self, time: Duration) {
+        self.0.lock().unwrap().now += time;
+    }
+
+    /// How often somebody has asked for the lease.
+    pub fn asked(&self) -> u32 {
+        self.0.lock().unwrap().asked
+    }
 }
 
 impl Failing {
@@ -118,12 +133,14 @@ impl Lease for Failing {
     async fn acquire(&self, owner: &str, time: Duration) -> Result<Acquired, StoreError> {
         self.here()?;
         let (desk, ours) = self.desk.as_ref().unwrap();
-        let (mut held, now) = (desk.0.lock().unwrap(), Instant::now());
-        let free = held.until.is_none_or(|until| until <= now);
-        if let Some((by, until)) = held.owner.as_ref().zip(held.until).filter(|(by, _)| !free && *by != owner) {
-            return Ok(Acquired::Held(Holder { owner: by.clone(), left: until - now }));
+        let mut held = desk.0.lock().unwrap();
+        held.asked += 1;
+        if let Some(by) = held.owner.as_ref().filter(|by| held.now < held.until && *by != owner) {
+            return Ok(Acquired::Held(Holder { owner: by.clone(), left: held.until - held.now }));
         }
-        *held = Held { owner: Some(owner.to_owned()), until: Some(now + time), fence: held.fence + 1 };
+        held.owner = Some(owner.to_owned());
+        held.until = held.now + time;
+        held.fence += 1;
         ours.store(held.fence, Ordering::SeqCst);
         Ok(Acquired::Ours)
     }
@@ -134,7 +151,7 @@ impl Lease for Failing {
         let mut held = desk.0.lock().unwrap();
         let is_ours = held.fence == ours.load(Ordering::SeqCst);
         if is_ours {
-            held.until = Some(Instant::now() + time);
+            held.until = held.now + time;
         }
         Ok(is_ours)
     }
@@ -144,7 +161,7 @@ impl Lease for Failing {
         let (desk, ours) = self.desk.as_ref().unwrap();
         let mut held = desk.0.lock().unwrap();
         if held.fence == ours.load(Ordering::SeqCst) {
-            (held.owner, held.until) = (None, None);
+            held.owner = None;
         }
         Ok(())
     }

@@ -16,8 +16,6 @@ const NAMESPACE_EXISTS: i32 = 48;
 const WRITE_CONFLICT: i32 = 112;
 /// The transaction is not there any more.
 const NO_SUCH_TRANSACTION: i32 = 251;
-/// The query took longer than it may.
-const TIME_LIMIT: i32 = 50;
 /// No primary, stepping down, shutting down, starting up.
 const AWAY: [i32; 12] = [6, 7, 89, 91, 134, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435];
 
@@ -96,11 +94,6 @@ pub fn exists(error: &Error) -> bool {
 /// The user's roles don't allow it.
 pub fn forbidden(error: &Error) -> bool {
     code(error) == Some(UNAUTHORIZED)
-}
-
-/// The query's own time limit was reached.
-pub fn timed_out(error: &Error) -> bool {
-    code(error) == Some(TIME_LIMIT)
 }
 
 impl From<Error> for StoreError {

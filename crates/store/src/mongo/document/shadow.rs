@@ -114,6 +114,7 @@ impl Value {
 }
 
 impl Shadow {
+    /// Forgets what was collected.
     pub fn clear(&mut self) {
         self.texts.clear();
         self.listed.clear();
@@ -122,10 +123,12 @@ impl Shadow {
         self.pairs.clear();
     }
 
+    /// Takes the source, which is no text that words are looked for in.
     pub fn source(&mut self, source: &str) {
         self.columns.extend(Value::of(source).into_iter().flatten().map(|value| (names::SOURCE, value)));
     }
 
+    /// Takes the text of a column.
     pub fn keyword(&mut self, keyword: Keyword, text: &str) {
         let name = names::keyword(keyword);
         self.columns.extend(Value::of(text).into_iter().flatten().map(|value| (name, value)));
