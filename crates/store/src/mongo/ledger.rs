@@ -163,14 +163,15 @@ impl Inner {
     }
 
     async fn adopt(self: &Arc<Self>, moved: Moved) -> Result<(), CommitError> {
+        let id = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let turn = match moved {
             Moved::Seals(seals) => {
-                let seal = |seal: SealText| rawdoc! { "_id": i64::try_from(seal.epoch).unwrap_or(i64::MAX), "text": seal.text };
+                let seal = |seal: SealText| rawdoc! { "_id": id(seal.epoch), "text": seal.text };
                 let seals = seals.into_iter().map(seal).collect();
                 Turn { heads: None, steps: vec![Step::Insert(names::SEALS, seals)] }
             }
             Moved::Checkpoints(checkpoints) => {
-                let note = |(size, note): (TreeSize, String)| rawdoc! { "_id": i64::try_from(size.0).unwrap_or(i64::MAX), "note": note };
+                let note = |(size, note): (TreeSize, String)| rawdoc! { "_id": id(size.0), "note": note };
                 let notes = checkpoints.into_iter().map(note).collect();
                 Turn { heads: None, steps: vec![Step::Insert(names::CHECKPOINTS, notes)] }
             }
