@@ -163,16 +163,15 @@ impl Inner {
     }
 
     async fn adopt(self: &Arc<Self>, moved: Moved) -> Result<(), CommitError> {
-        let fixed =
-            |id: Bson, field: &str, text: String| rawdoc! { "_id": id.as_i64().unwrap_or(i64::MAX), field: text };
+        let id = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let turn = match moved {
             Moved::Seals(seals) => {
-                let seal = |seal: SealText| fixed(number(seal.epoch), "text", seal.text);
+                let seal = |seal: SealText| rawdoc! { "_id": id(seal.epoch), "text": seal.text };
                 let seals = seals.into_iter().map(seal).collect();
                 Turn { heads: None, steps: vec![Step::Insert(names::SEALS, seals)] }
             }
             Moved::Checkpoints(checkpoints) => {
-                let note = |(size, note): (TreeSize, String)| fixed(number(size.0), "note", note);
+                let note = |(size, note): (TreeSize, String)| rawdoc! { "_id": id(size.0), "note": note };
                 let notes = checkpoints.into_iter().map(note).collect();
                 Turn { heads: None, steps: vec![Step::Insert(names::CHECKPOINTS, notes)] }
             }
