@@ -71,7 +71,7 @@ async fn init(args: MongoInitArgs) -> Result<Outcome, CliError> {
     let Some(options) = admin.clone().or_else(|| named.clone()) else {
         return Err(CliError::Usage("which database? Give --store (or SCEAU_STORE), or --admin-store".into()));
     };
-    let database = options.uri.database();
+    let database = options.uri.database().to_owned();
     if named.is_some_and(|named| named.uri.database() != database) {
         return Err(CliError::Usage(format!(
             "--admin-store names the database {database}, --store another one: name the log's in both (and where the \

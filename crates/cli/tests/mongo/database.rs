@@ -47,21 +47,20 @@ impl Database {
         let own = tempfile::tempdir().unwrap();
         let directory = own.path().join("db");
         copy_directory(&template, &directory);
-        Some(Self { _own: Some(own), ..Self::start_in(&directory, &[]) })
+        Some(Self::start_in(&directory, Some(own)))
     }
 
     /// The same in a directory that is already there, such as one on a small disk.
     pub fn start_at(what: &str, directory: &Path) -> Option<Self> {
         let template = template(what)?;
         copy_directory(&template, directory);
-        Some(Self::start_in(directory, &[]))
+        Some(Self::start_in(directory, None))
     }
 
-    fn start_in(directory: &Path, more: &[&str]) -> Self {
-        let args = [&["--auth"], more].concat();
-        let (child, address) = spawn(directory, 0, &args);
+    fn start_in(directory: &Path, own: Option<TempDir>) -> Self {
+        let (child, address) = spawn(directory, 0, &["--auth"]);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { directory: directory.to_owned(), _own: None, child: Some(child), address, runtime }
+        Self { directory: directory.to_owned(), _own: own, child: Some(child), address, runtime }
     }
 
     pub fn address(&self) -> SocketAddr {
