@@ -80,15 +80,6 @@ impl Database {
         self.child = Some(child);
     }
 
-    /// Sends it a signal: `STOP` and `CONT` make it slow.
-    pub fn signal(&self, name: &str) {
-        signal(self.child.as_ref().unwrap(), name);
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
-    }
-
     /// The URI for a user, without a password.
     pub fn uri(&self, user: &str) -> String {
         uri(user, self.address)

@@ -203,8 +203,8 @@ impl Proxy {
     /// Waits until a message waits.
     pub fn until_held(&self) {
         let state = self.shared.lock();
-        let (_, waited) = self.shared.changed.wait_timeout_while(state, LIMIT, |state| state.waiting == 0).unwrap();
-        assert!(!waited.timed_out(), "no message came that is held");
+        let waited = self.shared.changed.wait_timeout_while(state, LIMIT, |state| state.waiting == 0).unwrap();
+        assert!(!waited.1.timed_out(), "no message came that is held");
     }
 
     /// Lets each message take so much longer.
