@@ -60,7 +60,16 @@ impl Database {
     fn start_in(directory: &Path, own: Option<TempDir>) -> Self {
         let (child, address) = spawn(directory, 0, &["--auth"]);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { directory: directory.to_owned(), _own: own, child: Some(child), address, runtime }
+        let database = Self { directory: directory.to_owned(), _own: own, child: Some(child), address, runtime };
+        database.forget_soon();
+        database
+    }
+
+    /// A server that was killed within a transaction leaves that open; until the database gives it up nobody can write.
+    /// That takes a minute if nobody says otherwise, which is too long for many rounds.
+    fn forget_soon(&self) {
+        let set = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 2 };
+        self.run(async { self.client(ADMIN).database("admin").run_command(set).await }).unwrap();
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -78,6 +87,7 @@ impl Database {
     pub fn restart(&mut self) {
         let (child, _) = spawn(&self.directory, self.address.port(), &["--auth"]);
         self.child = Some(child);
+        self.forget_soon();
     }
 
     /// The URI for a user, without a password.
