@@ -69,7 +69,8 @@ impl Database {
     /// That takes a minute if nobody says otherwise, which is too long for many rounds.
     fn forget_soon(&self) {
         let set = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 2 };
-        self.run(async { self.client(ADMIN).database("admin").run_command(set).await }).unwrap();
+        let admin = self.client(ADMIN).database("admin");
+        self.run(async { admin.run_command(set).await }).unwrap();
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -117,7 +118,8 @@ impl Database {
     /// Makes a user in `admin`.
     pub fn create_user(&self, user: &str, roles: Vec<Document>) {
         let create = doc! { "createUser": user, "pwd": PASSWORD, "roles": roles };
-        self.run(async { self.client(ADMIN).database("admin").run_command(create).await }).unwrap();
+        let admin = self.client(ADMIN).database("admin");
+        self.run(async { admin.run_command(create).await }).unwrap();
     }
 }
 
