@@ -70,8 +70,28 @@ pub enum KeysCommand {
     Rotate(change::RotateArgs),
     /// Put new keys in the place of lost ones: a new chain of seals begins, which the log and `verify` say.
     Replace(change::ReplaceArgs),
+    /// Complete a copy of the log's keys for a further server of the same log, with a chain of seals of its own.
+    Standby(StandbyArgs),
     /// Follow the statements by which a log took new keys, without the log.
     Check(change::CheckArgs),
+}
+
+/// Options of `sceau keys standby`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example, on the machine of the second server:
+  install -d -m 0700 /etc/sceau/keys
+  scp 'first:/etc/sceau/keys/{origin,log.key,mac.key,format}' /etc/sceau/keys/
+  sceau keys standby --key-dir /etc/sceau/keys
+  sceau serve --standby --store mongodb://… --key-dir /etc/sceau/keys
+Never copy epoch.key: each server has its own. Copy log.key and mac.key again after each `sceau keys rotate`.")]
+pub struct StandbyArgs {
+    /// The key directory with the copies [env: SCEAU_KEY_DIR].
+    #[arg(long, env = "SCEAU_KEY_DIR", value_name = "DIR", hide_env = true)]
+    key_dir: PathBuf,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Options of `sceau checkpoint`.
@@ -149,6 +169,10 @@ struct Chain {
     epoch: u64,
     first_epoch_key: String,
     index: Option<u64>,
+    #[serde(default)]
+    taken_over: bool,
+    #[serde(default)]
+    goes_on: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -175,9 +199,30 @@ pub async fn keys(args: KeysArgs) -> Result<Outcome, CliError> {
     match args.command {
         Some(KeysCommand::Rotate(args)) => change::rotate(args).await,
         Some(KeysCommand::Replace(args)) => change::replace(args).await,
+        Some(KeysCommand::Standby(args)) => standby(&args),
         Some(KeysCommand::Check(args)) => change::check(&args),
         None => show(&args).await,
     }
+}
+
+/// Runs `sceau keys standby`.
+fn standby(args: &StandbyArgs) -> Result<Outcome, CliError> {
+    let joined = sceau_server::join(&args.key_dir)?;
+    let mut out = stdout();
+    if args.json {
+        let text = serde_json::to_string(&joined).map_err(CliError::json("the answer"))?;
+        writeln!(out, "{text}")?;
+    } else {
+        writeln!(out, "{} can be given to `sceau serve --standby` for {}", args.key_dir.display(), joined.origin)?;
+        writeln!(out, "first epoch key: {}", joined.first_epoch_key)?;
+        writeln!(
+            out,
+            "    begins this server's chain of seals, once it has the log; public, hand it to your auditor now,"
+        )?;
+        writeln!(out, "    who gives it to `sceau verify --pin` besides the first server's")?;
+    }
+    out.flush()?;
+    Ok(Outcome::Done)
 }
 
 async fn show(args: &KeysArgs) -> Result<Outcome, CliError> {
@@ -198,13 +243,17 @@ async fn show(args: &KeysArgs) -> Result<Outcome, CliError> {
             writeln!(out, "later verifier key: {verifier_key}")?;
             writeln!(out, "    checks checkpoints of more than {above} entries, and proofs under them")?;
         }
-        for Chain { epoch, first_epoch_key, index } in chains.iter().skip(1) {
+        for Chain { epoch, first_epoch_key, index, taken_over, .. } in
+            chains.iter().skip(1).filter(|chain| !chain.goes_on)
+        {
             writeln!(out, "later first epoch key: {first_epoch_key}")?;
             let index = index.unwrap_or_default();
-            writeln!(
-                out,
-                "    begins the chain of seals anew at epoch {epoch}, as keys were lost (entry {index} says so);"
-            )?;
+            let what = if *taken_over {
+                format!("begins the chain of another server, which took the log over at epoch {epoch}")
+            } else {
+                format!("begins the chain of seals anew at epoch {epoch}, as keys were lost")
+            };
+            writeln!(out, "    {what} (entry {index} says so);")?;
             writeln!(out, "    hand it to your auditor, who gives it to `sceau verify --pin` besides the first")?;
         }
         writeln!(out, "current epoch: {epoch}, key {key}")?;

@@ -69,6 +69,10 @@ pub struct ServeArgs {
     /// left out [env: SCEAU_MIN_FREE].
     #[arg(long, env = "SCEAU_MIN_FREE", value_name = "SIZE", hide_env = true, value_parser = size)]
     min_free: Option<u64>,
+    /// Wait while another server has the log: answer questions, and take it over when that one is gone. Needs a database, and
+    /// a key directory that `sceau keys standby` has completed.
+    #[arg(long)]
+    standby: bool,
     /// How often the running log verifies what was added: 30m, 1h … or `never`.
     #[arg(long, default_value = "1h", value_name = "TIME")]
     verify_every: Every,
@@ -129,11 +133,14 @@ pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     config.min_free = args.min_free;
     config.segment_entries = args.segment_entries;
     config.seal_after = Duration::from_secs(args.seal_after);
+    config.standby = args.standby;
     check(&config)?;
     let stop = stop()?;
-    // Told before the server begins: what a first start made is not told a second time if it fails on its way.
-    let report = sceau_server::init(&config).await?;
-    closed(introduce(&report));
+    if !config.standby {
+        // Told before the server begins: what a first start made is not told a second time if it fails on its way.
+        let report = sceau_server::init(&config).await?;
+        closed(introduce(&report));
+    }
     sceau_server::serve(config, stop, |ready| {
         closed(announce(&ready));
     })
@@ -192,6 +199,13 @@ fn announce(ready: &Ready) -> std::io::Result<()> {
         writeln!(out, "admin token: {}", token.expose())?;
         writeln!(out, "    lets its holder do everything; secret, shown only this once, keep it in a safe place")?;
         writeln!(out, "    (`sceau --url` reads it from SCEAU_TOKEN or --token-file)")?;
+    }
+    if ready.standby {
+        writeln!(
+            out,
+            "standby for {}: answers questions, and takes the log over when no other server has it",
+            ready.origin
+        )?;
     }
     writeln!(out, "listening on http://{}", ready.addr)?;
     out.flush()

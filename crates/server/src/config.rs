@@ -57,6 +57,8 @@ pub struct Config {
     pub segment_entries: usize,
     /// How long after its first entry an epoch is sealed, at most an hour.
     pub seal_after: Duration,
+    /// Whether to wait for the log while another server has it, and to answer questions meanwhile.
+    pub standby: bool,
     /// How much of everything.
     pub limits: Limits,
 }
@@ -138,6 +140,7 @@ impl Config {
             min_free: None,
             segment_entries: Options::default().segment_entries,
             seal_after: WITH_ENTRIES,
+            standby: false,
             limits: Limits::default(),
         }
     }
@@ -165,6 +168,8 @@ pub struct Limits {
     pub commit_bytes: usize,
     /// Entries in one commit, unless a single request has more.
     pub commit_entries: usize,
+    /// How long the rest of a request that is too large for one commit is tried again while the store can't take it.
+    pub rest_time: Duration,
     /// Connections at one moment.
     pub connections: usize,
     /// Queries at one moment.
@@ -193,6 +198,7 @@ impl Default for Limits {
             idempotency_keys: 1_000_000,
             commit_bytes: 16 << 20,
             commit_entries: 65_536,
+            rest_time: Duration::from_secs(60),
             connections: 1_024,
             queries: 8,
             answers: 128 << 20,

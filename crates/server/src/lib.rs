@@ -24,6 +24,7 @@ mod init;
 mod interval;
 mod jobs;
 mod keydir;
+mod lease;
 mod log;
 mod metrics;
 mod migrate;
@@ -39,6 +40,8 @@ mod rotation;
 mod schedule;
 mod sequencer;
 mod serve;
+mod standby;
+mod takeover;
 #[cfg(test)]
 mod testing;
 mod thinning;
@@ -68,6 +71,7 @@ pub use rotation::{Rotated, RotatedKey};
 pub(crate) use sequencer::hex;
 pub use sequencer::{AppendOptions, Appended, Health, Idempotency};
 pub use serve::{Ready, serve};
+pub use standby::{Joined, join};
 pub use verify::{AUDITED, Cancel, VerifyOptions, VerifyReport, verify_dir};
 pub use views::{
     Bucket, ChainView, CountView, EventView, HeadView, HistogramView, IntegrityView, KeyChangeView, LogKeyView,

@@ -356,7 +356,7 @@ impl Reader {
             verifier_key: self.fact("verifier_key").await?,
             first_epoch_key: self.fact("first_epoch_key").await?,
             verifier_keys: history.log().iter().map(LogKeyView::from).collect(),
-            chains: history.chains().iter().map(ChainView::from).collect(),
+            chains: ChainView::all(&history, self.fact("writer").await?.parse()?),
             key_changes: history.changes().iter().map(KeyChangeView::from).collect(),
             checkpoint: self.store.latest_checkpoint().await?,
             last_seal: seal.as_ref().map(SealView::from),

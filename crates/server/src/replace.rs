@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use sceau_event::{Deriver, Micros};
 use sceau_ledger::{
-    BundleMac, FIRST_PREVIOUS, Head, Index, KeyChange, KeyHistory, LeafHash, LogChange, Lost, MacChange, MacKeys,
-    NewChain, Seal, Signer, Slot, Tree, WriterId, choose, entry_mac,
+    BundleMac, FIRST_PREVIOUS, Head, KeyChange, KeyHistory, LeafHash, LogChange, Lost, MacChange, MacKeys, NewChain,
+    Seal, Signer, Slot, Tree, WriterId, choose,
 };
-use sceau_store::{Commit, Store, StoreError, traits::BundleTag};
+use sceau_store::{Commit, CommitError, Store, StoreError};
 use serde::Serialize;
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     log::{self, Log},
     prover,
     reader::load_deriver,
+    sequencer::{Edge, Grown},
     verify::{VerifyOptions, verify_open},
 };
 
@@ -222,11 +223,11 @@ fn sign(change: KeyChange, survey: &Survey, drawn: &Drawn) -> Result<sceau_ledge
     Ok(change.sign(None, &signers)?)
 }
 
-/// Commits the entry that says what was lost, and notes the head.
-async fn commit(
+/// Commits the entry that says what was lost, or who goes on, and notes the head.
+pub(crate) async fn commit(
     store: &dyn Store,
     deriver: &Arc<Deriver>,
-    mut tree: Tree,
+    tree: Tree,
     keys: &KeyDir,
     signed: &sceau_ledger::SignedKeyChange,
     now: Micros,
@@ -234,18 +235,17 @@ async fn commit(
 ) -> Result<(), ServerError> {
     let expected = tree.head();
     let (batch, write) = history::entry(deriver, now, signed, actor)?;
-    let mut mac = present_bundle(store, keys, expected, signed.body().mac.is_some()).await?;
-    batch.leaves().iter().for_each(|leaf| mac.push(*leaf));
-    let macs = vec![BundleTag { bundle: expected.size.0 / 256, count: mac.count(), tag: mac.tag() }];
-    let tiles = tree.append(batch.leaves());
-    let head = tree.head();
-    let macs_of = keys.mac_keys();
-    let tag = |(index, leaf): (u64, &LeafHash)| macs_of.at(index / 256).map(|key| entry_mac(key, Index(index), *leaf));
-    let kept = if store.keeps_tags() { batch.leaves() } else { &[] };
-    let tags = (expected.size.0..).zip(kept).filter_map(tag).collect();
-    let state = guard::signed(&macs_of, vec![write]);
+    let bundle = present_bundle(store, keys, expected, signed.body().mac.is_some()).await?;
+    let mut edge = Edge { tree, bundle, keys: keys.mac_keys() };
+    let Grown { tiles, macs, tags } = edge.append([batch.leaves()].into_iter(), store.keeps_tags());
+    let head = edge.tree.head();
+    let state = guard::signed(&keys.mac_keys(), vec![write]);
     let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags, state };
-    store.commit(expected, commit).await.map_err(|error| ServerError::Internal(error.to_string()))?;
+    store.commit(expected, commit).await.map_err(|error| match error {
+        CommitError::Unavailable(reason) => StoreError::Unavailable(reason).into(),
+        CommitError::Failed(error) => ServerError::Store(error),
+        other => ServerError::Internal(other.to_string()),
+    })?;
     keys.note_head(&head)
 }
 

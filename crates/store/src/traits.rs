@@ -275,6 +275,9 @@ pub trait Ledger: Send + Sync {
     async fn prune(&self, before: Index) -> Result<Index, StoreError>;
 
     /// Keeps a signed checkpoint. Keeping the same note twice is no error; another note of the same size is.
+    ///
+    /// # Errors
+    /// After [`StoreError::Unavailable`] it may have been kept or not: the same note can be given again.
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError>;
 
     /// The checkpoint of the greatest size.
@@ -287,7 +290,11 @@ pub trait Ledger: Send + Sync {
     /// how many went.
     async fn thin_checkpoints(&self, spans: Vec<(TreeSize, TreeSize)>) -> Result<u64, StoreError>;
 
-    /// Keeps a seal durably; a second seal of the same epoch is an error.
+    /// Keeps a seal durably. Keeping the same text twice is no error; another seal of the same epoch is.
+    ///
+    /// # Errors
+    /// After [`StoreError::Unavailable`] it may have been kept or not: the same text must be given again before anything
+    /// else is sealed. What a writer gave that has lost the log to another must never be kept later.
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError>;
 
     /// Up to `limit` seals of epochs ≥ `from`, by epoch.
@@ -423,9 +430,48 @@ pub trait State: Send + Sync {
     async fn purge(&self, now: i64) -> Result<u64, StoreError>;
 }
 
+/// Who has the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The name that they gave.
+    pub owner: String,
+    /// How long it still runs, unless it is prolonged.
+    pub left: Duration,
+}
+
+/// What came of asking for the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// It is ours now.
+    Ours,
+    /// Somebody else's.
+    Held(Holder),
+}
+
+/// Who may write to a store that several processes can reach. It is a promise with a time limit; that nothing of a former
+/// holder's is ever written is seen to by the store itself, by a number that counts up with each that takes it.
+#[async_trait]
+pub trait Lease: Send + Sync {
+    /// Takes it for so long if nobody has it, what somebody had has run out, or `owner` has it already. From then on nothing
+    /// that a former holder has sent, or sends, is written.
+    async fn acquire(&self, owner: &str, time: Duration) -> Result<Acquired, StoreError>;
+
+    /// Prolongs our own to so long from now, even if it has run out. `false`: somebody else has taken it meanwhile, and
+    /// nothing more of ours is written.
+    async fn renew(&self, time: Duration) -> Result<bool, StoreError>;
+
+    /// Gives our own up, so that others need not wait for its end.
+    async fn release(&self) -> Result<(), StoreError>;
+}
+
 /// A whole store.
 #[async_trait]
 pub trait Store: Ledger + Search + State {
+    /// The lease that a writer must hold; `None` where the store is opened by one process at a time.
+    fn writing(&self) -> Option<&dyn Lease> {
+        None
+    }
+
     /// Derives every stored record again with `deriver`; `progress` is told (entries done, entries in all).
     async fn rebuild(
         &self,

@@ -4,6 +4,7 @@
 pub mod copy;
 pub mod http;
 pub mod load;
+pub mod named;
 mod shared;
 
 use std::{
@@ -164,10 +165,17 @@ impl Place {
 
     /// The command that starts a server on the directory; what it logs is added to `server.log`.
     pub fn serving(&self, address: &str) -> Command {
+        let mut serve = self.serving_nothing(address);
+        serve.arg("--data-dir").arg(self.data());
+        serve
+    }
+
+    /// The same, but it isn't said where the log is.
+    pub fn serving_nothing(&self, address: &str) -> Command {
         let errors = self.dir.path().join("server.log");
         let errors = File::options().append(true).create(true).open(errors).unwrap();
         let mut serve = sceau();
-        serve.args(["serve", "--listen", address, "--data-dir"]).arg(self.data());
+        serve.args(["serve", "--listen", address]);
         serve.arg("--key-dir").arg(self.keys()).env("SCEAU_BOOTSTRAP_TOKEN", TOKEN);
         serve.stdout(Stdio::piped()).stderr(errors);
         serve

@@ -87,6 +87,42 @@ impl KeyDir {
         Self::open(path, data_dir)
     }
 
+    /// Completes a directory for a further server of a log: it holds copies of the log's keys, and gets epoch keys of its
+    /// own. Existing files are never replaced.
+    ///
+    /// # Errors
+    /// [`ServerError::KeyDir`] if a copy is missing, or the epoch key was copied too.
+    pub(crate) fn join(path: &Path) -> Result<Self, ServerError> {
+        check_directory(path)?;
+        for name in [ORIGIN, LOG_KEY, MAC_KEY, FORMAT] {
+            if !path.join(name).exists() {
+                let reason =
+                    format!("is missing: copy it from the key directory of the server that has the log ({name})");
+                return Err(ServerError::KeyDir { path: path.join(name), reason });
+            }
+        }
+        for name in [EPOCH_KEY, HEADS].into_iter().filter(|name| !path.join(name).exists()) {
+            create_file(path, name, &fresh(name, "")?)?;
+        }
+        sync_directory(path)?;
+        let keys = Self::open(path, None)?;
+        match keys.epoch_slots()?.as_slice() {
+            [slot] if slot.is_fresh() => Ok(keys),
+            _ => Err(ServerError::KeyDir {
+                path: path.join(EPOCH_KEY),
+                reason:
+                    "has sealed something, or was copied: each server has an epoch key of its own. Remove the copy and \
+                         run this again; in the directory of a server that has had the log, leave it"
+                        .to_owned(),
+            }),
+        }
+    }
+
+    /// Whether it has the log's keys, as a copy of them has, and no epoch key.
+    pub(crate) fn lacks_epoch_key(path: &Path) -> bool {
+        path.join(LOG_KEY).exists() && !path.join(EPOCH_KEY).exists()
+    }
+
     /// The origin that an earlier attempt to make the directory has noted.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{
     clock::Clock, config::Config, epochs::Epochs, error::ServerError, guard, history, init, keydir::KeyDir, prover,
-    rotation,
+    rotation, takeover,
 };
 
 /// Where a log goes on.
@@ -28,13 +28,19 @@ pub(super) async fn take_up(
     deriver: &Arc<Deriver>,
     keys: &Arc<KeyDir>,
 ) -> Result<TakenUp, ServerError> {
-    let history = history::read(&**store).await?;
+    let mut history = history::read(&**store).await?;
     init::check_belongs(keys, &history)?;
     let writer: WriterId = history::fact(&**store, "writer").await?.parse()?;
-    let tree = check_head(config, &**store, keys).await?;
+    let mut tree = check_head(config, &**store, keys).await?;
     rotation::resolve(keys, &history)?;
-    let bundle = restore_bundle(&**store, keys, tree.head()).await?;
+    let mut bundle = restore_bundle(&**store, keys, tree.head()).await?;
     guard::adopt(&**store, keys).await?;
+    // Where no two servers can hold the log, nobody else's chain can be there.
+    if store.writing().is_some() && takeover::claim(&**store, deriver, keys, &history, tree.clone()).await? {
+        history = history::read(&**store).await?;
+        tree = check_head(config, &**store, keys).await?;
+        bundle = restore_bundle(&**store, keys, tree.head()).await?;
+    }
     let epochs = Epochs::resume(keys.clone(), &**store, writer, &history).await?.sealing_after(config.seal_after);
     let floor = last_received(&**store, deriver, tree.head()).await?.max(epochs.last_time()).unwrap_or_default();
     Ok(TakenUp { tree, bundle, epochs, clock: Arc::new(Clock::new(floor)), history })

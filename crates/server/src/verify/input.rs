@@ -170,8 +170,19 @@ async fn offline_input(
             "the key directory notes no head, so it can't show whether this is an older copy of the log".to_owned(),
         );
     }
+    let current_epoch = match keys {
+        Some(keys) => keys::current_epoch(store, keys, &seals, &history).await?,
+        None => None,
+    };
+    if keys.is_some() && current_epoch.is_none() {
+        notes.push(
+            "the key directory is that of a server which has not the log now, so it can't show whether the last seals are \
+             missing"
+                .to_owned(),
+        );
+    }
     Ok(VerifyInput {
-        current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
+        current_epoch,
         mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
         keys: None,
         state_noted: keys.is_some_and(KeyDir::notes_state),

@@ -271,7 +271,7 @@ impl Ledger for Mongo {
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
         let what = format!("the seal of epoch {}", seal.epoch);
         let (collection, id) = (names::SEALS, number(seal.epoch));
-        self.inner.fix(Fixed { collection, id, field: "text", text: seal.text, again: false, what }).await
+        self.inner.fix(Fixed { collection, id, field: "text", text: seal.text, again: true, what }).await
     }
 
     async fn seals(&self, from: u64, limit: usize) -> Result<Vec<SealText>, StoreError> {
