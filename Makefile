@@ -9,6 +9,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 SCEAU := $(TARGET)/release/sceau
 # `make bench-long` has its own default.
 LONG := $(or $(EVENTS),50000000)
+# So has a bench on MongoDB.
+SHORT := $(or $(EVENTS),$(if $(STORE),200000,2000000))
 EVENTS ?= 2000000
 SINGLE ?= 20000
 FUZZ := envelope json_events parsers query note import
@@ -63,9 +65,9 @@ conformance: ## our parsers, tree and proofs against others' expectations in ../
 		$(CARGO) run --release --locked --quiet -p "sceau-$$crate" --example conformance; \
 	done
 
-bench: build ## CPU per event, queries, disk, memory and verify on generated events; EVENTS=2000000 SINGLE=20000
+bench: build ## CPU per event, queries, disk, memory, verify on generated events; EVENTS=2000000 SINGLE=20000 STORE=mongodb://…
 	$(CARGO) build --release --locked --example bench
-	@"$(TARGET)/release/examples/bench" --sceau "$(SCEAU)" --events $(EVENTS) --single $(SINGLE)
+	@"$(TARGET)/release/examples/bench" --sceau "$(SCEAU)" --events $(SHORT) --single $(SINGLE) $(if $(STORE),--store '$(STORE)')
 
 bench-long: build ## whether it stays flat: 50 million events, then a restart and retention; EVENTS=50000000, some 6 GB of disk
 	$(CARGO) build --release --locked --example bench

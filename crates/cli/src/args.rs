@@ -13,6 +13,7 @@ Exit codes:
 
 Environment:
   SCEAU_URL, SCEAU_DATA_DIR, SCEAU_KEY_DIR  stand for --url, --data-dir and --key-dir
+  SCEAU_STORE, SCEAU_STORE_PASSWORD         stand for --store, and hold the password of its database
   SCEAU_TOKEN                               the token for --url (or give --token-file)
   SCEAU_BOOTSTRAP_TOKEN                     serve: the first administrator's token
   RUST_LOG                                  what is logged, e.g. info or sceau_server=debug";
@@ -60,4 +61,8 @@ pub enum Command {
     Token(crate::token::TokenArgs),
     /// Derive all records again from the sealed entries.
     Rebuild(crate::rebuild::RebuildArgs),
+    /// Copy a whole log into another store, byte for byte.
+    Migrate(crate::migrate::MigrateArgs),
+    /// Prepare a MongoDB database for a log.
+    Mongo(crate::mongo::MongoArgs),
 }

@@ -108,7 +108,7 @@ impl Backend {
         }
     }
 
-    /// Releases the data directory.
+    /// Releases the log.
     pub async fn close(self) -> Result<(), CliError> {
         match self {
             Self::Local(reader) => Ok(reader.close().await?),

@@ -33,10 +33,10 @@ pub enum CliError {
     /// The server refused.
     #[error("{0}")]
     Refused(Box<Problem>),
-    /// The log in the data directory refused.
+    /// The log refused, in its own place.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The store in the data directory refused.
+    /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A key, proof or checkpoint is wrong.

@@ -10,18 +10,27 @@ use sceau_server::{Config, InitReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Outcome, error::CliError, output::stdout, target::TargetArgs};
+use crate::{
+    Outcome,
+    error::CliError,
+    output::stdout,
+    store::{DATA_DIR, StoreArgs},
+    target::TargetArgs,
+};
 
 /// Options of `sceau init`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
+Examples:
   sceau init --data-dir /var/lib/sceau --key-dir /etc/sceau/keys --origin logs.example.org/main
+  sceau init --store 'mongodb://sceau@db.example.org/sceau?replicaSet=rs0' --key-dir /etc/sceau/keys
 Doing it twice is harmless: a log that is there already is left as it is.")]
 pub struct InitArgs {
-    /// Where the log shall be [env: SCEAU_DATA_DIR].
-    #[arg(long, env = "SCEAU_DATA_DIR", default_value = "./sceau-data", value_name = "DIR", hide_env = true)]
-    data_dir: PathBuf,
+    /// Where the log shall be; ./sceau-data if left out [env: SCEAU_DATA_DIR].
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Where its keys shall be; keep them off the disk and the backups of the log itself [env: SCEAU_KEY_DIR].
     #[arg(long, env = "SCEAU_KEY_DIR", default_value = "./sceau-keys", value_name = "DIR", hide_env = true)]
     key_dir: PathBuf,
@@ -61,8 +70,28 @@ pub enum KeysCommand {
     Rotate(change::RotateArgs),
     /// Put new keys in the place of lost ones: a new chain of seals begins, which the log and `verify` say.
     Replace(change::ReplaceArgs),
+    /// Complete a copy of the log's keys for a further server of the same log, with a chain of seals of its own.
+    Standby(StandbyArgs),
     /// Follow the statements by which a log took new keys, without the log.
     Check(change::CheckArgs),
+}
+
+/// Options of `sceau keys standby`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example, on the machine of the second server:
+  install -d -m 0700 /etc/sceau/keys
+  scp 'first:/etc/sceau/keys/{origin,log.key,mac.key,format}' /etc/sceau/keys/
+  sceau keys standby --key-dir /etc/sceau/keys
+  sceau serve --standby --store mongodb://… --key-dir /etc/sceau/keys
+Never copy epoch.key: each server has its own. Copy log.key and mac.key again after each `sceau keys rotate`.")]
+pub struct StandbyArgs {
+    /// The key directory with the copies [env: SCEAU_KEY_DIR].
+    #[arg(long, env = "SCEAU_KEY_DIR", value_name = "DIR", hide_env = true)]
+    key_dir: PathBuf,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Options of `sceau checkpoint`.
@@ -93,7 +122,8 @@ pub fn tell(out: &mut impl Write, report: &InitReport) -> std::io::Result<()> {
 
 /// Runs `sceau init`.
 pub async fn init(args: InitArgs) -> Result<Outcome, CliError> {
-    let mut config = Config::new(&args.data_dir, &args.key_dir);
+    let place = args.store.place_or(args.data_dir.as_ref(), DATA_DIR)?;
+    let mut config = Config::at(place, &args.key_dir);
     config.origin = args.origin;
     let report = sceau_server::init(&config).await?;
     let mut out = stdout();
@@ -105,7 +135,7 @@ pub async fn init(args: InitArgs) -> Result<Outcome, CliError> {
         writeln!(out, "{text}")?;
     } else {
         let what = if report.created { "made a log" } else { "the log was there already" };
-        writeln!(out, "{what}: data in {}, keys in {}", args.data_dir.display(), args.key_dir.display())?;
+        writeln!(out, "{what}: data in {}, keys in {}", config.place, args.key_dir.display())?;
         tell(&mut out, &report)?;
     }
     out.flush()?;
@@ -139,6 +169,10 @@ struct Chain {
     epoch: u64,
     first_epoch_key: String,
     index: Option<u64>,
+    #[serde(default)]
+    taken_over: bool,
+    #[serde(default)]
+    goes_on: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -165,9 +199,30 @@ pub async fn keys(args: KeysArgs) -> Result<Outcome, CliError> {
     match args.command {
         Some(KeysCommand::Rotate(args)) => change::rotate(args).await,
         Some(KeysCommand::Replace(args)) => change::replace(args).await,
+        Some(KeysCommand::Standby(args)) => standby(&args),
         Some(KeysCommand::Check(args)) => change::check(&args),
         None => show(&args).await,
     }
+}
+
+/// Runs `sceau keys standby`.
+fn standby(args: &StandbyArgs) -> Result<Outcome, CliError> {
+    let joined = sceau_server::join(&args.key_dir)?;
+    let mut out = stdout();
+    if args.json {
+        let text = serde_json::to_string(&joined).map_err(CliError::json("the answer"))?;
+        writeln!(out, "{text}")?;
+    } else {
+        writeln!(out, "{} can be given to `sceau serve --standby` for {}", args.key_dir.display(), joined.origin)?;
+        writeln!(out, "first epoch key: {}", joined.first_epoch_key)?;
+        writeln!(
+            out,
+            "    begins this server's chain of seals, once it has the log; public, hand it to your auditor now,"
+        )?;
+        writeln!(out, "    who gives it to `sceau verify --pin` besides the first server's")?;
+    }
+    out.flush()?;
+    Ok(Outcome::Done)
 }
 
 async fn show(args: &KeysArgs) -> Result<Outcome, CliError> {
@@ -188,13 +243,17 @@ async fn show(args: &KeysArgs) -> Result<Outcome, CliError> {
             writeln!(out, "later verifier key: {verifier_key}")?;
             writeln!(out, "    checks checkpoints of more than {above} entries, and proofs under them")?;
         }
-        for Chain { epoch, first_epoch_key, index } in chains.iter().skip(1) {
+        for Chain { epoch, first_epoch_key, index, taken_over, .. } in
+            chains.iter().skip(1).filter(|chain| !chain.goes_on)
+        {
             writeln!(out, "later first epoch key: {first_epoch_key}")?;
             let index = index.unwrap_or_default();
-            writeln!(
-                out,
-                "    begins the chain of seals anew at epoch {epoch}, as keys were lost (entry {index} says so);"
-            )?;
+            let what = if *taken_over {
+                format!("begins the chain of another server, which took the log over at epoch {epoch}")
+            } else {
+                format!("begins the chain of seals anew at epoch {epoch}, as keys were lost")
+            };
+            writeln!(out, "    {what} (entry {index} says so);")?;
             writeln!(out, "    hand it to your auditor, who gives it to `sceau verify --pin` besides the first")?;
         }
         writeln!(out, "current epoch: {epoch}, key {key}")?;

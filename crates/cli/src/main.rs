@@ -12,11 +12,14 @@ mod export;
 mod import;
 mod keys;
 mod logging;
+mod migrate;
+mod mongo;
 mod output;
 mod proof;
 mod rebuild;
 mod search;
 mod serve;
+mod store;
 mod target;
 mod token;
 mod verdict;
@@ -59,7 +62,10 @@ impl Outcome {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
     let verbose = cli.verbose;
     match run(cli) {
         Ok(outcome) => ExitCode::from(outcome.code()),
@@ -68,6 +74,17 @@ fn main() -> ExitCode {
             ExitCode::from(error.code())
         }
     }
+}
+
+/// Tells what is wrong with the command line, of which a part may be a URI with a password.
+fn refused(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    let safe = store::redact(&text);
+    if safe == text {
+        error.exit();
+    }
+    eprint!("{safe}");
+    ExitCode::from(2)
 }
 
 fn run(cli: Cli) -> Result<Outcome, CliError> {
@@ -97,5 +114,7 @@ async fn dispatch(command: Command) -> Result<Outcome, CliError> {
         Command::Keys(args) => keys::keys(args).await,
         Command::Token(args) => token::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Mongo(args) => mongo::run(args).await,
     }
 }

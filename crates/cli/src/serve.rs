@@ -19,6 +19,7 @@ use crate::{
     keys,
     logging::{self, LogFormat},
     output::stdout,
+    store::{DATA_DIR, StoreArgs},
 };
 
 /// Options of `sceau serve`.
@@ -27,12 +28,15 @@ use crate::{
 Examples:
   sceau serve
   sceau serve --data-dir /var/lib/sceau --key-dir /etc/sceau/keys --listen 127.0.0.1:8080 --log-format json
+  sceau serve --store 'mongodb://sceau@db.example.org/sceau?replicaSet=rs0' --store-password-file password.txt
 The first start makes the log and its keys, and prints an admin token once. SIGTERM and SIGINT stop the server after
 it has acknowledged what it took.")]
 pub struct ServeArgs {
-    /// Where the log is, or shall be [env: SCEAU_DATA_DIR].
-    #[arg(long, env = "SCEAU_DATA_DIR", default_value = "./sceau-data", value_name = "DIR", hide_env = true)]
-    data_dir: PathBuf,
+    /// Where the log is, or shall be; ./sceau-data if left out [env: SCEAU_DATA_DIR].
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Where its keys are; keep them off the disk and the backups of the log itself [env: SCEAU_KEY_DIR].
     #[arg(long, env = "SCEAU_KEY_DIR", default_value = "./sceau-keys", value_name = "DIR", hide_env = true)]
     key_dir: PathBuf,
@@ -45,7 +49,7 @@ pub struct ServeArgs {
     /// A directory of further parsers (*.yml).
     #[arg(long, value_name = "DIR")]
     parsers: Option<PathBuf>,
-    /// How many entries make a segment, a multiple of 256; an eighth more may wait in memory.
+    /// How many entries make a segment of a data directory, a multiple of 256; an eighth more may wait in memory.
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = entries)]
     segment_entries: usize,
     /// How many seconds after its first entry an epoch is sealed, 1 to 3600.
@@ -65,6 +69,10 @@ pub struct ServeArgs {
     /// left out [env: SCEAU_MIN_FREE].
     #[arg(long, env = "SCEAU_MIN_FREE", value_name = "SIZE", hide_env = true, value_parser = size)]
     min_free: Option<u64>,
+    /// Wait while another server has the log: answer questions, and take it over when that one is gone. Needs a database, and
+    /// a key directory that `sceau keys standby` has completed.
+    #[arg(long)]
+    standby: bool,
     /// How often the running log verifies what was added: 30m, 1h … or `never`.
     #[arg(long, default_value = "1h", value_name = "TIME")]
     verify_every: Every,
@@ -112,7 +120,8 @@ fn entries(text: &str) -> Result<usize, String> {
 /// Runs `sceau serve`.
 pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     logging::for_server(args.log_format, &args.log_level)?;
-    let mut config = Config::new(args.data_dir, args.key_dir);
+    let place = args.store.place_or(args.data_dir.as_ref(), DATA_DIR)?;
+    let mut config = Config::at(place, args.key_dir);
     config.listen = args.listen;
     config.insecure_http = args.insecure_http;
     config.origin = args.origin;
@@ -124,11 +133,14 @@ pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     config.min_free = args.min_free;
     config.segment_entries = args.segment_entries;
     config.seal_after = Duration::from_secs(args.seal_after);
+    config.standby = args.standby;
     check(&config)?;
     let stop = stop()?;
-    // Told before the server begins: what a first start made is not told a second time if it fails on its way.
-    let report = sceau_server::init(&config).await?;
-    closed(introduce(&report));
+    if !config.standby {
+        // Told before the server begins: what a first start made is not told a second time if it fails on its way.
+        let report = sceau_server::init(&config).await?;
+        closed(introduce(&report));
+    }
     sceau_server::serve(config, stop, |ready| {
         closed(announce(&ready));
     })
@@ -187,6 +199,13 @@ fn announce(ready: &Ready) -> std::io::Result<()> {
         writeln!(out, "admin token: {}", token.expose())?;
         writeln!(out, "    lets its holder do everything; secret, shown only this once, keep it in a safe place")?;
         writeln!(out, "    (`sceau --url` reads it from SCEAU_TOKEN or --token-file)")?;
+    }
+    if ready.standby {
+        writeln!(
+            out,
+            "standby for {}: answers questions, and takes the log over when no other server has it",
+            ready.origin
+        )?;
     }
     writeln!(out, "listening on http://{}", ready.addr)?;
     out.flush()

@@ -1,16 +1,20 @@
-//! Which log a command works on: a running server's, or one in a directory that no server holds.
+//! Which log a command works on: a running server's, or one that no server holds, in a directory or a database.
 
 use std::{
-    env,
     ffi::OsString,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use sceau_ledger::VerifierKey;
-use sceau_server::{Config, Log, Reader, Secret};
+use sceau_server::{Config, Log, Place, Reader, Secret};
 
-use crate::{backend::Backend, client::Client, error::CliError};
+use crate::{
+    backend::Backend,
+    client::Client,
+    error::CliError,
+    store::{self, StoreArgs},
+};
 
 /// Where the log is.
 #[derive(Args, Clone, Debug, Default)]
@@ -23,8 +27,10 @@ pub struct TargetArgs {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The data directory of a log that no server holds [env: SCEAU_DATA_DIR].
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "store"])]
     pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// The log's key directory [env: SCEAU_KEY_DIR].
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     pub key_dir: Option<PathBuf>,
@@ -45,31 +51,35 @@ pub enum Target {
 impl TargetArgs {
     /// Finds the log. Options win over the environment.
     pub fn resolve(&self) -> Result<Target, CliError> {
-        self.resolve_with(|name| env::var_os(name).filter(|value| !value.is_empty()))
+        self.resolve_with(store::variable)
     }
 
     fn resolve_with(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Target, CliError> {
         let mut url = self.url.clone();
         let mut data_dir = self.data_dir.clone();
-        if url.is_none() && data_dir.is_none() {
+        let unsaid = url.is_none() && data_dir.is_none() && self.store.store.is_none();
+        if unsaid {
             url = variable("SCEAU_URL").map(|value| value.to_string_lossy().into_owned());
             data_dir = variable("SCEAU_DATA_DIR").map(PathBuf::from);
         }
-        match (url, data_dir) {
-            (Some(_), Some(_)) => Err(CliError::Usage(
-                "both SCEAU_URL and SCEAU_DATA_DIR are set; say which log is meant with --url or --data-dir".into(),
-            )),
-            (Some(url), None) => Ok(Target::Remote(Client::new(&url, self.token(variable)?)?)),
-            (None, Some(data_dir)) => {
+        let database = self.store.place(unsaid, &variable)?;
+        match (url, data_dir.map(Place::Directory), database) {
+            (Some(url), None, None) => Ok(Target::Remote(Client::new(&url, self.token(variable)?)?)),
+            (None, Some(place), None) | (None, None, Some(place)) => {
                 let key_dir = self.key_dir.clone().or_else(|| variable("SCEAU_KEY_DIR").map(PathBuf::from));
                 let known = key_dir.is_some();
-                let mut config = Config::new(data_dir, key_dir.unwrap_or_default());
+                let mut config = Config::at(place, key_dir.unwrap_or_default());
                 config.parsers.clone_from(&self.parsers);
                 Ok(Target::Local(Box::new(config), known))
             }
-            (None, None) => Err(CliError::Usage(
+            (None, None, None) => Err(CliError::Usage(
                 "which log? Give --url (or SCEAU_URL) for a running server, or --data-dir (or SCEAU_DATA_DIR) for a \
-                 directory that no server holds"
+                 directory or --store (or SCEAU_STORE) for a database that no server holds"
+                    .into(),
+            )),
+            _ => Err(CliError::Usage(
+                "several of SCEAU_URL, SCEAU_DATA_DIR and SCEAU_STORE are set; say which log is meant with --url, \
+                 --data-dir or --store"
                     .into(),
             )),
         }
@@ -92,7 +102,7 @@ impl TargetArgs {
     }
 }
 
-/// Opens a log in a directory, to be written.
+/// Opens a log that no server holds, to be written.
 pub async fn open_log(config: &Config, keys_known: bool) -> Result<Log, CliError> {
     if !keys_known {
         return Err(CliError::Usage(
@@ -140,12 +150,30 @@ mod tests {
         let dir = TargetArgs { data_dir: Some("/e".into()), ..TargetArgs::default() };
         match resolve(dir, &both).unwrap() {
             Target::Local(config, known) => {
-                assert_eq!((config.data_dir, config.key_dir, known), ("/e".into(), "/k".into(), true));
+                assert_eq!(config.place.directory(), Some(Path::new("/e")));
+                assert_eq!((config.key_dir, known), ("/k".into(), true));
             }
             Target::Remote(_) => panic!("remote"),
         }
         assert!(matches!(resolve(TargetArgs::default(), &both), Err(CliError::Usage(_))));
         assert!(matches!(resolve(TargetArgs::default(), &[]), Err(CliError::Usage(_))));
         assert!(matches!(resolve(TargetArgs::default(), &both[..1]), Ok(Target::Remote(_))));
+    }
+
+    #[test]
+    fn a_database_is_a_place_like_a_directory() {
+        let variables = [("SCEAU_STORE", "mongodb://sceau:hidden@127.0.0.1:1/logs"), ("SCEAU_DATA_DIR", "/d")];
+        let at = |target: Result<Target, CliError>| match target.unwrap() {
+            Target::Local(config, false) => config.place.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at(resolve(TargetArgs::default(), &variables[..1])), "mongodb://sceau@127.0.0.1:1/logs");
+        let stored = || StoreArgs { store: Some("mongodb://127.0.0.1:1".parse().unwrap()), ..StoreArgs::default() };
+        let named = TargetArgs { store: stored(), ..TargetArgs::default() };
+        assert_eq!(at(resolve(named, &variables)), "mongodb://127.0.0.1:1");
+        let both = resolve(TargetArgs::default(), &variables).unwrap_err();
+        assert!(both.to_string().contains("SCEAU_STORE"), "{both}");
+        let shown = format!("{:?}", resolve(TargetArgs::default(), &variables[..1]).unwrap());
+        assert!(!shown.contains("hidden"), "{shown}");
     }
 }

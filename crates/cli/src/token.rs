@@ -37,7 +37,7 @@ pub async fn run(args: TokenArgs) -> Result<Outcome, CliError> {
     }
     let Target::Local(config, keys_known) = args.target.resolve()? else {
         return Err(CliError::Usage(
-            "a token is made in a data directory that no server holds: stop the server, then give --data-dir".into(),
+            "a token is made in a log that no server holds: stop the server, then give --data-dir or --store".into(),
         ));
     };
     let log = open_log(&config, keys_known).await?;

@@ -28,9 +28,10 @@ const POLL: Duration = Duration::from_millis(250);
 #[command(after_help = "\
 Examples:
   sceau verify --data-dir /var/lib/sceau --key-dir /etc/sceau/keys
+  sceau verify --store 'mongodb://auditor@db.example.org/sceau?replicaSet=rs0' --store-password-file password.txt
   sceau verify --url http://127.0.0.1:8080 --pin @first-epoch-key.txt --since-checkpoint kept-elsewhere.txt
-It reads every entry again, so it takes a while; on a data directory it needs no server, and whoever does not trust
-this machine copies the directory elsewhere and verifies it there.
+It reads every entry again, so it takes a while; on a data directory or a database it needs no server, and whoever
+does not trust this machine copies the directory elsewhere, or asks the database from elsewhere.
 Exit codes: 0 no fault, 1 it could not be verified, 2 usage, 4 faults were found.")]
 pub struct VerifyArgs {
     /// The first epoch's public key, as printed when the log was made, or @FILE that holds it; after a loss of keys,
@@ -143,7 +144,7 @@ async fn online(client: &Client, options: VerifyOptions) -> Result<String, CliEr
     check_key(client, options.verifier_key.as_deref()).await?;
     if options.since_checkpoints.len() > 1 {
         return Err(CliError::Usage(
-            "a server takes one --since-checkpoint at a time; a data directory takes several".into(),
+            "a server takes one --since-checkpoint at a time; --data-dir and --store take several".into(),
         ));
     }
     let body = json!({"pin": options.pins, "since_checkpoint": options.since_checkpoints.first()});

@@ -33,6 +33,7 @@ fn help_has_examples() {
         "keys",
         "token",
         "rebuild",
+        "migrate",
     ];
     for command in commands {
         assert!(help.out.contains(&format!("  {command} ")), "{command}");

@@ -1,5 +1,6 @@
-//! The statement by which a log takes new keys: a rotation, signed by the old key and the new one, or what was put in the
-//! place of lost keys, signed by whatever was left. `docs/format.md` gives the bytes.
+//! The statement by which a log takes new keys: a rotation, signed by the old key and the new one, what was put in the
+//! place of lost keys, signed by whatever was left, or that another writer seals from here on. `docs/format.md` gives the
+//! bytes.
 //!
 //! It is a C2SP signed note of its own kind: its first line can't be a checkpoint's, which is an origin followed by a
 //! number, nor a seal's.
@@ -70,12 +71,12 @@ pub struct MacChange {
     pub bundle: u64,
 }
 
-/// A new chain of seals.
+/// A new chain of seals, or one that goes on after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewChain {
-    /// Its first epoch: the one that the chain before it could not close.
+    /// Its first epoch: the one that the chain before it could not close, or did not.
     pub epoch: u64,
-    /// That epoch's public key.
+    /// That epoch's public key; of a writer that had the log before, the one that its last seal names.
     pub key: EpochPublic,
     /// Who writes it.
     pub writer: WriterId,
@@ -90,7 +91,7 @@ pub struct KeyChange {
     pub origin: String,
     /// The index of the entry that holds the statement.
     pub index: u64,
-    /// What was lost, in the order of [`Lost`]; nothing in a rotation.
+    /// What was lost, in the order of [`Lost`]; nothing in a rotation or a take-over.
     pub lost: Vec<Lost>,
     /// The new log key.
     pub log: Option<LogChange>,
@@ -101,6 +102,12 @@ pub struct KeyChange {
 }
 
 impl KeyChange {
+    /// Whether another writer takes the log over, with a chain of seals of its own, and nothing was lost.
+    #[must_use]
+    pub fn is_take_over(&self) -> bool {
+        self.lost.is_empty() && self.chain.is_some()
+    }
+
     /// The lines that the old MAC key authenticates.
     fn head(&self) -> String {
         let lost: Vec<&str> = self.lost.iter().map(|lost| lost.word()).collect();

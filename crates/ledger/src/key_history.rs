@@ -55,6 +55,9 @@ pub struct ChainStart {
     pub previous: [u8; 32],
     /// The entry that says so; `None` for the first chain.
     pub index: Option<u64>,
+    /// Whether another writer took the log over here, and nothing was lost. One that had it before goes on with its own
+    /// chain, under the key that its last seal names.
+    pub taken_over: bool,
 }
 
 /// All keys of a log. Made of the first keys and then of one statement after the other, each checked.
@@ -70,12 +73,19 @@ impl KeyHistory {
     /// A log with its first keys.
     #[must_use]
     pub fn new(first: VerifierKey, first_epoch: EpochPublic) -> Self {
-        let chain = ChainStart { epoch: 0, key: first_epoch, writer: None, previous: FIRST_PREVIOUS, index: None };
+        let chain = ChainStart {
+            epoch: 0,
+            key: first_epoch,
+            writer: None,
+            previous: FIRST_PREVIOUS,
+            index: None,
+            taken_over: false,
+        };
         Self { log: LogKeys::new(first), macs: Vec::new(), chains: vec![chain], changes: Vec::new() }
     }
 
-    /// Takes in the next statement: a rotation must be signed by the key before it and by the new one, what replaces
-    /// lost keys by those that it names.
+    /// Takes in the next statement: a rotation must be signed by the key before it and by the new one, a take-over by the
+    /// log key and by the key that seals next, what replaces lost keys by those that it names.
     ///
     /// # Errors
     /// [`LedgerError::KeyChange`] says what is wrong with it; nothing is taken in then.
@@ -94,6 +104,7 @@ impl KeyHistory {
                 writer: Some(chain.writer),
                 previous: chain.previous,
                 index: Some(body.index),
+                taken_over: body.is_take_over(),
             });
         }
         self.changes.push(change);
@@ -102,15 +113,19 @@ impl KeyHistory {
 
     fn check(&self, change: &SignedKeyChange) -> Result<(), &'static str> {
         let body = change.body();
-        let rotation = body.lost.is_empty();
+        let (rotation, take_over) = (body.lost.is_empty(), body.is_take_over());
         let is = |holds: bool, otherwise: &'static str| if holds { Ok(()) } else { Err(otherwise) };
         is(body.origin == self.log.first.origin(), "it is of another log")?;
         is(self.changes.last().is_none_or(|last| last.body().index < body.index), "it is out of order")?;
         is(body.lost.is_sorted_by(|one, next| one < next), "it does not name what was lost in order")?;
-        is(body.log.is_some() || body.mac.is_some() || !rotation, "it changes no key")?;
+        is(body.log.is_some() || body.mac.is_some() || !rotation || take_over, "it changes no key")?;
+        is(!take_over || (body.log.is_none() && body.mac.is_none()), "it changes keys of the log besides its writer")?;
         is(body.log.is_some() == body.lost.contains(&Lost::Log) || rotation, "its log key does not fit what was lost")?;
         is(body.mac.is_some() == body.lost.contains(&Lost::Mac) || rotation, "its MAC key does not fit what was lost")?;
-        is(body.chain.is_some() == body.lost.contains(&Lost::Epoch), "its chain does not fit what was lost")?;
+        is(
+            take_over || body.chain.is_some() == body.lost.contains(&Lost::Epoch),
+            "its chain does not fit what was lost",
+        )?;
         let before = self.log.newest();
         if let Some(log) = &body.log {
             is(log.old == *before, "it does not name the key before it")?;

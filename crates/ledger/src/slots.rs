@@ -49,6 +49,12 @@ impl Slot {
         Slot { place: 0, sequence: 0, epoch: key.epoch(), seed: key.seed() }
     }
 
+    /// Whether it is the first of its key directory, which has sealed nothing.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.sequence == 0 && self.epoch == 0
+    }
+
     /// Where the slot begins in the file, in bytes.
     #[must_use]
     pub fn offset(&self) -> u64 {
@@ -142,14 +148,15 @@ pub struct Chosen {
 /// Picks the present epoch's key among the slots that [`decode`] found.
 ///
 /// `epoch` and `public` are what the store asks for: one more than the last stored seal's epoch and the `next` key of
-/// that seal; without any seal 0 and the first public key noted at `init`.
+/// that seal; without any seal 0 and the first public key noted at `init`. While another writer seals, epochs go by that
+/// its slots know nothing of: so a key is known by itself, and given the epoch that it is used for.
 ///
 /// # Errors
 /// [`LedgerError::KeyFileOther`] if no slot holds that key: store and key directory don't belong together, or one of
 /// them was rolled back.
 pub fn choose(slots: &[Slot], epoch: u64, public: &EpochPublic) -> Result<Chosen, LedgerError> {
-    if let Some(slot) = slots.iter().find(|slot| slot.epoch == epoch && slot.key().public() == *public) {
-        return Ok(Chosen { slot: slot.clone(), wipe: 1 - slot.place.min(1) });
+    if let Some(slot) = slots.iter().find(|slot| slot.epoch <= epoch && slot.key().public() == *public) {
+        return Ok(Chosen { slot: Slot { epoch, ..slot.clone() }, wipe: 1 - slot.place.min(1) });
     }
     let held: Vec<String> = slots.iter().map(|slot| slot.epoch.to_string()).collect();
     let newest = slots.iter().map(|slot| slot.epoch).max().unwrap_or(0);

@@ -40,6 +40,11 @@ fn loss(index: u64, old: u8, new: u8) -> KeyChange {
     }
 }
 
+fn take_over(index: u64, at: u64, key: u8) -> KeyChange {
+    let chain = NewChain { epoch: at, key: epoch(key).public(), writer: WriterId([key; 16]), previous: [4; 32] };
+    KeyChange { chain: Some(chain), ..nothing(index) }
+}
+
 fn start() -> KeyHistory {
     KeyHistory::new(log(1).verifier(), epoch(0).public())
 }
@@ -77,6 +82,21 @@ fn a_loss_begins_a_chain_and_says_whom_it_has() {
 }
 
 #[test]
+fn a_take_over_changes_who_seals_and_nothing_else() {
+    let mut history = start();
+    let (one, eight, nine) = (log(1), epoch(8), epoch(9));
+    add(&mut history, take_over(100, 5, 9), None, &[Signer::Log(&one), Signer::Epoch(&nine)]).unwrap();
+    // The same epoch again: the one before sealed nothing.
+    add(&mut history, take_over(101, 5, 8), None, &[Signer::Log(&one), Signer::Epoch(&eight)]).unwrap();
+    let earlier = add(&mut history, take_over(102, 4, 9), None, &[Signer::Log(&one), Signer::Epoch(&nine)]);
+    assert!(earlier.unwrap_err().contains("epoch of the chain before"));
+    let found: Vec<_> = history.chains().iter().map(|chain| (chain.epoch, chain.index, chain.taken_over)).collect();
+    assert_eq!(found, [(0, None, false), (5, Some(100), true), (5, Some(101), true)]);
+    assert_eq!(history.chain_of(5).unwrap().key, eight.public());
+    assert_eq!((history.log().newest(), history.macs().len()), (&one.verifier(), 0));
+}
+
+#[test]
 fn what_does_not_hold_is_not_taken_in() {
     let (one, two, three, nine) = (log(1), log(2), log(3), epoch(9));
     let both = [Signer::Log(&one), Signer::Log(&two)];
@@ -101,7 +121,10 @@ fn what_does_not_hold_is_not_taken_in() {
     refused(loss(10, 1, 2), None, &lost[1..], "not signed by the new key");
     refused(KeyChange { lost: vec![Lost::Log, Lost::Mac], ..loss(10, 1, 2) }, None, &lost, "chain does not fit");
     refused(KeyChange { lost: vec![Lost::Mac, Lost::Log, Lost::Epoch], ..loss(10, 1, 2) }, None, &lost, "in order");
-    refused(KeyChange { lost: Vec::new(), ..loss(10, 1, 2) }, None, &lost, "chain does not fit");
+    refused(KeyChange { lost: Vec::new(), ..loss(10, 1, 2) }, None, &lost, "besides its writer");
+    refused(take_over(10, 9, 9), None, &[Signer::Epoch(&nine)], "not signed by the key before it");
+    refused(take_over(10, 9, 9), None, &both[..1], "new chain's first key");
+    refused(take_over(10, 9, 9), None, &[Signer::Log(&two), Signer::Epoch(&nine)], "not signed by the key before it");
     let foreign = LogKey::from_seed("other.example", &[2; 32]).unwrap();
     let change = KeyChange { origin: "other.example".into(), ..rotation(10, 1, 2) };
     refused(change, None, &[Signer::Log(&foreign)], "another log");

@@ -169,6 +169,9 @@ fn bad_key_files_are_named() {
     assert_eq!(decode(&newer), Err(LedgerError::KeyFileVersion { found: 2, known: 1 }));
 
     let slots = decode(&good).unwrap();
+    // While others sealed, epochs went by.
+    let later = choose(&slots, 9, &key(3).public()).unwrap();
+    assert_eq!((later.slot.epoch, later.slot.place, &later.slot.seed), (9, slot.place, &slot.seed));
     for (epoch, public, why) in [
         (2, key(2).public(), "the store's last seals are missing"),
         (4, key(4).public(), "the key directory is an old copy"),

@@ -14,7 +14,7 @@ use crate::{
 /// secret once: it is kept nowhere. Other tokens stay valid.
 ///
 /// # Errors
-/// A server holds the data directory, the log can't be opened, or it has too many tokens. Then nobody has a new token.
+/// A server holds the log, the log can't be opened, or it has too many tokens. Then nobody has a new token.
 pub async fn new_admin_token(config: &Config, actor: &str) -> Result<NewToken, ServerError> {
     let log = Log::open(config).await?;
     let made = log.new_admin_token(actor).await;
@@ -28,7 +28,7 @@ pub async fn new_admin_token(config: &Config, actor: &str) -> Result<NewToken, S
 /// Puts a new log key or MAC key in the place of the present one, in a log that no server holds.
 ///
 /// # Errors
-/// A server holds the data directory, the log can't be opened, or a step failed; the next start resolves what it left.
+/// A server holds the log, the log can't be opened, or a step failed; the next start resolves what it left.
 pub async fn rotate_key(config: &Config, key: RotatedKey, actor: &str) -> Result<Rotated, ServerError> {
     let log = Log::open(config).await?;
     let rotated = log.rotate(key, actor).await;
@@ -53,7 +53,7 @@ mod tests {
         let first = new_admin_token(&fixture.config, "operator").await.unwrap();
         let token = new_admin_token(&fixture.config, "operator").await.unwrap();
         let reader = Reader::open(&fixture.config).await.unwrap();
-        let keys = crate::keydir::KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap();
+        let keys = crate::keydir::KeyDir::open(&fixture.config.key_dir, Some(fixture.data())).unwrap();
         let tokens = Tokens::load(&**reader.store(), &keys).await.unwrap();
         for token in [&first, &token] {
             assert_eq!(tokens.check(token.secret.expose()).as_deref(), Some(token.id.as_str()));

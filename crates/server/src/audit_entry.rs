@@ -44,7 +44,7 @@ impl AuditEntry {
         let change = Change { collection, key, value, carried, entry };
         Some(match action.as_str() {
             "state_change" => Self::State(change),
-            "key_rotation" | "key_loss" => Self::Keys(change),
+            "key_rotation" | "key_loss" | "take_over" => Self::Keys(change),
             _ => Self::Other(change),
         })
     }
@@ -105,6 +105,7 @@ mod tests {
             ("state_change", AuditEntry::State(change.clone())),
             ("key_rotation", AuditEntry::Keys(change.clone())),
             ("key_loss", AuditEntry::Keys(change.clone())),
+            ("take_over", AuditEntry::Keys(change.clone())),
             ("state_change_2", AuditEntry::Other(change.clone())),
         ] {
             let read = AuditEntry::read(&entry("sceau.audit", &data(action)));

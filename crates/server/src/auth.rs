@@ -165,6 +165,12 @@ impl Tokens {
         (self.len() < MAX_TOKENS).then_some(()).ok_or_else(full)
     }
 
+    /// Those of `newer` are valid from now on, and no others.
+    pub(crate) fn become_those_of(&self, newer: Self) {
+        let newer = newer.hashes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *self.hashes.write().unwrap_or_else(std::sync::PoisonError::into_inner) = newer;
+    }
+
     /// How many were found that are not this log's.
     pub fn forged(&self) -> u64 {
         self.forged

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use sceau_store::embedded::Options;
 use zeroize::Zeroizing;
 
-use crate::{epochs::WITH_ENTRIES, error::ServerError};
+use crate::{epochs::WITH_ENTRIES, error::ServerError, place::Place};
 
 /// A text that must not be shown; wiped when dropped.
 #[derive(Clone)]
@@ -33,8 +33,8 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the log lies.
-    pub data_dir: PathBuf,
-    /// Where its keys lie; never inside the data directory, nor the other way round.
+    pub place: Place,
+    /// Where its keys lie; never inside a data directory, nor the other way round.
     pub key_dir: PathBuf,
     /// Where to listen.
     pub listen: SocketAddr,
@@ -50,13 +50,15 @@ pub struct Config {
     pub schedule: Option<Schedule>,
     /// How long entries are kept; for ever if it says nothing.
     pub retention: Retention,
-    /// Bytes that stay free on the file system of the data directory: less, and nothing is taken in. Chosen by its size
-    /// if absent.
+    /// Bytes that stay free on the file system of a data directory: less, and nothing is taken in. Chosen by its size if
+    /// absent.
     pub min_free: Option<u64>,
-    /// How many entries make a segment, a multiple of 256. An eighth more may wait in the tail.
+    /// How many entries make a segment of a data directory, a multiple of 256. An eighth more may wait in the tail.
     pub segment_entries: usize,
     /// How long after its first entry an epoch is sealed, at most an hour.
     pub seal_after: Duration,
+    /// Whether to wait for the log while another server has it, and to answer questions meanwhile.
+    pub standby: bool,
     /// How much of everything.
     pub limits: Limits,
 }
@@ -120,8 +122,13 @@ impl Default for Schedule {
 impl Config {
     /// The defaults, for a data and a key directory.
     pub fn new(data_dir: impl Into<PathBuf>, key_dir: impl Into<PathBuf>) -> Self {
+        Self::at(data_dir.into(), key_dir)
+    }
+
+    /// The defaults, for a log wherever it is.
+    pub fn at(place: impl Into<Place>, key_dir: impl Into<PathBuf>) -> Self {
         Self {
-            data_dir: data_dir.into(),
+            place: place.into(),
             key_dir: key_dir.into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             insecure_http: false,
@@ -133,6 +140,7 @@ impl Config {
             min_free: None,
             segment_entries: Options::default().segment_entries,
             seal_after: WITH_ENTRIES,
+            standby: false,
             limits: Limits::default(),
         }
     }
@@ -160,6 +168,8 @@ pub struct Limits {
     pub commit_bytes: usize,
     /// Entries in one commit, unless a single request has more.
     pub commit_entries: usize,
+    /// How long the rest of a request that is too large for one commit is tried again while the store can't take it.
+    pub rest_time: Duration,
     /// Connections at one moment.
     pub connections: usize,
     /// Queries at one moment.
@@ -188,6 +198,7 @@ impl Default for Limits {
             idempotency_keys: 1_000_000,
             commit_bytes: 16 << 20,
             commit_entries: 65_536,
+            rest_time: Duration::from_secs(60),
             connections: 1_024,
             queries: 8,
             answers: 128 << 20,

@@ -59,8 +59,10 @@ impl Disk {
     /// The guard of a log's directories, which has looked once.
     pub fn of(config: &Config, metrics: Arc<Metrics>) -> Self {
         let keys = config.min_free.map_or(KEPT_FOR_KEYS, |keep| keep.min(KEPT_FOR_KEYS));
-        let data = (("data", config.data_dir.clone()), config.min_free);
-        Self::new(vec![data, (("key", config.key_dir.clone()), Some(keys))], Box::new(space), metrics)
+        let keys = (("key", config.key_dir.clone()), Some(keys));
+        // A database's disk is its own server's to watch.
+        let data = config.place.directory().map(|dir| (("data", dir.to_owned()), config.min_free));
+        Self::new(data.into_iter().chain([keys]).collect(), Box::new(space), metrics)
     }
 
     fn new(dirs: Vec<((&'static str, PathBuf), Option<u64>)>, read: Box<Reading>, metrics: Arc<Metrics>) -> Self {

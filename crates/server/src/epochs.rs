@@ -2,6 +2,9 @@
 //!
 //! Order of closing (`docs/format.md`): next key durable in the free slot → seal signed over the committed head → seal
 //! durable in the store → old slot overwritten, durably → key wiped from memory.
+//!
+//! Invariant: an epoch's key signs one seal. While the database is away, nobody knows whether it has that seal, so the very
+//! same one is given to it until it is known to be there.
 
 use std::{
     sync::Arc,
@@ -33,6 +36,8 @@ pub struct Epochs {
     last: (u64, i64),
     /// The last seal as stored.
     text: Option<Arc<str>>,
+    /// The seal of the present epoch and the key of the next one, while it is not known whether the seal is stored.
+    unsure: Option<(Slot, Seal)>,
     timer: Timer,
     /// How long after its first entry an epoch is due.
     seal_after: Duration,
@@ -138,6 +143,7 @@ impl Epochs {
             previous: last.as_ref().map_or(FIRST_PREVIOUS, Seal::hash),
             last: last.as_ref().map_or((0, i64::MIN), |seal| (seal.body().head.size.0, seal.body().time_micros)),
             text: last.map(|seal| Arc::from(seal.text())),
+            unsure: None,
             timer: Timer::new(Instant::now()),
             seal_after: WITH_ENTRIES,
         })
@@ -148,9 +154,14 @@ impl Epochs {
         Self { seal_after: seal_after.min(WITHOUT_ENTRIES), ..self }
     }
 
-    /// Whether the epoch has lasted long enough, for a log of `size` entries.
+    /// Whether the epoch has lasted long enough, for a log of `size` entries, or was sealed already.
     pub fn is_due(&mut self, size: u64, now: Instant) -> bool {
-        self.timer.is_due(size > self.last.0, self.seal_after, now)
+        self.unsure.is_some() || self.timer.is_due(size > self.last.0, self.seal_after, now)
+    }
+
+    /// Whether the present epoch has a seal of which it is not known whether it is stored.
+    pub fn is_unsure(&self) -> bool {
+        self.unsure.is_some()
     }
 
     /// The public key of the present epoch.
@@ -168,17 +179,31 @@ impl Epochs {
         self.text.clone()
     }
 
-    /// Closes the epoch with all its steps.
+    /// Closes the epoch with all its steps; of one that was sealed while the database went away, those that are left: the
+    /// seal then is that of the head and time of before, and what came since belongs to the epoch after it.
     ///
     /// # Errors
-    /// A step failed: the log must not go on before it is opened anew, which resolves what the step left.
+    /// [`StoreError::Unavailable`]: it goes on where it stopped when it is called again. Any other: a step failed, and the
+    /// log must not go on before it is opened anew, which resolves what the step left.
     pub async fn close(&mut self, store: &dyn Store, head: Head, time: Micros) -> Result<(), ServerError> {
-        let next = self.prepare().await?;
-        let seal = self.seal(&next, head, time)?;
-        store.put_seal(SealText { epoch: self.slot.epoch, text: seal.text().to_owned() }).await?;
+        let (next, seal) = match self.unsure.take() {
+            Some(unsure) => unsure,
+            None => {
+                let next = self.prepare().await?;
+                let seal = self.seal(&next, head, time)?;
+                (next, seal)
+            }
+        };
+        let text = SealText { epoch: self.slot.epoch, text: seal.text().to_owned() };
+        if let Err(error) = store.put_seal(text).await {
+            if matches!(error, StoreError::Unavailable(_)) {
+                self.unsure = Some((next, seal));
+            }
+            return Err(error.into());
+        }
         self.destroy().await?;
         self.previous = seal.hash();
-        self.last = (head.size.0, seal.body().time_micros);
+        self.last = (seal.body().head.size.0, seal.body().time_micros);
         self.text = Some(Arc::from(seal.text()));
         // The old slot's seed is wiped as it is dropped.
         self.slot = next;

@@ -1,3 +1,5 @@
+use sceau_store::Ledger as _;
+
 use super::*;
 use crate::{
     IngestRequest,
@@ -17,7 +19,10 @@ async fn resolves(failure: Option<Failure>) {
     if let Some(failure) = failure {
         log.publisher().publish().await.ok();
         assert!(log.publisher().close_epoch().await.is_err(), "{failure:?}");
-        assert_eq!(log.ingest(BODY, &IngestRequest::default()).await.unwrap_err().code(), "store_failed");
+        let away = matches!(failure, Failure::SealAway | Failure::SealAwayPersisted);
+        let code = log.ingest(BODY, &IngestRequest::default()).await.map_err(|error| error.code()).err();
+        assert_eq!(code, (!away).then_some("store_failed"));
+        store.go_away(away);
     }
     log.close().await.ok();
     drop((log, store));
@@ -36,7 +41,7 @@ async fn resolves(failure: Option<Failure>) {
 /// The chain of a log that no server holds.
 async fn chain(fixture: &Fixture) -> (Epochs, crate::Reader) {
     let reader = crate::Reader::open(&fixture.config).await.unwrap();
-    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
+    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, Some(fixture.data())).unwrap());
     let writer = reader.fact("writer").await.unwrap().parse().unwrap();
     let history = crate::history::read(&**reader.store()).await.unwrap();
     (Epochs::resume(keys, &**reader.store(), writer, &history).await.unwrap(), reader)
@@ -120,11 +125,44 @@ async fn nothing_is_sealed_for_another_writer() {
     log.close().await.unwrap();
     drop(log);
     let reader = crate::Reader::open(&fixture.config).await.unwrap();
-    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap());
+    let keys = Arc::new(KeyDir::open(&fixture.config.key_dir, Some(fixture.data())).unwrap());
     let slots = keys.epoch_slots().unwrap();
     let seals = reader.store().seals(0, 1_000).await.unwrap();
     let history = crate::history::read(&**reader.store()).await.unwrap();
     let refused = Epochs::resume(keys.clone(), &**reader.store(), WriterId([9; 16]), &history).await.err().unwrap();
     assert!(refused.to_string().contains("the fact writer is 0909"), "{refused}");
     assert_eq!((keys.epoch_slots().unwrap(), reader.store().seals(0, 1_000).await.unwrap()), (slots, seals));
+}
+
+#[tokio::test]
+async fn a_seal_of_which_nobody_knows_is_given_again_until_it_is_there() {
+    for failure in [Failure::SealAway, Failure::SealAwayPersisted] {
+        let fixture = Fixture::new().await;
+        let (log, store) = fixture.failing().await;
+        store.fail(failure);
+        log.ingest(BODY, &IngestRequest::default()).await.unwrap();
+        let refused = log.publisher().close_epoch().await.unwrap_err();
+        assert!(refused.is_away() && log.health().reason().is_none(), "{failure:?}: {refused}");
+        // What comes now is no part of that seal any more.
+        log.ingest(BODY, &IngestRequest::default()).await.unwrap();
+        log.publisher().close_epoch().await.unwrap();
+        let seals = store.seals(0, 10).await.unwrap();
+        let sizes: Vec<u64> =
+            seals.iter().map(|seal| Seal::parse(seal.text.as_bytes()).unwrap().body().head.size.0).collect();
+        assert_eq!(sizes, [0, 1, 2], "{failure:?}");
+        log.close().await.unwrap();
+        assert_eq!(log.keys().epoch_slots().unwrap().len(), 1);
+        drop((log, store));
+        let pins = vec![fixture.report.first_epoch_key.clone()];
+        let options = VerifyOptions { pins, ..VerifyOptions::default() };
+        let report = verify_dir(&fixture.config, options, &|_, _| (), Cancel::new()).await.unwrap();
+        assert!(report.ok && report.verdict.sealed.younger == 0, "{failure:?}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_before_it_is_known_is_resolved_at_start() {
+    for failure in [Failure::SealAway, Failure::SealAwayPersisted] {
+        resolves(Some(failure)).await;
+    }
 }

@@ -86,12 +86,12 @@ pub enum ServerError {
     Store(#[from] StoreError),
     /// The store is behind the head that the key directory noted, or differs from it.
     #[error(
-        "rollback: the key directory noted {noted} as committed, the store in {path} is at {found}; an older or another \
+        "rollback: the key directory noted {noted} as committed, the store in {place} is at {found}; an older or another \
          copy of the data was put back. Restore the right copy, or look at it with `sceau verify`"
     )]
     Rollback {
-        /// The data directory.
-        path: PathBuf,
+        /// The data directory or the database.
+        place: String,
         /// What was noted.
         noted: Head,
         /// What the store holds.
@@ -105,6 +105,9 @@ pub enum ServerError {
     /// The log stopped accepting after a failed write.
     #[error("the log accepts nothing more until the server is restarted: {1}")]
     Poisoned(Cause, String),
+    /// Another server has the log; this one answers questions, and waits.
+    #[error("another server has the log")]
+    Standby,
     /// The log is being closed.
     #[error("the log is being closed")]
     Closing,
@@ -123,6 +126,18 @@ pub enum ServerError {
         free: u64,
         /// Bytes that must be.
         keep: u64,
+    },
+    /// Of a request that is too large for one commit the first entries are in the log, the others are not.
+    #[error(
+        "the first {kept} of {entries} entries are in the log, from index {first_index} on; the others could not be written"
+    )]
+    PartlyKept {
+        /// How many are.
+        kept: u64,
+        /// How many the request had.
+        entries: u64,
+        /// The index of the first.
+        first_index: u64,
     },
     /// The entries waited too long before they could be sequenced.
     #[error("the entries waited too long to be sealed with their receive time")]
@@ -222,6 +237,11 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// Whether it is only that the database can't be reached now, which can pass by itself.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unavailable(_)))
+    }
+
     /// Wraps an error of the operating system with what was being done.
     pub(crate) fn io(context: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let context = context.into();

@@ -42,7 +42,7 @@ pub(crate) struct StateChange {
     pub expires: Option<i64>,
 }
 
-/// Gives changes their MACs. No [`StateWrite`] is made anywhere else.
+/// Gives changes their MACs. No [`StateWrite`] is made anywhere else, but where a migration carries one on with its MAC.
 pub(crate) fn signed(keys: &MacKeys, changes: Vec<StateChange>) -> Vec<StateWrite> {
     let sign = |change| {
         let StateChange { collection, key, value, expect, expires } = change;
@@ -113,12 +113,15 @@ pub(crate) async fn adopt(store: &dyn Store, keys: &KeyDir) -> Result<(), Server
 }
 
 /// What it means that documents can't be walked to their end.
-const OUT_OF_ORDER: &str = "the state has rows whose names are no text, so that it can't be walked to its end: somebody \
+pub(crate) const OUT_OF_ORDER: &str = "the state has rows whose names are no text, so that it can't be walked to its end: somebody \
                             else wrote them";
 
 /// A page of all documents, empty at the end, and whether another can be asked for: it can't where somebody put rows that
 /// don't follow each other.
-async fn page(store: &dyn Store, after: &mut (String, String)) -> Result<(Vec<(String, Document)>, bool), StoreError> {
+pub(crate) async fn page(
+    store: &dyn Store,
+    after: &mut (String, String),
+) -> Result<(Vec<(String, Document)>, bool), StoreError> {
     let page = store.audit_state((&after.0, &after.1), PAGE).await?;
     let Some((collection, document)) = page.last() else { return Ok((page, false)) };
     let last = (collection.clone(), document.key.clone());

@@ -150,7 +150,7 @@ async fn a_token_of_an_old_log_that_no_entry_explains_gets_no_mac() {
 /// Every document has a MAC of the keys that are there now; gives how many there are.
 async fn all_hold(fixture: &Fixture) -> usize {
     let reader = Reader::open(&fixture.config).await.unwrap();
-    let keys = KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap().mac_keys();
+    let keys = KeyDir::open(&fixture.config.key_dir, Some(fixture.data())).unwrap().mac_keys();
     let documents = reader.store().audit_state(("", ""), 100).await.unwrap();
     for (collection, document) in &documents {
         assert!(holds(&keys, collection, document), "{collection}/{}", document.key);

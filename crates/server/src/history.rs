@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
-use sceau_ledger::{KeyHistory, SignedKeyChange};
+use sceau_ledger::{KeyChange, KeyHistory, SignedKeyChange};
 use sceau_store::{Batch, BatchBuilder, Document, Expect, Store, StoreError};
 use serde_json::json;
 
@@ -58,8 +58,19 @@ pub(crate) async fn read(store: &dyn Store) -> Result<KeyHistory, ServerError> {
 pub(crate) async fn fact(store: &dyn Store, name: &str) -> Result<String, ServerError> {
     let fact = store.fact(name).await?;
     fact.ok_or_else(|| {
-        ServerError::Config(format!("the log was never completed (it has no {name}): run `sceau init` again"))
+        ServerError::Config(format!(
+            "the log was never completed (it has no {name}): run again what began it, `sceau init` or `sceau migrate`"
+        ))
     })
+}
+
+/// What an entry of `sceau.audit` calls it.
+fn action(body: &KeyChange) -> &'static str {
+    match body.lost.is_empty() {
+        true if body.is_take_over() => "take_over",
+        true => "key_rotation",
+        false => "key_loss",
+    }
 }
 
 /// The entry of `sceau.audit` that holds a statement, and the write to the state that belongs to it.
@@ -74,7 +85,7 @@ pub(crate) fn entry(
     let value = json!({"note": change.text()});
     let event = json!({
         "timestamp": now.to_string(),
-        "action": if body.lost.is_empty() { "key_rotation" } else { "key_loss" },
+        "action": action(body),
         "collection": COLLECTION,
         "key": key,
         "value": value,

@@ -3,13 +3,8 @@
 //! Order: origin and keys durable in the key directory → an empty store → the facts, `first_epoch_key` last. A log is
 //! complete once that last fact is there; whatever was made before it is found again and gone on with.
 
-use std::path::Path;
-
 use sceau_ledger::{KeyHistory, WriterId, check_origin};
-use sceau_store::{
-    Ledger as _, StoreError,
-    embedded::{Embedded, Options},
-};
+use sceau_store::{Store, StoreError};
 use serde::Serialize;
 
 use crate::{
@@ -17,6 +12,7 @@ use crate::{
     error::ServerError,
     hex, history,
     keydir::{KeyDir, random},
+    place::{self, Place},
     reader::load_deriver,
     rotation::check_replaced,
 };
@@ -39,43 +35,54 @@ pub struct InitReport {
 /// Makes a log, or completes one of which the making was interrupted. A complete log is left as it is.
 ///
 /// # Errors
-/// The directories can't be used, or belong to different logs.
+/// The place or the key directory can't be used, or they belong to different logs.
 pub async fn init(config: &Config) -> Result<InitReport, ServerError> {
+    place::check_settings(config)?;
     if let Some(report) = complete(config).await? {
         return Ok(report);
     }
-    let (data, keys) = (&config.data_dir, &config.key_dir);
+    let place = &config.place;
     let origin = choose_origin(config)?;
-    let keys = KeyDir::create(keys, data, &origin)?;
-    refuse_used_keys(&keys, data)?;
+    let keys = KeyDir::create(&config.key_dir, place.directory(), &origin)?;
+    refuse_used_keys(&keys, place)?;
     let first = keys.epoch_slots()?.first().map(|slot| slot.key().public().to_string()).unwrap_or_default();
-    if !Embedded::exists(data) {
-        Embedded::create(data)?;
+    if !place.exists().await? {
+        place.create().await?;
     }
-    let store = Embedded::open(data, load_deriver(config)?, Options::default()).await?;
+    let store = place.open(load_deriver(config)?).await?;
     let verifier = keys.log_key().verifier().to_string();
-    store.fix_fact("origin", &origin).await.map_err(|error| other_log(data, error))?;
-    store.fix_fact("verifier_key", &verifier).await.map_err(|error| other_log(data, error))?;
+    let fixed =
+        fix_facts(&*store, [("origin", &origin), ("verifier_key", &verifier), ("first_epoch_key", &first)]).await;
+    store.close().await?;
+    fixed.map_err(|error| other_log(place, error))?;
+    Ok(InitReport { origin, verifier_key: verifier, first_epoch_key: first, key_changes: 0, created: true })
+}
+
+/// Fixes what binds store and keys together, in this order: a log is complete once the last fact is there.
+async fn fix_facts(store: &dyn Store, facts: [(&str, &str); 3]) -> Result<(), ServerError> {
+    let [origin, verifier, first_epoch] = facts;
+    for (name, value) in [origin, verifier] {
+        store.fix_fact(name, value).await?;
+    }
     if store.fact("writer").await?.is_none() {
         store.fix_fact("writer", &WriterId(*random::<16>()?).to_string()).await?;
     }
-    store.fix_fact("first_epoch_key", &first).await.map_err(|error| other_log(data, error))?;
-    sceau_store::Store::close(&store).await?;
-    Ok(InitReport { origin, verifier_key: verifier, first_epoch_key: first, key_changes: 0, created: true })
+    Ok(store.fix_fact(first_epoch.0, first_epoch.1).await?)
 }
 
 /// The report of a log that is complete already.
 async fn complete(config: &Config) -> Result<Option<InitReport>, ServerError> {
-    if !Embedded::exists(&config.data_dir) {
+    if !config.place.exists().await? {
         return Ok(None);
     }
-    let inspect = Options { inspect: true, ..Options::default() };
-    let store = Embedded::open(&config.data_dir, load_deriver(config)?, inspect).await?;
+    let (store, _) = config.place.inspect(load_deriver(config)?).await?;
     let facts = (store.fact("origin").await?, store.fact("verifier_key").await?, store.fact("first_epoch_key").await?);
-    let (Some(origin), Some(verifier_key), Some(first_epoch_key)) = facts else { return Ok(None) };
+    let (Some(origin), Some(verifier_key), Some(first_epoch_key)) = facts else {
+        return refuse_half(&*store, &config.place).await.map(|()| None);
+    };
     // A log is there: its keys are never made anew, or the old entries would seem to be sealed by them.
-    let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
-    let history = history::read(&store).await?;
+    let keys = KeyDir::open(&config.key_dir, config.place.directory())?;
+    let history = history::read(&*store).await?;
     check_belongs(&keys, &history)?;
     if config.origin.as_ref().is_some_and(|wanted| *wanted != origin) {
         return Err(ServerError::parameter("origin", format!("the log's is {origin:?} and can't be changed any more")));
@@ -94,7 +101,7 @@ pub(crate) fn check_belongs(keys: &KeyDir, history: &KeyHistory) -> Result<(), S
     if ours != *theirs && !is_next {
         let older = history.log().iter().any(|(_, key)| *key == ours);
         let hint = if older { ": it is an older copy, from before the log's key was rotated" } else { "" };
-        return refuse(format!("holds the key {ours}, but the data directory is of the log with {theirs}{hint}"));
+        return refuse(format!("holds the key {ours}, but the log's is {theirs}{hint}"));
     }
     let Some(last) = history.macs().last() else { return Ok(()) };
     let has = keys.mac_keys().iter().any(|(bundle, key)| bundle == last.bundle && key.commitment() == last.new);
@@ -120,27 +127,36 @@ fn choose_origin(config: &Config) -> Result<String, ServerError> {
     }
 }
 
+/// Entries without the last fact: somebody began to move a log here.
+async fn refuse_half(store: &dyn Store, place: &Place) -> Result<(), ServerError> {
+    if store.head().await?.size.0 == 0 {
+        return Ok(());
+    }
+    Err(ServerError::Config(format!(
+        "a log was being moved to {place}, which is not complete: run the same `sceau migrate` again, which goes on there"
+    )))
+}
+
 /// Keys that have sealed something belong to a log that isn't here.
-fn refuse_used_keys(keys: &KeyDir, data: &Path) -> Result<(), ServerError> {
+fn refuse_used_keys(keys: &KeyDir, place: &Place) -> Result<(), ServerError> {
     let used = keys.noted_head().is_some() || keys.epoch_slots()?.iter().any(|slot| slot.epoch > 0);
     if !used {
         return Ok(());
     }
     let reason = format!(
-        "its keys have sealed a log, which is not in {}: point --data-dir to it or restore it; for a new log choose \
-         another key directory",
-        data.display()
+        "its keys have sealed a log, which is not in {place}: point --data-dir or --store to it, or restore it; for a \
+         new log choose another key directory"
     );
     Err(ServerError::KeyDir { path: keys.path().to_owned(), reason })
 }
 
-fn other_log(data: &Path, error: StoreError) -> ServerError {
+fn other_log(place: &Place, error: ServerError) -> ServerError {
     match error {
-        StoreError::Exists(fact) => ServerError::Config(format!(
-            "{} was begun with another key directory ({fact} differs): use that one, or an empty data directory",
-            data.display()
+        ServerError::Store(StoreError::Exists(fact)) => ServerError::Config(format!(
+            "{place} was begun with another key directory ({fact} differs): use that one, or an empty {}",
+            place.kind()
         )),
-        other => other.into(),
+        other => other,
     }
 }
 

@@ -15,7 +15,7 @@ async fn made_once() {
 async fn each_step_is_gone_on_with() {
     for left in ["nothing", "origin", "keys", "store", "facts"] {
         let fixture = Fixture::new().await;
-        let (data, keys) = (&fixture.config.data_dir, &fixture.config.key_dir);
+        let (data, keys) = (fixture.data(), &fixture.config.key_dir);
         std::fs::remove_dir_all(data).unwrap();
         match left {
             "nothing" => std::fs::remove_dir_all(keys).unwrap(),
@@ -27,10 +27,10 @@ async fn each_step_is_gone_on_with() {
             _ => {}
         }
         if left == "store" || left == "facts" {
-            Embedded::create(data).unwrap();
+            fixture.config.place.create().await.unwrap();
         }
         if left == "facts" {
-            let store = Embedded::open(data, load_deriver(&fixture.config).unwrap(), Options::default()).await.unwrap();
+            let store = fixture.config.place.open(load_deriver(&fixture.config).unwrap()).await.unwrap();
             store.fix_fact("origin", "example.org/log").await.unwrap();
         }
         let config = Config { origin: None, ..fixture.config.clone() };
@@ -61,7 +61,7 @@ async fn used_keys_are_not_given_to_another_log() {
     log.record_state_change("tokens", "a", None, "test").await.unwrap();
     log.close().await.unwrap();
     drop(log);
-    let elsewhere = Config { data_dir: fixture.config.data_dir.with_extension("new"), ..fixture.config.clone() };
+    let elsewhere = Config { place: fixture.data().with_extension("new").into(), ..fixture.config.clone() };
     let refused = init(&elsewhere).await.unwrap_err().to_string();
     assert!(refused.contains("have sealed a log"), "{refused}");
 }
@@ -72,14 +72,14 @@ async fn keys_of_another_log_are_refused() {
     let mixed = Config { key_dir: two.config.key_dir.clone(), ..one.config.clone() };
     assert!(matches!(init(&mixed).await, Err(ServerError::KeyDir { .. })));
     assert!(matches!(crate::Log::open(&mixed).await.err(), Some(ServerError::KeyDir { .. })));
-    let inside = Config { key_dir: one.config.data_dir.join("keys"), ..one.config.clone() };
+    let inside = Config { key_dir: one.data().join("keys"), ..one.config.clone() };
     assert!(init(&inside).await.unwrap_err().to_string().contains("inside the data directory"));
 }
 
 #[tokio::test]
 async fn an_origin_is_checked_before_anything_is_made() {
     let fixture = Fixture::new().await;
-    let root = fixture.config.data_dir.with_extension("other");
+    let root = fixture.data().with_extension("other");
     let config = Config { origin: Some("with space".into()), ..Config::new(root.join("data"), root.join("keys")) };
     assert!(init(&config).await.is_err());
     assert!(!root.exists());

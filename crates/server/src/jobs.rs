@@ -36,6 +36,9 @@ pub(crate) enum JobState {
     Done,
     /// It could not be brought to an end.
     Failed,
+    /// The database was away before it came to an end: a later one begins anew.
+    #[serde(rename = "failed")]
+    Away,
     /// It was stopped.
     Cancelled,
 }
@@ -176,9 +179,10 @@ impl Jobs {
         }
     }
 
-    /// Remembers a result, seals it and ends the job.
+    /// Remembers a result, seals it and ends the job. One that was stopped, or for which the database was away, says
+    /// nothing about the log.
     async fn end(&self, log: &Log, job: &Job, end: End, report: Option<&VerifyReport>) {
-        if end.state != JobState::Cancelled {
+        if !matches!(end.state, JobState::Cancelled | JobState::Away) {
             let good = report.is_some_and(|report| report.ok);
             log.metrics().verified(good);
             let faults = report.map_or(1, |report| report.verdict.faults.len() as u64 + report.verdict.more_faults);
@@ -225,7 +229,8 @@ async fn run(jobs: Jobs, log: Log, job: Arc<Job>, wanted: Wanted) {
         Err(ServerError::Cancelled) => (JobState::Cancelled, None, None),
         Err(error) => {
             tracing::error!(%error, "verification failed");
-            (JobState::Failed, None, Some(error.public_detail()))
+            let state = if error.is_away() { JobState::Away } else { JobState::Failed };
+            (state, None, Some(error.public_detail()))
         }
     };
     let verdict = report.as_ref().and_then(|report| serde_json::to_value(report).ok());
@@ -307,5 +312,23 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(jobs.view(Some(&again)).unwrap().state, JobState::Done);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_away_is_no_finding() {
+        let fixture = Fixture::new().await;
+        let (log, store) = fixture.failing().await;
+        let jobs = Jobs::default();
+        let wanted =
+            Wanted { options: VerifyOptions::default(), scope: Scope::Whole, pace: Pace::FULL, actor: "test".into() };
+        store.go_away(true);
+        let (id, task) = jobs.start(&log, wanted).unwrap();
+        task.await.unwrap();
+        let view = serde_json::to_value(jobs.view(Some(&id)).unwrap()).unwrap();
+        assert_eq!((&view["state"], &view["verdict"]), (&"failed".into(), &Value::Null));
+        store.go_away(false);
+        assert!(jobs.found().is_none());
+        assert_eq!(log.head().borrow().size.0, 0);
+        log.close().await.unwrap();
     }
 }

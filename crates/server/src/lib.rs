@@ -1,7 +1,7 @@
 //! The server: from received bytes to sealed entries, the questions that can be asked about them, and HTTP in front of
 //! both.
 //!
-//! The command line uses the same functions on a data directory that no server holds: [`Log`] to write, [`Reader`] to
+//! The command line uses the same functions on a log that no server holds: [`Log`] to write, [`Reader`] to
 //! ask, [`verify_dir`] to check.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used))]
@@ -24,9 +24,12 @@ mod init;
 mod interval;
 mod jobs;
 mod keydir;
+mod lease;
 mod log;
 mod metrics;
+mod migrate;
 mod patient;
+mod place;
 mod problem;
 mod prover;
 mod publisher;
@@ -37,6 +40,8 @@ mod rotation;
 mod schedule;
 mod sequencer;
 mod serve;
+mod standby;
+mod takeover;
 #[cfg(test)]
 mod testing;
 mod thinning;
@@ -56,6 +61,8 @@ pub use interval::duration;
 pub use keydir::KeyDir;
 pub use log::Log;
 pub use metrics::Metrics;
+pub use migrate::{Migrated, migrate};
+pub use place::Place;
 pub use problem::Problem;
 pub use publisher::{Published, Publisher};
 pub use reader::{Filtered, HistogramParams, Reader, SearchParams, TopParams, load_deriver};
@@ -64,6 +71,7 @@ pub use rotation::{Rotated, RotatedKey};
 pub(crate) use sequencer::hex;
 pub use sequencer::{AppendOptions, Appended, Health, Idempotency};
 pub use serve::{Ready, serve};
+pub use standby::{Joined, join};
 pub use verify::{AUDITED, Cancel, VerifyOptions, VerifyReport, verify_dir};
 pub use views::{
     Bucket, ChainView, CountView, EventView, HeadView, HistogramView, IntegrityView, KeyChangeView, LogKeyView,

@@ -4,14 +4,15 @@
 //! is restored and leads to the stored root, what lies behind the noted head has this log's MACs, and the epoch that
 //! was open before is closed.
 
+mod open;
 mod start;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
+use sceau_event::{Framer, Meta, Micros, SourceId};
 use sceau_ledger::Head;
-use sceau_store::{Batch, BatchBuilder, Expect, Store, embedded::Embedded};
+use sceau_store::{Batch, BatchBuilder, Expect};
 use serde_json::{Value, json};
 use tokio::{
     sync::{Mutex, RwLock, Semaphore, watch},
@@ -21,21 +22,21 @@ use tokio::{
 use crate::{
     auth::{self, NewToken, Tokens},
     clock::Clock,
-    config::{Config, Limits, Retention},
-    disk::{self, Disk},
+    config::Limits,
+    disk::Disk,
     error::ServerError,
     guard::StateChange,
     ingest::{self, IngestAnswer, IngestRequest, Ingested, Single},
     keydir::KeyDir,
+    lease::Keeper,
     metrics::Metrics,
-    publisher::{self, Publisher},
-    reader::{Reader, load_deriver},
-    retention,
+    publisher::Publisher,
+    reader::Reader,
     rotation::{self, Rotated, RotatedKey},
-    sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Parts, Payload, Sequencer, supervise},
+    sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Payload, Sequencer},
 };
-use start::{TakenUp, take_up};
-pub(crate) use start::{last_received, restore_bundle};
+pub(crate) use open::Open;
+pub(crate) use start::{check_head, last_received, restore_bundle};
 
 /// Bodies up to this size are made into entries where they are: handing them to another thread costs more.
 const INLINE_BODY: usize = 64 << 10;
@@ -56,6 +57,7 @@ struct Inner {
     gate: Arc<Mutex<()>>,
     /// Large bodies that are being worked on: as many as there are processors.
     workers: Arc<Semaphore>,
+    lease: Arc<Keeper>,
     stop: watch::Sender<bool>,
     publishing: Mutex<Option<JoinHandle<()>>>,
     /// Space on the disks.
@@ -67,98 +69,6 @@ struct Inner {
 }
 
 impl Log {
-    /// Opens a complete log for reading and writing.
-    ///
-    /// # Errors
-    /// Keys and store don't belong together, the store was rolled back, or one of them can't be used.
-    pub async fn open(config: &Config) -> Result<Self, ServerError> {
-        let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
-        let deriver = load_deriver(config)?;
-        let store = Embedded::open(&config.data_dir, deriver.clone(), config.store_options()).await?;
-        Self::assemble(config, Arc::new(store), deriver, keys).await
-    }
-
-    /// Puts an open store and its keys together.
-    pub(crate) async fn assemble(
-        config: &Config,
-        store: Arc<dyn Store>,
-        deriver: Arc<Deriver>,
-        keys: KeyDir,
-    ) -> Result<Self, ServerError> {
-        let keys = Arc::new(keys);
-        let limits = config.limits.clone();
-        let TakenUp { tree, bundle, epochs, clock, history } = take_up(config, &store, &deriver, &keys).await?;
-        let head = tree.head();
-        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
-        let gate = Arc::new(Mutex::new(()));
-        let (head_sender, committed) = watch::channel(head);
-        let signing = publisher::Parts {
-            store: store.clone(),
-            keys: keys.clone(),
-            clock: clock.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
-            gate: gate.clone(),
-            head: committed,
-        };
-        let disk = Arc::new(Disk::of(config, metrics.clone()));
-        let publisher = Arc::new(Publisher::new(signing, epochs, history.log()).await?);
-        publisher.publish().await?;
-        // What was received before a stop must not share an epoch with what comes after it: the time between is unknown.
-        publisher.close_epoch().await?;
-        let parts = Parts {
-            store: store.clone(),
-            deriver: deriver.clone(),
-            keys: keys.clone(),
-            clock: clock.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
-            limits: limits.clone(),
-            gate: gate.clone(),
-            publisher: publisher.clone(),
-        };
-        let sequencer = Sequencer::start(parts, tree, bundle, head_sender);
-        let (stop, stopped) = watch::channel(false);
-        let publishing = supervise("publisher", health.clone(), publisher.clone().run(stopped));
-        let publishing = Mutex::new(Some(tokio::spawn(publishing)));
-        let reader = Reader::new(store, deriver, clock.clone(), limits.query_time).guarded(keys.clone());
-        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let workers = Arc::new(Semaphore::new(processors));
-        let inner = Inner {
-            reader,
-            keys,
-            clock,
-            health,
-            metrics,
-            limits,
-            sequencer,
-            publisher,
-            gate,
-            workers,
-            stop,
-            publishing,
-            disk,
-            upkeep: RwLock::new(()),
-            tending: Mutex::new(Vec::new()),
-        };
-        let log = Self(Arc::new(inner));
-        log.tend(config.retention.clone()).await;
-        Ok(log)
-    }
-
-    /// Starts what looks after the log beside its work.
-    async fn tend(&self, retention: Retention) {
-        let inner = &self.0;
-        let mut tending = inner.tending.lock().await;
-        let guard = disk::run(inner.disk.clone(), inner.stop.subscribe());
-        tending.push(tokio::spawn(supervise("disk guard", inner.health.clone(), guard)));
-        if retention.is_on() {
-            let log = Arc::downgrade(inner);
-            let keeper = retention::run(move || log.upgrade().map(Self), retention, inner.stop.subscribe());
-            tending.push(tokio::spawn(supervise("retention", inner.health.clone(), keeper)));
-        }
-    }
-
     /// Space on the disks.
     pub(crate) fn disk(&self) -> &Disk {
         &self.0.disk
@@ -172,9 +82,10 @@ impl Log {
     /// Whether it takes in what clients send, and why not.
     ///
     /// # Errors
-    /// [`ServerError::Poisoned`], [`ServerError::DiskFull`].
+    /// [`ServerError::Poisoned`], [`ServerError::DiskFull`], [`StoreError::Unavailable`].
     pub(crate) fn check_accepting(&self) -> Result<(), ServerError> {
         self.health().check()?;
+        self.0.lease.check()?;
         self.0.disk.check()
     }
 
@@ -191,6 +102,10 @@ impl Log {
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    pub(crate) fn shared_metrics(&self) -> Arc<Metrics> {
+        self.0.metrics.clone()
     }
 
     /// Its key directory.
@@ -374,7 +289,8 @@ impl Log {
         Ok(token)
     }
 
-    /// Finishes and answers what was taken, signs it, closes the epoch and the store. Nothing is accepted any more.
+    /// Finishes and answers what was taken, signs it, closes the epoch and the store, and gives the log up to others who
+    /// wait for it. Nothing is accepted any more.
     ///
     /// # Errors
     /// A step failed; the next start resolves what it left.
@@ -389,6 +305,7 @@ impl Log {
             drop(task.await);
         }
         let signed = self.sign_off().await;
+        inner.lease.release().await;
         inner.reader.store().close().await?;
         signed
     }

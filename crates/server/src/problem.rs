@@ -81,9 +81,23 @@ impl From<&ServerError> for Problem {
                 ),
             )
             .with("cause", cause.word()),
-            E::Closing | E::Overloaded | E::Full | E::DiskFull { .. } | E::TooOld | E::Busy | E::TooManyKeys(_) => {
-                load(error)
-            }
+            E::Closing
+            | E::Standby
+            | E::Overloaded
+            | E::Full
+            | E::DiskFull { .. }
+            | E::TooOld
+            | E::Busy
+            | E::TooManyKeys(_) => load(error),
+            E::PartlyKept { kept, entries, first_index } => Self::hidden(
+                503,
+                "partly_kept",
+                "Only a part of the request was kept",
+                &(sentence(error) + " If the whole request is sent again, these will be there a second time."),
+            )
+            .with("kept", *kept)
+            .with("entries", *entries)
+            .with("first_index", *first_index),
             E::Unauthorized => {
                 Self::new(401, "unauthorized", "No valid token", "Send `Authorization: Bearer <token>`.")
             }
@@ -172,6 +186,14 @@ fn load(error: &ServerError) -> Problem {
     use ServerError as E;
     match error {
         E::Closing => Problem::new(503, "closing", "The server is stopping", "Send it again when the server is back.").retry(5),
+        E::Standby => Problem::new(
+            503,
+            "standby",
+            "This server is a standby",
+            "Another server has the log: send it there. This one answers questions, and takes the log over by itself when \
+             that one is gone.",
+        )
+        .retry(5),
         E::DiskFull { dir, .. } => Problem::new(
             503,
             "disk_full",

@@ -107,6 +107,14 @@ pub async fn inclusion(store: &dyn Store, index: Index, size: TreeSize) -> Resul
     with_tiles(store, |tiles| sceau_ledger::inclusion_proof(index, size, &tiles)).await
 }
 
+/// The proof that the tree of size `old` is the beginning of that of size `new`.
+///
+/// # Errors
+/// A tile can't be read; `old` is larger than `new`.
+pub async fn consistency(store: &dyn Store, old: TreeSize, new: TreeSize) -> Result<Vec<[u8; 32]>, ServerError> {
+    with_tiles(store, |tiles| sceau_ledger::consistency_proof(old, new, &tiles)).await
+}
+
 /// Whether the log began with what `old` says.
 ///
 /// # Errors

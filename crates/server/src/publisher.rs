@@ -22,6 +22,7 @@ use crate::{
     epochs::{self, Epochs, WITHOUT_ENTRIES},
     error::ServerError,
     keydir::KeyDir,
+    lease::Keeper,
     metrics::Metrics,
     sequencer::{Cause, Health},
     thinning::Thinning,
@@ -57,6 +58,8 @@ pub struct Publisher {
     epochs: Mutex<Epochs>,
     signing: Mutex<()>,
     thinning: Mutex<Thinning>,
+    /// Only while it is held anything is signed.
+    lease: Arc<Keeper>,
     /// The time of the last seal.
     sealed: AtomicI64,
     published: watch::Sender<Option<Published>>,
@@ -73,6 +76,8 @@ pub(crate) struct Parts {
     pub gate: Arc<Mutex<()>>,
     /// The head that the sequencer committed last.
     pub head: watch::Receiver<Head>,
+    /// Only while it is held anything is signed.
+    pub lease: Arc<Keeper>,
 }
 
 /// The seal chain at one moment.
@@ -100,13 +105,27 @@ impl Publisher {
     /// # Errors
     /// The newest checkpoint can't be read.
     pub(crate) async fn new(parts: Parts, epochs: Epochs, log: &LogKeys) -> Result<Self, ServerError> {
-        let Parts { store, keys, clock, health, metrics, gate, head } = parts;
+        let Parts { store, keys, clock, health, metrics, gate, head, lease } = parts;
         let published = newest(&*store, log).await?;
         let published = watch::channel(published).0;
         let sealed = AtomicI64::new(epochs.last_time().map_or(i64::MIN, |time| time.0));
         let (epochs, signing) = (Mutex::new(epochs), Mutex::new(()));
         let thinning = Mutex::default();
-        Ok(Self { thinning, store, keys, clock, health, metrics, gate, head, epochs, signing, sealed, published })
+        Ok(Self {
+            thinning,
+            lease,
+            store,
+            keys,
+            clock,
+            health,
+            metrics,
+            gate,
+            head,
+            epochs,
+            signing,
+            sealed,
+            published,
+        })
     }
 
     /// The newest checkpoint.
@@ -128,7 +147,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The head can't be read, is not the one that was committed, or the checkpoint can't be stored; the latter two stop
-    /// the log.
+    /// the log, unless the database is only away: then it may or may not have the checkpoint, and gets it again.
     pub async fn publish(&self) -> Result<Option<Published>, ServerError> {
         self.health.check()?;
         let _one = self.signing.lock().await;
@@ -139,8 +158,10 @@ impl Publisher {
         }
         let note = sign_checkpoint(&self.keys.log_key(), &head);
         if let Err(error) = self.store.put_checkpoint(TreeSize(head.size.0), &note).await.map_err(ServerError::from) {
-            let cause = Cause::Checkpoint.unless_stopped(&error);
-            self.health.poison(cause, format!("a checkpoint could not be stored: {error}"));
+            if !error.is_away() {
+                let cause = self.lease.explain(Cause::Checkpoint.unless_stopped(&error)).await;
+                self.health.poison(cause, format!("a checkpoint could not be stored: {error}"));
+            }
             return Err(error);
         }
         let published = Published { head, note: Arc::from(note) };
@@ -151,20 +172,22 @@ impl Publisher {
     /// Closes the epoch now.
     ///
     /// # Errors
-    /// A step failed; that stops the log.
+    /// A step failed; that stops the log, unless the database is only away: the next round goes on there.
     pub async fn close_epoch(&self) -> Result<(), ServerError> {
-        self.close_if(|_| true).await
+        // One that was sealed while the database went away covers less than there is now.
+        while self.close_if(|_| true).await? {}
+        Ok(())
     }
 
     /// Closes an epoch that is older than it may be when it takes in entries. The publisher's own rounds see to that,
     /// except after the machine was asleep: the wall clock has moved on then, the monotonic one has not.
     ///
     /// # Errors
-    /// A step failed; that stops the log.
+    /// It could not be closed, so it must not take in any more.
     pub(crate) async fn refresh_epoch(&self) -> Result<(), ServerError> {
         let oldest = i64::try_from(WITHOUT_ENTRIES.as_micros()).unwrap_or(i64::MAX);
         let is_old = || self.clock.now().0.saturating_sub(self.sealed.load(Ordering::Acquire)) > oldest;
-        if is_old() { self.close_if(|_| is_old()).await } else { Ok(()) }
+        if is_old() { self.close_if(|_| is_old()).await.map(drop) } else { Ok(()) }
     }
 
     /// The committed head, read back from the store and compared with the sequencer's, and the time of that.
@@ -174,6 +197,7 @@ impl Publisher {
         let _gate = self.gate.lock().await;
         // After a commit that failed while this waited, nobody knows where the store is.
         self.health.check()?;
+        self.lease.check()?;
         if let Some(reason) = self.store.stopped() {
             // A write that no request waited for.
             self.health.poison(Cause::Store, reason);
@@ -185,25 +209,28 @@ impl Publisher {
                 "somebody else changed the store: it says that its head is {found}, this server committed {known}; nothing \
                  is signed. Stop the server and look at the data with `sceau verify`"
             );
-            self.health.poison(Cause::Changed, reason);
+            self.health.poison(self.lease.explain(Cause::Changed).await, reason);
             self.health.check()?;
         }
         Ok((found, self.clock.now()))
     }
 
-    async fn close_if(&self, due: impl FnOnce(&mut Epochs) -> bool) -> Result<(), ServerError> {
+    /// Closes the epoch if that is due. Says whether it was one that had been sealed before.
+    async fn close_if(&self, due: impl FnOnce(&mut Epochs) -> bool) -> Result<bool, ServerError> {
         self.health.check()?;
         let mut epochs = self.epochs.lock().await;
         if !due(&mut epochs) {
-            return Ok(());
+            return Ok(false);
         }
+        let before = epochs.is_unsure();
         let (head, time) = self.committed().await?;
         let closed = epochs.close(&*self.store, head, time).await;
-        if let Err(error) = &closed {
-            self.health.poison(Cause::Epoch.unless_stopped(error), format!("an epoch could not be closed: {error}"));
+        if let Some(error) = closed.as_ref().err().filter(|error| !error.is_away()) {
+            let cause = self.lease.explain(Cause::Epoch.unless_stopped(error)).await;
+            self.health.poison(cause, format!("an epoch could not be closed: {error}"));
         }
         self.sealed.store(epochs.last_time().map_or(i64::MIN, |time| time.0), Ordering::Release);
-        closed
+        closed.map(|()| before)
     }
 
     /// All seals from an epoch on, and the public key of the epoch after the last of them.
@@ -223,7 +250,7 @@ impl Publisher {
     pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut round = 0u32;
+        let (mut round, mut away) = (0u32, false);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -233,8 +260,15 @@ impl Publisher {
                 continue;
             }
             round = round.wrapping_add(1);
-            if let Err(error) = self.round(round).await {
-                tracing::error!(%error, "publishing failed");
+            match self.round(round).await {
+                Ok(()) => away = false,
+                // Once for each time that it is away is enough.
+                Err(error) if error.is_away() => {
+                    if !std::mem::replace(&mut away, true) {
+                        tracing::warn!(%error, "checkpoints and seals wait for the database");
+                    }
+                }
+                Err(error) => tracing::error!(%error, "publishing failed"),
             }
         }
     }
@@ -246,10 +280,12 @@ impl Publisher {
         self.metrics.upkeep();
         let now = self.clock.now();
         if round.is_multiple_of(PURGE_ROUNDS)
-            && let Err(error) = self.store.purge(now.0).await
+            && let Err(error) = self.store.purge(now.0).await.map_err(ServerError::from)
+            // What has expired is never used, so that it is still there does no harm.
+            && !error.is_away()
         {
             self.health.poison(Cause::Store, format!("expired state could not be removed: {error}"));
-            return Err(error.into());
+            return Err(error);
         }
         if round.is_multiple_of(THIN_ROUNDS) { self.thin(now).await } else { Ok(()) }
     }

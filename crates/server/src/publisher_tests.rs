@@ -153,3 +153,17 @@ async fn checkpoints_that_could_not_be_forgotten_stop_nothing() {
     log.publisher().thin(later).await.unwrap();
     log.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_checkpoint_of_which_nobody_knows_is_given_again() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    store.fail(Failure::CheckpointAwayPersisted);
+    log.ingest(BODY, &IngestRequest::default()).await.unwrap();
+    // The publisher's own round may have been first.
+    log.publisher().publish().await.ok();
+    let published = log.publisher().publish().await.unwrap().unwrap();
+    assert_eq!((published.head.size.0, log.health().reason()), (1, None));
+    assert_eq!(signatures(&*store).await.0, [(TreeSize(1), published.note.to_string())]);
+    log.close().await.unwrap();
+}

@@ -1,4 +1,4 @@
-//! Questions to the log: the same for HTTP and for the command line on a data directory.
+//! Questions to the log: the same for HTTP and for the command line on a log that no server holds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,6 @@ use sceau_event::{Deriver, Field, Micros, field, parse_query_time};
 use sceau_ledger::{Index, leaf_hash};
 use sceau_store::{
     EntryRows, Store, StoreError,
-    embedded::{Embedded, Options},
     query::{self, Cursor, Order, Page, Query},
 };
 
@@ -117,14 +116,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a data directory that no other process holds. No keys are needed.
+    /// Opens a log that no server holds. No keys are needed.
     ///
     /// # Errors
-    /// The directory is held, holds no log, or can't be read.
+    /// It is held, there is none, or it can't be read.
     pub async fn open(config: &Config) -> Result<Self, ServerError> {
         let deriver = load_deriver(config)?;
-        let store = Embedded::open(&config.data_dir, deriver.clone(), Options::default()).await?;
-        Ok(Self::new(Arc::new(store), deriver, Arc::new(Clock::new(Micros(0))), config.limits.query_time))
+        let store = config.place.open(deriver.clone()).await?;
+        Ok(Self::new(store, deriver, Arc::new(Clock::new(Micros(0))), config.limits.query_time))
     }
 
     pub(crate) fn new(store: Arc<dyn Store>, deriver: Arc<Deriver>, clock: Arc<Clock>, query_time: Duration) -> Self {
@@ -146,7 +145,7 @@ impl Reader {
         &self.deriver
     }
 
-    /// Releases the data directory.
+    /// Releases the store.
     ///
     /// # Errors
     /// The store can't finish its work.
@@ -357,7 +356,7 @@ impl Reader {
             verifier_key: self.fact("verifier_key").await?,
             first_epoch_key: self.fact("first_epoch_key").await?,
             verifier_keys: history.log().iter().map(LogKeyView::from).collect(),
-            chains: history.chains().iter().map(ChainView::from).collect(),
+            chains: ChainView::all(&history, self.fact("writer").await?.parse()?),
             key_changes: history.changes().iter().map(KeyChangeView::from).collect(),
             checkpoint: self.store.latest_checkpoint().await?,
             last_seal: seal.as_ref().map(SealView::from),

@@ -11,11 +11,7 @@ use sceau_ledger::{
     BundleMac, FIRST_PREVIOUS, Head, KeyChange, KeyHistory, LeafHash, LogChange, Lost, MacChange, MacKeys, NewChain,
     Seal, Signer, Slot, Tree, WriterId, choose,
 };
-use sceau_store::{
-    Commit, Store, StoreError,
-    embedded::{Embedded, Options},
-    traits::BundleTag,
-};
+use sceau_store::{Commit, CommitError, Store, StoreError};
 use serde::Serialize;
 
 use crate::{
@@ -28,6 +24,7 @@ use crate::{
     log::{self, Log},
     prover,
     reader::load_deriver,
+    sequencer::{Edge, Grown},
     verify::{VerifyOptions, verify_open},
 };
 
@@ -72,7 +69,8 @@ pub async fn replace_keys(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Replaced, ServerError> {
     let deriver = load_deriver(config)?;
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir, deriver.clone(), Options::default()).await?);
+    config.place.check_free(deriver.clone()).await?;
+    let store = config.place.open(deriver.clone()).await?;
     let survey = survey(config, &*store).await?;
     let mac = survey.left.mac.clone().filter(|_| !survey.lost.contains(&Lost::Mac));
     let report = verify_open(&store, &deriver, mac, survey.left.heads.flatten(), options, progress).await?;
@@ -90,7 +88,7 @@ pub async fn replace_keys(
 
 async fn survey(config: &Config, store: &dyn Store) -> Result<Survey, ServerError> {
     let (path, history) = (&config.key_dir, history::read(store).await?);
-    let mut left = Left::look(path, &config.data_dir)?;
+    let mut left = Left::look(path, config.place.directory())?;
     let other = |file: &str, reason: &str| ServerError::KeyDir { path: path.join(file), reason: reason.to_owned() };
     let said = history.changes().last().map(sceau_ledger::SignedKeyChange::body);
     let begun = left.replacing.take();
@@ -170,7 +168,7 @@ async fn take_over(
     if let Some(noted) = noted
         && (noted.size > expected.size || !prover::starts_with(store, &noted).await?)
     {
-        return Err(ServerError::Rollback { path: config.data_dir.clone(), noted, found: expected });
+        return Err(ServerError::Rollback { place: config.place.to_string(), noted, found: expected });
     }
     let (index, bundle) = (expected.size.0, expected.size.0 / 256);
     let (epoch, _) = epochs::expected(survey.last.as_ref(), &survey.history);
@@ -180,7 +178,7 @@ async fn take_over(
     let signed = sign(change, &survey, &drawn)?;
     let replacing = Replacing { index, lost: survey.lost.clone() };
     drawn.write(&config.key_dir, &origin, &replacing)?;
-    let keys = KeyDir::open(&config.key_dir, &config.data_dir)?;
+    let keys = KeyDir::open(&config.key_dir, config.place.directory())?;
     let floor = log::last_received(store, deriver, expected).await?.unwrap_or_default();
     let sealed = survey.last.as_ref().map_or(Micros(0), |last| Micros(last.body().time_micros));
     let now = Clock::new(floor.max(sealed)).now();
@@ -225,11 +223,11 @@ fn sign(change: KeyChange, survey: &Survey, drawn: &Drawn) -> Result<sceau_ledge
     Ok(change.sign(None, &signers)?)
 }
 
-/// Commits the entry that says what was lost, and notes the head.
-async fn commit(
+/// Commits the entry that says what was lost, or who goes on, and notes the head.
+pub(crate) async fn commit(
     store: &dyn Store,
     deriver: &Arc<Deriver>,
-    mut tree: Tree,
+    tree: Tree,
     keys: &KeyDir,
     signed: &sceau_ledger::SignedKeyChange,
     now: Micros,
@@ -237,14 +235,17 @@ async fn commit(
 ) -> Result<(), ServerError> {
     let expected = tree.head();
     let (batch, write) = history::entry(deriver, now, signed, actor)?;
-    let mut mac = present_bundle(store, keys, expected, signed.body().mac.is_some()).await?;
-    batch.leaves().iter().for_each(|leaf| mac.push(*leaf));
-    let macs = vec![BundleTag { bundle: expected.size.0 / 256, count: mac.count(), tag: mac.tag() }];
-    let tiles = tree.append(batch.leaves());
-    let head = tree.head();
+    let bundle = present_bundle(store, keys, expected, signed.body().mac.is_some()).await?;
+    let mut edge = Edge { tree, bundle, keys: keys.mac_keys() };
+    let Grown { tiles, macs, tags } = edge.append([batch.leaves()].into_iter(), store.keeps_tags());
+    let head = edge.tree.head();
     let state = guard::signed(&keys.mac_keys(), vec![write]);
-    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags: Vec::new(), state };
-    store.commit(expected, commit).await.map_err(|error| ServerError::Internal(error.to_string()))?;
+    let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags, state };
+    store.commit(expected, commit).await.map_err(|error| match error {
+        CommitError::Unavailable(reason) => StoreError::Unavailable(reason).into(),
+        CommitError::Failed(error) => ServerError::Store(error),
+        other => ServerError::Internal(other.to_string()),
+    })?;
     keys.note_head(&head)
 }
 

@@ -75,12 +75,12 @@ pub(crate) async fn rotate(log: &Log, which: RotatedKey, actor: &str) -> Result<
     match log.append_made(maker).await {
         Ok(appended) => {
             let index = appended.first_index.unwrap_or_default();
-            let told = finish(log, which, index).await;
-            if let Err(error) = &told {
+            if let Err(error) = finish(log, which, index).await {
                 log.health()
                     .poison(Cause::Keys, format!("a key could not be put in the place of the old one: {error}"));
+                return Err(error);
             }
-            told
+            tell(log, which, index).await
         }
         Err(error) => {
             // After a failure of which nobody knows whether it happened, the next start looks.
@@ -124,19 +124,22 @@ fn mac_maker(log: &Log, signer: Arc<LogKey>, keys: MacKeys, new: MacKey, actor: 
 }
 
 /// Puts the new key in its place.
-async fn finish(log: &Log, which: RotatedKey, index: u64) -> Result<Rotated, ServerError> {
+async fn finish(log: &Log, which: RotatedKey, index: u64) -> Result<(), ServerError> {
     let keys = log.shared_keys();
+    off_thread(move || match which {
+        RotatedKey::Log => keys.finish_log(),
+        RotatedKey::Mac => keys.finish_mac(index / 256 + 1),
+    })
+    .await
+}
+
+/// Tells of a rotation that is complete.
+async fn tell(log: &Log, which: RotatedKey, index: u64) -> Result<Rotated, ServerError> {
     let name = history::key(index);
     let document = log.reader().store().get(history::COLLECTION, &name, log.now().0).await?;
     let document = document.ok_or_else(|| StoreError::Damaged(format!("the state keys/{name} is gone")))?;
     let first_bundle = (which == RotatedKey::Mac).then_some(index / 256 + 1);
-    let moving = keys.clone();
-    off_thread(move || match first_bundle {
-        None => moving.finish_log(),
-        Some(bundle) => moving.finish_mac(bundle),
-    })
-    .await?;
-    let verifier_key = keys.log_key().verifier().to_string();
+    let verifier_key = log.keys().log_key().verifier().to_string();
     Ok(Rotated { key: which, index, verifier_key, first_bundle, note: history::note(&document).to_owned() })
 }
 

@@ -26,12 +26,13 @@ fn due(verified: Option<u64>, size: u64, since_whole: Option<Duration>, schedule
     }
 }
 
-/// Works until it is dropped.
+/// Works until it is dropped, once this server has the log.
 pub(crate) async fn run(app: Arc<App>, schedule: Schedule) {
     let mut whole: Option<Instant> = None;
     loop {
         tokio::time::sleep(schedule.every).await;
-        let size = app.log.head().borrow().size.0;
+        let Ok(log) = app.log() else { continue };
+        let size = log.head().borrow().size.0;
         let since = whole.map(|moment| moment.elapsed());
         let Some(scope) = due(app.jobs.verified(), size, since, &schedule) else { continue };
         if scope == Scope::Whole {
@@ -39,7 +40,7 @@ pub(crate) async fn run(app: Arc<App>, schedule: Schedule) {
         }
         let options = VerifyOptions::default();
         let wanted = Wanted { options, scope, pace: Pace::share(schedule.share), actor: ACTOR.to_owned() };
-        match app.jobs.start(&app.log, wanted) {
+        match app.jobs.start(log, wanted) {
             // It tells of its own end.
             Ok((_, task)) => drop(task.await),
             Err(ServerError::VerifyRunning(_)) => {}

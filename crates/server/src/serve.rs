@@ -23,7 +23,7 @@ use crate::{
     init::{InitReport, init},
     log::Log,
     patient::Patient,
-    schedule,
+    schedule, standby,
 };
 
 /// How long to wait when the system has no file descriptors left.
@@ -34,6 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Ready {
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Whether it waits for the log.
+    pub standby: bool,
     /// The log's name.
     pub origin: String,
     /// The administrator's token if it was made just now; to be shown once.
@@ -58,6 +60,9 @@ pub async fn serve(
             config.listen
         )));
     }
+    if config.standby {
+        return standby::serve(&config, shutdown, on_ready).await;
+    }
     let report = init(&config).await?;
     let log = Log::open(&config).await?;
     let served = serve_log(&config, &log, shutdown, report, on_ready).await;
@@ -72,21 +77,27 @@ async fn serve_log(
     report: InitReport,
     on_ready: impl FnOnce(Ready) + Send,
 ) -> Result<(), ServerError> {
-    let listening = ServerError::io(format!("listening on {}", config.listen));
-    let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
-    let addr = listener.local_addr().map_err(ServerError::io("listening"))?;
+    let (listener, addr) = listen(config).await?;
     let tokens = Tokens::load(&**log.reader().store(), log.keys()).await?;
     log.metrics().forged(tokens.forged());
     let bootstrap_token = bootstrap(log, &tokens, config.bootstrap_token.clone()).await?;
     let app = Arc::new(App::new(log.clone(), tokens, config.limits.clone()));
     tracing::info!(%addr, origin = report.origin, "serving");
     let origin = report.origin.clone();
-    on_ready(Ready { addr, origin, bootstrap_token, init: report.created.then_some(report) });
+    on_ready(Ready { addr, standby: false, origin, bootstrap_token, init: report.created.then_some(report) });
     let schedule = config.schedule.clone().map(|wanted| tokio::spawn(schedule::run(app.clone(), wanted)));
     accept(listener, api::router(app.clone()), config, shutdown).await;
     schedule.inspect(|task| task.abort());
     app.jobs.cancel();
     Ok(())
+}
+
+/// Begins to listen; gives the address too, of which the port may have been left open.
+pub(crate) async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let listening = ServerError::io(format!("listening on {}", config.listen));
+    let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
+    let addr = listener.local_addr().map_err(ServerError::io("listening"))?;
+    Ok((listener, addr))
 }
 
 /// Makes the first administrator's token, if the log never had one. Where it had, whoever emptied the state must not be
@@ -117,7 +128,7 @@ async fn bootstrap(log: &Log, tokens: &Tokens, chosen: Option<Secret>) -> Result
 }
 
 /// Accepts connections until `shutdown`, then lets those that are open finish what they began.
-async fn accept(
+pub(crate) async fn accept(
     listener: TcpListener,
     router: Router,
     config: &Config,

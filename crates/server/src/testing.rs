@@ -1,5 +1,6 @@
 //! What tests share: logs in temporary directories, and a store that fails on demand.
 
+mod cluster;
 #[path = "../../cli/tests/common/copy.rs"]
 mod copy;
 
@@ -8,21 +9,22 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
+pub use cluster::{Cluster, Desk};
 use copy::copy_directory;
 use sceau_event::{Deriver, Field};
 use sceau_ledger::{Head, Index, TileHash, TreeSize};
 use sceau_store::{
-    AuditChunk, Commit, CommitError, Counts, Document, EntryRows, Histogram, Hits, Ledger, SealText, Search, State,
-    StateWrite, Store, StoreError, TopTable,
+    AuditChunk, Commit, CommitError, Counts, Document, EntryRows, Histogram, Hits, Ledger, Moved, SealText, Search,
+    State, StateWrite, Store, StoreError, TopTable,
     embedded::Embedded,
     query::{Page, Query},
-    traits::{BundleTag, Stretch},
+    traits::{BundleTag, CommitLimits, Lease, Stretch},
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -60,21 +62,22 @@ impl Fixture {
     /// A log over a store that fails as told.
     pub async fn failing(&self) -> (Log, Arc<Failing>) {
         let deriver = Arc::new(Deriver::builtin());
-        let store = Embedded::open(&self.config.data_dir, deriver.clone(), self.config.store_options()).await.unwrap();
+        let store = Embedded::open(self.data(), deriver.clone(), self.config.store_options()).await.unwrap();
         let store = Arc::new(Failing::over(store));
-        let keys = KeyDir::open(&self.config.key_dir, &self.config.data_dir).unwrap();
+        let keys = KeyDir::open(&self.config.key_dir, Some(self.data())).unwrap();
         (Log::assemble(&self.config, store.clone(), deriver, keys).await.unwrap(), store)
     }
 
     pub fn data(&self) -> &Path {
-        &self.config.data_dir
+        self.config.place.directory().unwrap()
     }
 
     /// A copy of the data directory of a closed log, beside the same keys.
     pub fn copy(&self) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = Config { data_dir: directory.path().join("data"), ..self.config.clone() };
-        copy_directory(self.data(), &config.data_dir);
+        let data = directory.path().join("data");
+        copy_directory(self.data(), &data);
+        let config = Config { place: data.into(), ..self.config.clone() };
         Self { _directory: directory, config, report: self.report.clone() }
     }
 }
@@ -86,6 +89,8 @@ pub enum Failure {
     None,
     /// Nothing is written.
     Commit,
+    /// The database goes away for this one; nothing is written.
+    CommitAway,
     /// It is written, and yet it fails.
     CommitPersisted,
     Full,
@@ -93,7 +98,13 @@ pub enum Failure {
     Conflict,
     Seal,
     SealPersisted,
+    /// The database goes away; the seal is not kept.
+    SealAway,
+    /// The same, but it is.
+    SealAwayPersisted,
     Checkpoint,
+    /// The database goes away; the checkpoint is kept.
+    CheckpointAwayPersisted,
     CommitPanic,
     CheckpointPanic,
     Audit,
@@ -109,8 +120,16 @@ pub enum Failure {
 
 /// A store that fails on demand.
 pub struct Failing {
-    inner: Box<dyn Store>,
+    inner: Arc<dyn Store>,
     next: AtomicU8,
+    /// How many of the writes that could fail go well before.
+    before: AtomicU32,
+    /// Whether the database can't be reached.
+    away: AtomicBool,
+    limits: Mutex<CommitLimits>,
+    commits: AtomicU32,
+    /// The lease, and what this server's fence is.
+    desk: Option<(Arc<Desk>, AtomicU64)>,
     head: Mutex<Option<Head>>,
     facts: Mutex<BTreeMap<String, String>>,
     misnumbered: AtomicBool,
@@ -122,9 +141,19 @@ type Pause = (oneshot::Sender<()>, oneshot::Receiver<()>);
 
 impl Failing {
     fn over(store: Embedded) -> Self {
+        Self::within(Arc::new(store), CommitLimits::NONE)
+    }
+
+    /// One that refuses commits beyond these limits.
+    pub fn within(inner: Arc<dyn Store>, limits: CommitLimits) -> Self {
         Self {
-            inner: Box::new(store),
+            inner,
             next: AtomicU8::new(Failure::None as u8),
+            before: AtomicU32::new(0),
+            away: AtomicBool::new(false),
+            limits: Mutex::new(limits),
+            commits: AtomicU32::new(0),
+            desk: None,
             head: Mutex::default(),
             facts: Mutex::default(),
             misnumbered: AtomicBool::new(false),
@@ -159,10 +188,46 @@ impl Failing {
         self.next.store(failure as u8, Ordering::SeqCst);
     }
 
+    /// Fails so after some writes of that kind went well.
+    pub fn fail_after(&self, writes: u32, failure: Failure) {
+        self.before.store(writes, Ordering::SeqCst);
+        self.fail(failure);
+    }
+
+    /// Can't be reached from now on, or can again.
+    pub fn go_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Wants no more in one commit from now on.
+    pub fn limit(&self, limits: CommitLimits) {
+        *self.limits.lock().unwrap() = limits;
+    }
+
+    /// How many commits went well.
+    pub fn commits(&self) -> u32 {
+        self.commits.load(Ordering::SeqCst)
+    }
+
+    fn here(&self) -> Result<(), StoreError> {
+        if self.away.load(Ordering::SeqCst) { Err(away()) } else { Ok(()) }
+    }
+
     fn is(&self, failure: Failure) -> bool {
         let this = failure as u8;
+        if self.next.load(Ordering::SeqCst) != this {
+            return false;
+        }
+        let fewer = |writes: u32| writes.checked_sub(1);
+        if self.before.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok() {
+            return false;
+        }
         self.next.compare_exchange(this, Failure::None as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("the test pulled the plug".into())
 }
 
 fn broken() -> StoreError {
@@ -172,12 +237,25 @@ fn broken() -> StoreError {
 #[async_trait]
 impl Ledger for Failing {
     async fn head(&self) -> Result<Head, StoreError> {
+        self.here()?;
         let claimed = *self.head.lock().unwrap();
         if let Some(head) = claimed { Ok(head) } else { self.inner.head().await }
     }
 
     async fn commit(&self, expected: Head, commit: Commit) -> Result<(), CommitError> {
         assert!(!self.is(Failure::CommitPanic), "as the test wants it");
+        if self.here().is_err() || self.is(Failure::CommitAway) {
+            return Err(CommitError::Unavailable("the test pulled the plug".into()));
+        }
+        if self.is_fenced_out() {
+            return Err(CommitError::HeadMoved { actual: Head::empty() });
+        }
+        let limits = *self.limits.lock().unwrap();
+        let (entries, bytes) = commit
+            .batches
+            .iter()
+            .fold((0, 0), |(entries, bytes), batch| (entries + batch.len(), bytes + batch.weight()));
+        assert!(entries <= limits.entries && (bytes <= limits.bytes || entries == 1), "{entries} {bytes}");
         if self.is(Failure::Commit) {
             return Err(broken().into());
         }
@@ -193,13 +271,36 @@ impl Ledger for Failing {
             return Err(CommitError::StateConflict { collection, key });
         }
         self.inner.commit(expected, commit).await?;
+        self.commits.fetch_add(1, Ordering::SeqCst);
         if self.is(Failure::CommitPersisted) {
             return Err(broken().into());
         }
         Ok(())
     }
 
+    async fn adopt(&self, moved: Moved) -> Result<(), CommitError> {
+        let failed = match moved {
+            Moved::Seals(_) => self.is(Failure::Seal),
+            Moved::Checkpoints(_) => self.is(Failure::Checkpoint),
+            Moved::Leaves(_) => self.is(Failure::Commit),
+        };
+        if failed {
+            return Err(broken().into());
+        }
+        let seals = matches!(moved, Moved::Seals(_));
+        self.inner.adopt(moved).await?;
+        if seals && self.is(Failure::SealPersisted) {
+            return Err(broken().into());
+        }
+        Ok(())
+    }
+
+    fn commit_limits(&self) -> CommitLimits {
+        *self.limits.lock().unwrap()
+    }
+
     async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError> {
+        self.here()?;
         self.inner.entries(first, limit).await
     }
 
@@ -228,10 +329,12 @@ impl Ledger for Failing {
 
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError> {
         assert!(!self.is(Failure::CheckpointPanic), "as the test wants it");
+        self.may_write()?;
         if self.is(Failure::Checkpoint) {
             return Err(broken());
         }
-        self.inner.put_checkpoint(size, note).await
+        self.inner.put_checkpoint(size, note).await?;
+        if self.is(Failure::CheckpointAwayPersisted) { Err(away()) } else { Ok(()) }
     }
 
     async fn latest_checkpoint(&self) -> Result<Option<String>, StoreError> {
@@ -254,10 +357,17 @@ impl Ledger for Failing {
     }
 
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
+        self.may_write()?;
         if self.is(Failure::Seal) {
             return Err(broken());
         }
+        if self.is(Failure::SealAway) {
+            return Err(away());
+        }
         self.inner.put_seal(seal).await?;
+        if self.is(Failure::SealAwayPersisted) {
+            return Err(away());
+        }
         if self.is(Failure::SealPersisted) {
             return Err(broken());
         }
@@ -277,6 +387,7 @@ impl Ledger for Failing {
     }
 
     async fn audit(&self, first: Index) -> Result<AuditChunk, StoreError> {
+        self.here()?;
         assert!(!self.is(Failure::AuditPanic), "as the test wants it");
         if self.is(Failure::Audit) {
             return Err(broken());
@@ -285,10 +396,12 @@ impl Ledger for Failing {
     }
 
     async fn audit_tiles(&self, level: u8, from: u64, limit: usize) -> Result<Vec<TileHash>, StoreError> {
+        self.here()?;
         self.inner.audit_tiles(level, from, limit).await
     }
 
     async fn audit_macs(&self, from: u64, limit: usize) -> Result<Vec<BundleTag>, StoreError> {
+        self.here()?;
         if limit > 1 && self.is(Failure::Macs) {
             return Err(broken());
         }
@@ -333,10 +446,12 @@ impl Search for Failing {
 #[async_trait]
 impl State for Failing {
     async fn get(&self, collection: &str, key: &str, now: i64) -> Result<Option<Document>, StoreError> {
+        self.here()?;
         self.inner.get(collection, key, now).await
     }
 
     async fn list(&self, collection: &str, after: &str, limit: usize) -> Result<Vec<Document>, StoreError> {
+        self.here()?;
         self.inner.list(collection, after, limit).await
     }
 
@@ -350,6 +465,10 @@ impl State for Failing {
     }
 
     async fn write(&self, writes: Vec<StateWrite>) -> Result<(), CommitError> {
+        self.may_write().map_err(|error| match error {
+            StoreError::Unavailable(reason) => CommitError::Unavailable(reason),
+            error => error.into(),
+        })?;
         self.inner.write(writes).await
     }
 
@@ -358,12 +477,17 @@ impl State for Failing {
     }
 
     async fn purge(&self, now: i64) -> Result<u64, StoreError> {
+        self.here()?;
         self.inner.purge(now).await
     }
 }
 
 #[async_trait]
 impl Store for Failing {
+    fn writing(&self) -> Option<&dyn Lease> {
+        self.desk.as_ref().map(|_| self as &dyn Lease)
+    }
+
     async fn rebuild(
         &self,
         deriver: Arc<Deriver>,
@@ -381,6 +505,10 @@ impl Store for Failing {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        if self.desk.is_some() {
+            // Others use it too.
+            return Ok(());
+        }
         self.inner.close().await
     }
 }

@@ -228,11 +228,24 @@ pub struct ChainView {
     pub first_epoch_key: String,
     /// The entry that says that it begins; none for the log's first chain.
     pub index: Option<u64>,
+    /// Whether another server took the log over here; else keys were lost.
+    pub taken_over: bool,
+    /// Whether that server had the log before, so that its own earlier chain goes on and there is nothing to pin.
+    pub goes_on: bool,
 }
 
-impl From<&sceau_ledger::ChainStart> for ChainView {
-    fn from(chain: &sceau_ledger::ChainStart) -> Self {
-        Self { epoch: chain.epoch, first_epoch_key: chain.key.to_string(), index: chain.index }
+impl ChainView {
+    /// All chains of a log that `first` was the first to write.
+    pub(crate) fn all(history: &sceau_ledger::KeyHistory, first: sceau_ledger::WriterId) -> Vec<Self> {
+        let mut writers = std::collections::BTreeSet::new();
+        let view = |chain: &sceau_ledger::ChainStart| Self {
+            epoch: chain.epoch,
+            first_epoch_key: chain.key.to_string(),
+            index: chain.index,
+            taken_over: chain.taken_over,
+            goes_on: !writers.insert(chain.writer.unwrap_or(first)),
+        };
+        history.chains().iter().map(view).collect()
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::{
     array::{
-        Array, ArrayBuilder, ArrayRef, BinaryArray, Int64Builder, ListArray, RecordBatch, StringBuilder, StructArray,
-        TimestampMicrosecondArray, new_null_array,
+        Array, ArrayBuilder, ArrayRef, AsArray as _, BinaryArray, Int64Builder, ListArray, RecordBatch, StringBuilder,
+        StructArray, TimestampMicrosecondArray, new_null_array,
     },
     buffer::{Buffer, OffsetBuffer, ScalarBuffer},
-    datatypes::DataType,
+    compute::{max, min},
+    datatypes::{DataType, TimestampMicrosecondType},
     error::ArrowError,
 };
 use sceau_event::{Deriver, EntryError, EventError, Framer, Keyword, Memory, Number, Record};
@@ -40,7 +41,7 @@ impl Batch {
 
     /// The entries' bytes in all.
     pub fn bytes(&self) -> usize {
-        self.entries.values().len()
+        span(self.entries.value_offsets())
     }
 
     /// The entries' bytes and those of all text in the records, which can be several times as many: what limits of
@@ -73,6 +74,50 @@ impl Batch {
     pub fn unparsed(&self) -> usize {
         self.unparsed
     }
+
+    /// `len` of its entries from `offset` on, or as many as there are. They share its memory.
+    pub fn slice(&self, offset: usize, len: usize) -> Self {
+        let offset = offset.min(self.len());
+        let len = len.min(self.len() - offset);
+        let records = self.records.slice(offset, len);
+        let (text_bytes, unparsed) = records.columns().iter().fold((0, 0), |(bytes, unparsed), column| {
+            let pairs = column.as_list_opt::<i32>().and_then(pairs);
+            let more = pairs.as_ref().map_or_else(|| text_of(column), |(keys, values)| text_of(keys) + text_of(values));
+            (bytes + more, unparsed + pairs.as_ref().map_or(0, |(keys, values)| unparsed_in(keys, values)))
+        });
+        let received = records.column_by_name(schema::RECEIVED);
+        let received = received.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        let received = received.and_then(|received| min(received).zip(max(received)));
+        let leaves = self.leaves.get(offset..offset + len).unwrap_or_default().to_vec();
+        Self { entries: self.entries.slice(offset, len), leaves, records, received, unparsed, text_bytes }
+    }
+}
+
+/// From the first to the last of some offsets.
+fn span(offsets: &[i32]) -> usize {
+    let (first, last) = (offsets.first().copied().unwrap_or(0), offsets.last().copied().unwrap_or(0));
+    usize::try_from(last.saturating_sub(first)).unwrap_or(0)
+}
+
+/// The bytes of a column of text; none of any other.
+fn text_of(column: &ArrayRef) -> usize {
+    column.as_string_opt::<i32>().map_or(0, |texts| span(texts.value_offsets()))
+}
+
+/// Keys and values of the further fields of some rows.
+fn pairs(lists: &ListArray) -> Option<(ArrayRef, ArrayRef)> {
+    let first = usize::try_from(lists.value_offsets().first().copied()?).ok()?;
+    let pairs = lists.values().as_struct_opt()?.slice(first, span(lists.value_offsets()));
+    match pairs.columns() {
+        [keys, values] => Some((keys.clone(), values.clone())),
+        _ => None,
+    }
+}
+
+/// How many of them say that no parser understood a line.
+fn unparsed_in(keys: &ArrayRef, values: &ArrayRef) -> usize {
+    let (Some(keys), Some(values)) = (keys.as_string_opt::<i32>(), values.as_string_opt::<i32>()) else { return 0 };
+    keys.iter().zip(values.iter()).filter(|pair| *pair == (Some("tags"), Some("unparsed"))).count()
 }
 
 /// Builds a [`Batch`]: each event is scanned once, its entry written once, and its record goes straight into columns.

@@ -15,5 +15,5 @@ pub use batch::{Batch, BatchBuilder};
 pub use error::{CommitError, StoreError};
 pub use traits::{
     AuditChunk, Commit, CommitLimits, Counts, Document, EntryRows, Expect, Histogram, HistogramRow, Hit, Hits, Ledger,
-    SealText, Search, State, StateWrite, Store, Stretch, TopRow, TopTable,
+    Moved, MovedLeaves, SealText, Search, State, StateWrite, Store, Stretch, TopRow, TopTable,
 };

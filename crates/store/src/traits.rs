@@ -183,6 +183,43 @@ impl Stretch {
     }
 }
 
+/// Leaves of entries that retention deleted before the log moved, in the place of a commit.
+#[derive(Clone, Debug)]
+pub struct MovedLeaves {
+    /// The head in front of them; no entries may be there yet.
+    pub expected: Head,
+    /// The head behind them.
+    pub head: Head,
+    /// Whole bundles of 256.
+    pub leaves: Vec<LeafHash>,
+    /// Hashes of the subtrees that they complete, levels from 1 up.
+    pub tiles: Vec<TileHash>,
+    /// The tags of their bundles.
+    pub macs: Vec<BundleTag>,
+}
+
+impl MovedLeaves {
+    /// Makes sure that they are whole bundles, and that the heads fit them.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let (first, count) = (self.expected.size.0, self.leaves.len() as u64);
+        if first.is_multiple_of(256) && count.is_multiple_of(256) && first + count == self.head.size.0 {
+            return Ok(());
+        }
+        Err(StoreError::Internal("leaves that moved are no whole bundles, or don't fit their head".into()))
+    }
+}
+
+/// What a log brings along that moves from another store, besides entries and state.
+#[derive(Clone, Debug)]
+pub enum Moved {
+    /// Seals that are not there yet.
+    Seals(Vec<SealText>),
+    /// Checkpoints that are not there yet.
+    Checkpoints(Vec<(TreeSize, String)>),
+    /// What retention has left of its beginning.
+    Leaves(MovedLeaves),
+}
+
 /// The sealed log: the ground truth.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -205,6 +242,12 @@ pub trait Ledger: Send + Sync {
     fn keeps_tags(&self) -> bool {
         false
     }
+
+    /// Makes durable in one step what a log brings along that moves here.
+    ///
+    /// # Errors
+    /// As for [`Ledger::commit`]; something else is there already.
+    async fn adopt(&self, moved: Moved) -> Result<(), CommitError>;
 
     /// Up to `limit` consecutive entries from `first`; fewer at the log's end.
     ///
@@ -232,6 +275,9 @@ pub trait Ledger: Send + Sync {
     async fn prune(&self, before: Index) -> Result<Index, StoreError>;
 
     /// Keeps a signed checkpoint. Keeping the same note twice is no error; another note of the same size is.
+    ///
+    /// # Errors
+    /// After [`StoreError::Unavailable`] it may have been kept or not: the same note can be given again.
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError>;
 
     /// The checkpoint of the greatest size.
@@ -244,7 +290,11 @@ pub trait Ledger: Send + Sync {
     /// how many went.
     async fn thin_checkpoints(&self, spans: Vec<(TreeSize, TreeSize)>) -> Result<u64, StoreError>;
 
-    /// Keeps a seal durably; a second seal of the same epoch is an error.
+    /// Keeps a seal durably. Keeping the same text twice is no error; another seal of the same epoch is.
+    ///
+    /// # Errors
+    /// After [`StoreError::Unavailable`] it may have been kept or not: the same text must be given again before anything
+    /// else is sealed. What a writer gave that has lost the log to another must never be kept later.
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError>;
 
     /// Up to `limit` seals of epochs ≥ `from`, by epoch.
@@ -380,9 +430,48 @@ pub trait State: Send + Sync {
     async fn purge(&self, now: i64) -> Result<u64, StoreError>;
 }
 
+/// Who has the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The name that they gave.
+    pub owner: String,
+    /// How long it still runs, unless it is prolonged.
+    pub left: Duration,
+}
+
+/// What came of asking for the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// It is ours now.
+    Ours,
+    /// Somebody else's.
+    Held(Holder),
+}
+
+/// Who may write to a store that several processes can reach. It is a promise with a time limit; that nothing of a former
+/// holder's is ever written is seen to by the store itself, by a number that counts up with each that takes it.
+#[async_trait]
+pub trait Lease: Send + Sync {
+    /// Takes it for so long if nobody has it, what somebody had has run out, or `owner` has it already. From then on nothing
+    /// that a former holder has sent, or sends, is written.
+    async fn acquire(&self, owner: &str, time: Duration) -> Result<Acquired, StoreError>;
+
+    /// Prolongs our own to so long from now, even if it has run out. `false`: somebody else has taken it meanwhile, and
+    /// nothing more of ours is written.
+    async fn renew(&self, time: Duration) -> Result<bool, StoreError>;
+
+    /// Gives our own up, so that others need not wait for its end.
+    async fn release(&self) -> Result<(), StoreError>;
+}
+
 /// A whole store.
 #[async_trait]
 pub trait Store: Ledger + Search + State {
+    /// The lease that a writer must hold; `None` where the store is opened by one process at a time.
+    fn writing(&self) -> Option<&dyn Lease> {
+        None
+    }
+
     /// Derives every stored record again with `deriver`; `progress` is told (entries done, entries in all).
     async fn rebuild(
         &self,

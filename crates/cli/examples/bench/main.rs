@@ -7,6 +7,7 @@
 mod events;
 mod load;
 mod long;
+mod mongo;
 mod process;
 mod questions;
 mod report;
@@ -44,6 +45,10 @@ struct Args {
     /// Where the log is made; a temporary directory if left out.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Measures the store in a MongoDB database instead, e.g. mongodb://root@127.0.0.1/sceau?replicaSet=rs0; what is in
+    /// the database whose name is that with `_bench` behind it is removed.
+    #[arg(long)]
+    store: Option<String>,
     /// Ends with an error if a bar is missed.
     #[arg(long)]
     strict: bool,
@@ -62,7 +67,9 @@ async fn main() -> Outcome<ExitCode> {
     let dir = temporary.path();
     let report = Report::default();
     println!("{} events in {}, load of the machine {}", args.events, dir.display(), process::load()?);
-    if args.long {
+    if let Some(uri) = &args.store {
+        mongo::run(&args.sceau, dir, uri, args.events, &report).await?;
+    } else if args.long {
         long::run(&args.sceau, dir, args.events, &report).await?;
     } else {
         short(&args, dir, &report).await?;

@@ -30,12 +30,18 @@ impl Drop for Server {
 impl Server {
     /// Starts it on a directory and waits until it says where it listens.
     pub fn start(sceau: &Path, dir: &Path, further: &[String]) -> Outcome<Self> {
-        let mut child = Command::new(sceau)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--data-dir"])
-            .arg(dir.join("data"))
-            .arg("--key-dir")
+        Self::spawn(Command::new(sceau).arg("serve").arg("--data-dir").arg(dir.join("data")).args(further), dir)
+    }
+
+    /// Starts it on a database, with keys in a directory.
+    pub fn start_on(sceau: &Path, dir: &Path, uri: &str) -> Outcome<Self> {
+        Self::spawn(Command::new(sceau).arg("serve").env("SCEAU_STORE", uri), dir)
+    }
+
+    fn spawn(serve: &mut Command, dir: &Path) -> Outcome<Self> {
+        let mut child = serve
+            .args(["--listen", "127.0.0.1:0", "--log-level", "warn", "--key-dir"])
             .arg(dir.join("keys"))
-            .args(further)
             .env("SCEAU_BOOTSTRAP_TOKEN", TOKEN)
             .stdout(Stdio::piped())
             .spawn()?;

@@ -147,7 +147,7 @@ fn needs_keys(known: bool) -> Result<(), CliError> {
 pub async fn replace(args: ReplaceArgs) -> Result<Outcome, CliError> {
     let Target::Local(config, known) = args.target.resolve()? else {
         return Err(CliError::Usage(
-            "lost keys are replaced for a data directory that no server holds: stop the server, then give --data-dir"
+            "lost keys are replaced in a log that no server holds: stop the server, then give --data-dir or --store"
                 .into(),
         ));
     };

@@ -4,6 +4,7 @@
 pub mod copy;
 pub mod http;
 pub mod load;
+pub mod named;
 mod shared;
 
 use std::{
@@ -27,7 +28,7 @@ pub const LIMIT: Duration = Duration::from_secs(300);
 /// The binary, in an environment without any setting.
 pub fn sceau() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sceau"));
-    for name in ["URL", "TOKEN", "DATA_DIR", "KEY_DIR", "BOOTSTRAP_TOKEN"] {
+    for name in ["URL", "TOKEN", "DATA_DIR", "KEY_DIR", "BOOTSTRAP_TOKEN", "STORE", "STORE_PASSWORD"] {
         command.env_remove(format!("SCEAU_{name}"));
     }
     command.env_remove("RUST_LOG").stdin(Stdio::null());
@@ -164,10 +165,17 @@ impl Place {
 
     /// The command that starts a server on the directory; what it logs is added to `server.log`.
     pub fn serving(&self, address: &str) -> Command {
+        let mut serve = self.serving_nothing(address);
+        serve.arg("--data-dir").arg(self.data());
+        serve
+    }
+
+    /// The same, but it isn't said where the log is.
+    pub fn serving_nothing(&self, address: &str) -> Command {
         let errors = self.dir.path().join("server.log");
         let errors = File::options().append(true).create(true).open(errors).unwrap();
         let mut serve = sceau();
-        serve.args(["serve", "--listen", address, "--data-dir"]).arg(self.data());
+        serve.args(["serve", "--listen", address]);
         serve.arg("--key-dir").arg(self.keys()).env("SCEAU_BOOTSTRAP_TOKEN", TOKEN);
         serve.stdout(Stdio::piped()).stderr(errors);
         serve

@@ -49,7 +49,7 @@ pub struct Forge<'a> {
 impl<'a> Forge<'a> {
     /// Takes a log with its first `count` entries, which `change` may rewrite.
     pub fn of(place: &'a Place, count: u64, change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Self {
-        let keys = KeyDir::open(&place.keys(), &place.data()).unwrap();
+        let keys = KeyDir::open(&place.keys(), Some(&place.data())).unwrap();
         let mut entries = entries(&place.data(), count);
         change(&mut entries);
         let mut tree = Tree::new();

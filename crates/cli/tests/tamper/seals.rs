@@ -114,13 +114,13 @@ fn sorted(mut kinds: Vec<String>) -> Vec<String> {
 }
 
 fn epoch_key(place: &Place) -> EpochKey {
-    let slot = KeyDir::open(&place.keys(), &place.data()).unwrap().epoch_slots().unwrap().pop().unwrap();
+    let slot = KeyDir::open(&place.keys(), Some(&place.data())).unwrap().epoch_slots().unwrap().pop().unwrap();
     EpochKey::from_seed(1, &slot.key().seed())
 }
 
 /// The log key's seed lies in its text as base64, behind one byte that says which algorithm it is for.
 fn log_key(place: &Place) -> EpochKey {
-    let secret = KeyDir::open(&place.keys(), &place.data()).unwrap().log_key().to_secret();
+    let secret = KeyDir::open(&place.keys(), Some(&place.data())).unwrap().log_key().to_secret();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let coded = secret.trim().splitn(5, '+').last().unwrap();
     let (mut bits, mut count, mut bytes) = (0u32, 0, Vec::new());

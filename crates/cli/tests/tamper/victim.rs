@@ -15,7 +15,8 @@ use sceau_store::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Place, Said, Server, copy::copy_directory, post, run, sceau, text, until};
+pub use crate::common::named::{at, listed, range, whole};
+use crate::common::{Place, Said, Server, copy::copy_directory, named::named, post, run, sceau, text, until};
 
 /// Entries of a segment.
 pub const SEGMENT: u64 = 512;
@@ -112,50 +113,15 @@ impl Victim {
     }
 }
 
-pub fn at(kind: &str, index: u64) -> String {
-    format!("{kind} at {index}")
-}
-
-pub fn range(kind: &str, first: u64, last: u64) -> String {
-    format!("{kind} at {first} to {last}")
-}
-
-pub fn whole(kind: &str) -> String {
-    format!("{kind} of the log as a whole")
-}
-
 /// Both outputs must name exactly these faults, in this order.
 pub fn names(what: &str, place: &Place, args: &[&str], wanted: &[String]) -> Said {
-    let people = place.run(&[&["verify"], args].concat());
-    let found: Vec<String> = people.out.lines().filter_map(|line| line.strip_prefix("fault: ")).map(spot).collect();
-    assert_eq!((people.code, found.as_slice()), (4, wanted), "{what}: {people:#?}");
-    let machines = place.run(&[&["verify", "--json"], args].concat()).with(4);
-    assert_eq!(listed(&machines), wanted, "{what}: {machines:#?}");
-    people
+    let run = |verify: &[&str]| place.run(&[verify, args].concat());
+    named(what, run, wanted)
 }
 
 /// No fault; what is said of how far the guards reach.
 pub fn clean(place: &Place, args: &[&str]) -> Said {
     place.run(&[&["verify"], args].concat()).with(0)
-}
-
-/// Kind and place of a line for people.
-fn spot(fault: &str) -> String {
-    fault.split_once(": ").map_or(fault, |(spot, _)| spot).to_owned()
-}
-
-/// Kind and place of each fault in a verdict, as a line for people has them.
-pub fn listed(said: &Said) -> Vec<String> {
-    let verdict = said.json();
-    let place = |fault: &serde_json::Value| {
-        let kind = fault["kind"].as_str().unwrap();
-        match (fault["first"].as_u64(), fault["last"].as_u64()) {
-            (Some(first), Some(last)) if first != last => range(kind, first, last),
-            (Some(first), _) => at(kind, first),
-            _ => whole(kind),
-        }
-    };
-    verdict["faults"].as_array().unwrap().iter().map(place).collect()
 }
 
 /// Looks at a place without its keys.

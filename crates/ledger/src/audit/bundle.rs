@@ -2,13 +2,13 @@
 
 use super::heads::{Fork, Pending};
 use super::side::span;
+use super::suspect::Suspect;
 use super::tree::{Completed, Hash, merkle_known};
 use super::verdict::{Fault, FaultKind};
 use super::{Auditor, WIDTH};
 
 const MAC_WRONG: &str = "the stored MAC is wrong; the entries are right";
 const TILE_WRONG: &str = "the stored tile hash is wrong; the entries are right";
-const PREFIX_WRONG: &str = "the leaf prefix stored beside the entry is wrong; the entry is right";
 
 /// What is thought of a full bundle.
 enum Opinion {
@@ -21,7 +21,7 @@ enum Opinion {
 }
 
 /// Whether at least two things speak against a bundle's entries: its tile hash, its MAC, a prefix, a signed head.
-fn witnesses(tile_fits: Option<bool>, mac: Option<bool>, suspects: &[u64], misfit: bool) -> bool {
+fn witnesses(tile_fits: Option<bool>, mac: Option<bool>, suspects: &[Suspect], misfit: bool) -> bool {
     let against = [tile_fits == Some(false), mac == Some(false), !suspects.is_empty(), misfit];
     against.into_iter().filter(|against| *against).count() >= 2
 }
@@ -74,9 +74,13 @@ impl Auditor {
         }
         let tile_fits = stored.map(|stored| Some(stored) == computed);
         let suspects = std::mem::take(&mut self.suspects);
+        let vouched = self.vouched(mac);
         match (tile_fits, mac) {
-            (_, Some(true)) => {
-                suspects.into_iter().for_each(|suspect| self.name_prefix(suspect));
+            _ if vouched => {
+                suspects.into_iter().for_each(|suspect| self.name_beside(suspect));
+                if mac == Some(false) {
+                    self.faults.push(Fault::range(FaultKind::Mac, first, last, MAC_WRONG));
+                }
                 if tile_fits == Some(false) {
                     self.faults.push(Fault::range(FaultKind::Tile, first, last, TILE_WRONG));
                 }
@@ -88,10 +92,7 @@ impl Auditor {
             }
             (Some(false), _) => Opinion::Undecided,
             (_, mac) => {
-                for suspect in suspects {
-                    let (otherwise, detail) = (FaultKind::Prefix, PREFIX_WRONG);
-                    self.pending.push(Pending { first: suspect, from: suspect, last: suspect, otherwise, detail });
-                }
+                self.doubt(suspects);
                 if mac == Some(false) {
                     self.doubt_mac(first, last);
                 }
@@ -100,15 +101,39 @@ impl Auditor {
         }
     }
 
-    /// Names the changed entries of a bundle: those that their prefix gives away, or else the bundle, cut down by the
+    /// Whether MACs say that all entries of the unfinished bundle are right: the bundle's, or each its own.
+    fn vouched(&mut self, mac: Option<bool>) -> bool {
+        let singly = self.tags.close_bundle(self.leaves.len());
+        if singly {
+            self.macs.vouch();
+        }
+        singly || mac == Some(true)
+    }
+
+    /// Leaves it to the next signed head whether these entries are right.
+    fn doubt(&mut self, suspects: Vec<Suspect>) {
+        for suspect in suspects {
+            if suspect.is_vouched_for() {
+                self.name_beside(suspect);
+                continue;
+            }
+            for (otherwise, detail) in suspect.otherwise() {
+                let index = suspect.index;
+                self.pending.push(Pending { first: index, from: index, last: index, otherwise, detail });
+            }
+        }
+    }
+
+    /// Names the changed entries of a bundle: those that their prefix or MAC gives away, or else the bundle, cut down by the
     /// signed heads inside it.
     fn name_bundle(&mut self, first: u64, last: u64, misfit: Option<u64>) {
         let suspects = std::mem::take(&mut self.suspects);
-        if suspects.is_empty() && !self.leaves.iter().any(Option::is_none) {
+        let named = suspects.iter().any(|suspect| !suspect.is_vouched_for());
+        if !named && !self.leaves.iter().any(Option::is_none) {
             let last = misfit.map_or(last, |size| last.min(size - 1));
             self.name_changed(first.max(self.verified).min(last), last);
         }
-        suspects.into_iter().for_each(|suspect| self.name_changed(suspect, suspect));
+        suspects.into_iter().for_each(|suspect| self.name_suspect(suspect));
     }
 
     fn doubt_mac(&mut self, first: u64, last: u64) {
@@ -163,17 +188,17 @@ impl Auditor {
         let (first, last) = (self.next - self.next % WIDTH as u64, self.next.saturating_sub(1));
         let misfit = self.misfit.take();
         let suspects = std::mem::take(&mut self.suspects);
-        if mac == Some(true) {
-            suspects.into_iter().for_each(|suspect| self.name_prefix(suspect));
+        if !self.leaves.is_empty() && self.vouched(mac) {
+            suspects.into_iter().for_each(|suspect| self.name_beside(suspect));
+            if mac == Some(false) {
+                self.faults.push(Fault::range(FaultKind::Mac, first, last, MAC_WRONG));
+            }
         } else if witnesses(None, mac, &suspects, misfit.is_some()) {
             self.suspects = suspects;
             self.name_bundle(first, last, misfit.map(|misfit| misfit.size));
             return true;
         } else {
-            for suspect in suspects {
-                let (otherwise, detail) = (FaultKind::Prefix, PREFIX_WRONG);
-                self.pending.push(Pending { first: suspect, from: suspect, last: suspect, otherwise, detail });
-            }
+            self.doubt(suspects);
             if mac == Some(false) && self.verified > last {
                 self.faults.push(Fault::range(FaultKind::Mac, first, last, MAC_WRONG));
             } else if mac == Some(false) {

@@ -23,10 +23,21 @@ struct Mark {
 pub(super) struct Signed {
     pub(super) epoch: u64,
     pub(super) head: Head,
-    /// Which chain it is of, counted from 0.
+    /// Which chain it is of, counted from 0, by where that began.
     pub(super) chain: usize,
     /// Whether that chain is unbroken from its first key to here.
     pub(super) unbroken: bool,
+}
+
+/// Where a writer's chain stopped when another writer took the log over.
+#[derive(Clone)]
+struct Resting {
+    /// Which chain, by where it began.
+    chain: usize,
+    writer: Option<WriterId>,
+    /// The key that its last seal names.
+    key: EpochPublic,
+    unbroken: bool,
 }
 
 #[derive(Clone)]
@@ -36,6 +47,9 @@ pub(super) struct Chain {
     starts: VecDeque<ChainStart>,
     /// Which of them it is, counted from 0.
     number: usize,
+    /// Of each so far, the one in which it began: itself, or an earlier one of the same writer that it goes on with.
+    began_in: Vec<usize>,
+    resting: Vec<Resting>,
     /// Its first epoch.
     began: u64,
     writer: Option<WriterId>,
@@ -59,6 +73,8 @@ impl Chain {
             origin: origin.to_owned(),
             starts,
             number: 0,
+            began_in: vec![0],
+            resting: Vec::new(),
             began: 0,
             writer: None,
             epoch: 0,
@@ -88,15 +104,48 @@ impl Chain {
                 );
                 self.break_off(faults, FaultKind::SealChain, detail);
             }
+            self.rest();
             self.number += 1;
             self.began = start.epoch;
             self.key = start.key;
             self.writer = start.writer;
-            self.unbroken = true;
             self.time = None;
+            self.go_on(&start, faults);
             if let Some(index) = start.index {
                 self.marks.push_back(Mark { size: index, time: None });
             }
+        }
+    }
+
+    /// In which of the declared chains one began, as far as they were walked: itself, unless it goes on with an earlier one.
+    pub(super) fn began_in(&self, number: usize) -> usize {
+        self.began_in.get(number).copied().unwrap_or(number)
+    }
+
+    /// Remembers where the present writer's chain stops.
+    fn rest(&mut self) {
+        let chain = self.began_in(self.number);
+        self.resting.retain(|resting| resting.chain != chain);
+        self.resting.push(Resting { chain, writer: self.writer, key: self.key, unbroken: self.unbroken });
+    }
+
+    /// Finds out whether a declared chain begins or goes on with an earlier one: then by the key that is named there, and
+    /// by no other.
+    fn go_on(&mut self, start: &ChainStart, faults: &mut Faults) {
+        let of_key = self.resting.iter().find(|resting| start.taken_over && resting.key == start.key).cloned();
+        self.began_in.push(of_key.as_ref().map_or(self.number, |resting| resting.chain));
+        self.unbroken = of_key.as_ref().is_none_or(|resting| resting.unbroken);
+        let Some(writer) = start.writer else { return };
+        let other = match &of_key {
+            Some(resting) => resting.writer.is_some_and(|known| known != writer),
+            None => self.resting.iter().any(|resting| resting.writer == Some(writer)),
+        };
+        if other {
+            let detail = format!(
+                "writer {writer} takes the log over at epoch {} under another key than the one that its last seal names",
+                start.epoch
+            );
+            self.break_off(faults, FaultKind::SealChain, detail);
         }
     }
 
@@ -135,13 +184,14 @@ impl Chain {
         self.size = body.head.size.0;
         self.time = Some(body.time_micros);
         self.marks.push_back(Mark { size: self.size, time: Some(body.time_micros) });
-        signed.then_some(Signed { epoch, head: body.head, chain: self.number, unbroken: self.unbroken })
+        signed.then_some(Signed { epoch, head: body.head, chain: self.began_in(self.number), unbroken: self.unbroken })
     }
 
     /// Leaves out chains that would have ended in a gap.
     fn skip_to(&mut self, epoch: u64) {
         while let Some(start) = self.starts.pop_front_if(|start| start.epoch <= epoch) {
             self.number += 1;
+            self.began_in.push(self.number);
             self.writer = start.writer;
         }
     }
@@ -153,7 +203,11 @@ impl Chain {
 
     fn check_signature(&mut self, seal: &Seal, faults: &mut Faults) -> bool {
         let epoch = seal.body().epoch;
-        let named = if epoch == self.began { "the chain's first key" } else { "the key that the seal before it names" };
+        let named = if epoch == self.began {
+            "the key with which its chain begins or goes on"
+        } else {
+            "the key that the seal before it names"
+        };
         if seal.verify(&self.key).is_ok() {
             return true;
         }

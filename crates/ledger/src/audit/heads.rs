@@ -1,5 +1,6 @@
 //! Signed heads against the tree: when they fit, when they don't, and what that says about earlier doubts.
 
+use super::suspect::Suspect;
 use super::tree::{Edge, Hash};
 use super::verdict::{Fault, FaultKind};
 use super::{Auditor, WIDTH};
@@ -289,16 +290,10 @@ impl Auditor {
             }
         }
         if fit != Fit::Nothing {
-            let (settled, open) = self.suspects.iter().partition(|suspect| **suspect < size);
+            let (settled, open): (Vec<Suspect>, _) = self.suspects.iter().partition(|suspect| suspect.index < size);
             self.suspects = open;
-            let settled: Vec<u64> = settled;
-            settled.into_iter().for_each(|suspect| self.name_prefix(suspect));
+            settled.into_iter().for_each(|suspect| self.name_beside(suspect));
         }
-    }
-
-    pub(super) fn name_prefix(&mut self, index: u64) {
-        let detail = "the leaf prefix stored beside the entry is wrong; the entry is right";
-        self.faults.push(Fault::at(FaultKind::Prefix, index, detail));
     }
 
     /// Names entries as changed; of a range, at least one is. A range says nothing more where an entry is named.

@@ -13,17 +13,20 @@ mod bundle;
 mod chain;
 mod heads;
 mod pruned;
+mod reach;
 mod side;
+mod suspect;
 mod tree;
 mod verdict;
 
-use crate::{ChainStart, EpochPublic, Head, Index, KeyHistory, MacKeys, RootHash, open_checkpoint_of};
+use crate::{EpochPublic, Head, Index, KeyHistory, MacKeys, RootHash, open_checkpoint_of};
 use chain::Chain;
 pub use chain::{MAX_EPOCH_MICROS, SEAL_SLACK_MICROS};
 use heads::{Claim, Fork, Misfit, Pending, Source};
 use pruned::Pruned;
 use side::{MacCheck, TileCheck, span};
 use std::collections::{BTreeMap, BTreeSet};
+use suspect::{StoredTag, Suspect, TagCheck};
 use tree::{Edge, Hash, WIDTH};
 use verdict::Faults;
 pub use verdict::{Fault, FaultKind, MAX_FAULTS, Reach, Verdict};
@@ -56,6 +59,8 @@ pub struct AuditInput {
 pub struct Checked {
     next: u64,
     leaves: Vec<Option<Hash>>,
+    /// How many of them have the right MAC of their own.
+    held: usize,
     edge: Edge,
     chain: Chain,
     verified: u64,
@@ -82,6 +87,8 @@ impl Checked {
 
 /// An audit in progress. Feed everything the store holds, then call [`Auditor::finish`].
 ///
+/// Entries come by [`Auditor::entry`], or by [`Auditor::tagged_entry`] from a store that keeps the MAC of each.
+///
 /// Order: seals in stored order, each before the first entry it covers (all of them first is simplest); checkpoints by
 /// size, each before the entry whose index is its size; entries by index. MACs and tile hashes may come at any time, but
 /// one that comes before the last entry it covers lets damage be named more exactly. Memory: some 100 bytes for each
@@ -91,6 +98,7 @@ pub struct Auditor {
     chain: Chain,
     faults: Faults,
     macs: MacCheck,
+    tags: TagCheck,
     tiles: TileCheck,
     /// Index of the next entry.
     next: u64,
@@ -99,8 +107,8 @@ pub struct Auditor {
     pruned: Pruned,
     /// Leaves of the unfinished bundle.
     leaves: Vec<Option<Hash>>,
-    /// Entries of the unfinished bundle that their stored prefix does not fit.
-    suspects: Vec<u64>,
+    /// Entries of the unfinished bundle that their stored prefix or MAC does not fit.
+    suspects: Vec<Suspect>,
     edge: Edge,
     fork: Option<Fork>,
     /// Signed heads whose size is not reached yet.
@@ -135,10 +143,12 @@ impl Auditor {
     pub fn new(input: AuditInput) -> Self {
         let chain = Chain::new(&input.origin, input.history.chains());
         let macs = MacCheck::new(input.mac_keys.clone());
+        let tags = TagCheck::new(&input, 0);
         let sealed = vec![0; input.history.chains().len()];
         let mut auditor = Auditor {
             chain,
             macs,
+            tags,
             faults: Faults::default(),
             tiles: TileCheck::default(),
             next: 0,
@@ -207,10 +217,25 @@ impl Auditor {
     #[must_use]
     pub fn resume(input: AuditInput, from: Checked) -> Self {
         let mut auditor = Auditor::new(input);
-        let Checked { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned } = from;
+        let Checked { next, leaves, held, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned } =
+            from;
         auditor.claims = auditor.claims.split_off(&next);
         auditor.next_claim = auditor.claims.first_key_value().map_or(u64::MAX, |(size, _)| *size);
-        Auditor { next, leaves, edge, chain, verified, last_checkpoint, checkpoints, seals, sealed, pruned, ..auditor }
+        let tags = TagCheck::new(&auditor.input, held);
+        Auditor {
+            next,
+            leaves,
+            tags,
+            edge,
+            chain,
+            verified,
+            last_checkpoint,
+            checkpoints,
+            seals,
+            sealed,
+            pruned,
+            ..auditor
+        }
     }
 
     /// Says that nothing can be read from the next entry on, and why: the audit ends with what it has.
@@ -295,7 +320,17 @@ impl Auditor {
         stored_prefix: Option<[u8; 4]>,
         received_micros: Option<i64>,
     ) {
-        let index = index.0;
+        self.take_in(index.0, entry, stored_prefix, received_micros, &StoredTag::NotKept);
+    }
+
+    fn take_in(
+        &mut self,
+        index: u64,
+        entry: Option<&[u8]>,
+        stored_prefix: Option<[u8; 4]>,
+        received_micros: Option<i64>,
+        tag: &StoredTag,
+    ) {
         if !self.reach(index) {
             return;
         }
@@ -304,8 +339,11 @@ impl Auditor {
         }
         let leaf = entry.map(tree::leaf);
         match (leaf, stored_prefix) {
-            (Some(leaf), Some(prefix)) if !leaf.starts_with(&prefix) => self.suspects.push(index),
-            (Some(_), _) => {}
+            (Some(leaf), prefix) => {
+                let word = self.tags.judge(index, &leaf, tag);
+                let prefix_wrong = prefix.is_some_and(|prefix| !leaf.starts_with(&prefix));
+                self.suspects.extend(Suspect::of(index, prefix_wrong, word));
+            }
             (None, Some(_)) => self.lose(FaultKind::EntryUnreadable, index, "can't be read"),
             (None, None) => self.lose(FaultKind::EntryMissing, index, "is not stored"),
         }
@@ -379,6 +417,7 @@ impl Auditor {
         let checked = Checked {
             next: self.next,
             leaves: self.leaves.clone(),
+            held: self.tags.held(),
             edge: self.edge.clone(),
             chain: self.chain.clone(),
             verified: self.verified,
@@ -398,9 +437,10 @@ impl Auditor {
         }
         self.pruned.check(&mut self.faults);
         let root = self.close_log();
-        let covered = self.macs.finish(size, &mut self.faults);
+        let covered = self.macs.finish(size, &mut self.faults).min(self.tags.first_wrong());
         self.tiles.finish(size, &mut self.faults);
         self.chain.check_end(self.input.current_epoch.as_ref(), &mut self.faults);
+        self.check_pins();
         let verdict = self.verdict(root, covered);
         let checked = Some(checked).filter(|_| verdict.ok());
         (verdict, checked)
@@ -442,62 +482,6 @@ impl Auditor {
             more_faults,
             notes: self.chain.notes,
         }
-    }
-}
-
-impl Auditor {
-    /// How many entries the seals cover, under which keys, and what of that is not proven.
-    fn chains_reach(&self) -> (u64, Option<String>, Option<String>) {
-        let (chains, pins) = (self.input.history.chains(), &self.input.pins);
-        let pinned = |chain: &ChainStart| pins.contains(&chain.key);
-        let count = chains.iter().filter(|chain| pinned(chain)).count();
-        if count == 0 && !pins.is_empty() {
-            return (0, None, Some("the chain is not that of the pinned key".to_owned()));
-        }
-        let held: Vec<(&ChainStart, u64)> = chains
-            .iter()
-            .zip(self.sealed.iter().copied())
-            .filter(|(chain, sealed)| *sealed > 0 && (pins.is_empty() || pinned(chain)))
-            .collect();
-        let sealed = held.iter().map(|(_, sealed)| *sealed).max().unwrap_or(0);
-        let what = if pins.is_empty() { "unpinned key" } else { "pinned key" };
-        let names: Vec<String> = match held.as_slice() {
-            [(only, _)] => vec![format!("{what} {}", only.key)],
-            all => all.iter().map(|(chain, to)| format!("{what} {} (to entry {})", chain.key, to - 1)).collect(),
-        };
-        let key = (sealed > 0).then(|| names.join(" and "));
-        if pins.is_empty() {
-            let why = "no pinned key was given, so the chain's first key is the store's own word";
-            return (sealed, key, Some(why.to_owned()));
-        }
-        let last_pinned = chains.iter().rposition(pinned).unwrap_or(0);
-        let lacking: Vec<String> = chains
-            .iter()
-            .enumerate()
-            .filter(|(_, chain)| !pinned(chain))
-            .map(|(at, chain)| lack(chain, at < last_pinned, sealed))
-            .collect();
-        (sealed, key, (!lacking.is_empty()).then(|| lacking.join("; ")))
-    }
-}
-
-/// What it means that a chain's first key was not pinned.
-fn lack(chain: &ChainStart, before: bool, sealed: u64) -> String {
-    let key = chain.key;
-    match chain.index {
-        _ if before => {
-            format!(
-                "the chain from epoch {} on, under {key}, is not pinned: what was sealed in it is proven only as it \
-                     was when the next pinned chain began",
-                chain.epoch
-            )
-        }
-        Some(index) => format!(
-            "a new chain begins at epoch {}, said by entry {index}, because the keys were lost; from entry {sealed} on \
-             the log is sealed under {key}, which is not pinned",
-            chain.epoch
-        ),
-        None => format!("the chain under {key} is not pinned"),
     }
 }
 

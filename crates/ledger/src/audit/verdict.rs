@@ -140,6 +140,16 @@ impl Faults {
         }
     }
 
+    /// The same for one entry, joined only to what is told in the same words.
+    pub(super) fn also(&mut self, kind: FaultKind, index: u64, detail: &str) {
+        let newest = self.last_of.get(&kind).and_then(|at| self.list.get(*at));
+        if newest.is_some_and(|fault| fault.detail == detail) {
+            self.run(kind, index, index, || detail.to_owned());
+        } else {
+            self.push(Fault::at(kind, index, detail));
+        }
+    }
+
     /// The list in order of entries, without doubles, and the number left out.
     pub(super) fn finish(mut self) -> (Vec<Fault>, u64) {
         self.list.sort_by_key(|fault| (fault.first.unwrap_or(u64::MAX), fault.kind, fault.last));

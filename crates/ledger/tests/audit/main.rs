@@ -5,7 +5,9 @@
 mod common;
 mod resume;
 mod store;
+mod tags;
 mod weight;
+mod writers;
 
 use FaultKind as K;
 use common::{Memory, entry};

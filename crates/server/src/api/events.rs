@@ -31,7 +31,7 @@ pub(super) async fn search(State(app): Shared, uri: Uri) -> Answer<Json<SearchPa
         cursor: params.text("cursor"),
     };
     let _running = app.query()?;
-    Ok(Json(app.log.reader().search(&search).await?))
+    Ok(Json(app.reader().search(&search).await?))
 }
 
 pub(super) async fn histogram(State(app): Shared, uri: Uri) -> Answer<Json<HistogramView>> {
@@ -39,7 +39,7 @@ pub(super) async fn histogram(State(app): Shared, uri: Uri) -> Answer<Json<Histo
     let histogram =
         HistogramParams { filtered: params.filtered(), interval: params.text("interval"), by: params.text("by") };
     let _running = app.query()?;
-    Ok(Json(app.log.reader().histogram(&histogram).await?))
+    Ok(Json(app.reader().histogram(&histogram).await?))
 }
 
 pub(super) async fn top(State(app): Shared, uri: Uri) -> Answer<Json<TopView>> {
@@ -47,18 +47,18 @@ pub(super) async fn top(State(app): Shared, uri: Uri) -> Answer<Json<TopView>> {
     let top =
         TopParams { filtered: params.filtered(), field: params.required("field")?, limit: params.number("limit")? };
     let _running = app.query()?;
-    Ok(Json(app.log.reader().top(&top).await?))
+    Ok(Json(app.reader().top(&top).await?))
 }
 
 pub(super) async fn count(State(app): Shared, uri: Uri) -> Answer<Json<CountView>> {
     let mut params = Params::read(&uri, &["q", "from", "to"])?;
     let _running = app.query()?;
-    Ok(Json(app.log.reader().count(&params.filtered()).await?))
+    Ok(Json(app.reader().count(&params.filtered()).await?))
 }
 
 pub(super) async fn event(State(app): Shared, Path(at): Path<String>, uri: Uri) -> Answer<Json<EventView>> {
     Params::read(&uri, &[])?;
-    Ok(Json(app.log.reader().event(index(&at)?).await?))
+    Ok(Json(app.reader().event(index(&at)?).await?))
 }
 
 pub(super) async fn proof(
@@ -75,11 +75,11 @@ pub(super) async fn proof(
         Some(_) => return Err(ServerError::parameter("format", "must be json or tlog").into()),
         None => wants_text(&headers),
     };
-    let proof = match app.log.reader().proof(at).await {
+    let proof = match app.reader().proof(at).await {
         // A checkpoint is at most a second away; whoever asks for a proof need not wait for it.
-        Err(ServerError::NotPublished(_)) => {
-            app.log.publisher().publish().await?;
-            app.log.reader().proof(at).await?
+        Err(ServerError::NotPublished(_)) if app.log().is_ok() => {
+            app.log()?.publisher().publish().await?;
+            app.reader().proof(at).await?
         }
         proof => proof?,
     };
@@ -103,7 +103,7 @@ pub(super) async fn entries(State(app): Shared, uri: Uri) -> Answer<Response> {
         return Err(ServerError::parameter("limit", format!("must be 1 to {MAX_ENTRIES}")).into());
     }
     let _running = app.query()?;
-    let rows = app.log.reader().entries(from, limit).await?;
+    let rows = app.reader().entries(from, limit).await?;
     let next = rows.first.0.saturating_add(rows.entries.len() as u64);
     let mut lines = Vec::with_capacity(rows.entries.iter().map(|entry| entry.len() + 1).sum());
     for entry in rows.entries {
@@ -119,6 +119,6 @@ pub(super) async fn entries(State(app): Shared, uri: Uri) -> Answer<Response> {
 
 pub(super) async fn import(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<ImportPosition>> {
     Params::read(&uri, &[])?;
-    let position = app.log.reader().import_position(&id).await?;
+    let position = app.reader().import_position(&id).await?;
     Ok(Json(position.ok_or_else(|| ServerError::NotFound(format!("The import {id:?}")))?))
 }

@@ -35,11 +35,12 @@ pub(super) async fn post(
     body: Body,
 ) -> Answer<Response> {
     let mut request = request(&uri, &headers)?;
+    let log = app.log()?;
     request.actor = actor.0;
     request.peer = peer.map(|Extension(Peer(address))| address.ip().to_canonical().to_string());
-    request.check(app.log.reader().deriver())?;
+    request.check(app.reader().deriver())?;
     let (body, _room) = receive(&app, body).await?;
-    let answer = app.log.ingest(body, &request).await?;
+    let answer = log.ingest(body, &request).await?;
     let replayed = answer.replayed;
     let mut response = Json(answer).into_response();
     if replayed {

@@ -20,14 +20,15 @@ use crate::{
 
 pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<IntegrityView>> {
     Params::read(&uri, &[])?;
-    let view = app.log.reader().integrity().await?;
+    let view = app.reader().integrity().await?;
     let last = app.jobs.view(None).and_then(|job| serde_json::to_value(job).ok());
-    let writing = match app.log.health().cause() {
-        Some(cause) => format!("store_failed: {} Restart the server.", cause.sentence()),
-        None => match app.log.disk().check() {
+    let writing = match app.log().map(|log| (log, log.health().cause())) {
+        Ok((_, Some(cause))) => format!("store_failed: {} Restart the server.", cause.sentence()),
+        Ok((log, None)) => match log.check_accepting() {
             Ok(()) => "ok".to_owned(),
-            Err(error) => format!("disk_full: {}", error.public_detail()),
+            Err(error) => format!("{}: {}", error.code(), error.public_detail()),
         },
+        Err(error) => format!("{}: {}", error.code(), error.public_detail()),
     };
     Ok(Json(IntegrityView { last_verification: last, writing, ..view }))
 }
@@ -84,9 +85,9 @@ pub(super) async fn start(
         since_checkpoints: wanted.since_checkpoint.into_iter().collect(),
         verifier_key: None,
     };
-    options.check(app.log.keys().log_key().origin())?;
+    options.check(app.log()?.keys().log_key().origin())?;
     let wanted = Wanted { options, scope: Scope::Whole, pace: Pace::FULL, actor };
-    let (id, _) = app.jobs.start(&app.log, wanted)?;
+    let (id, _) = app.jobs.start(app.log()?, wanted)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
 }
 
@@ -95,7 +96,7 @@ pub(super) async fn start(
 pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Value>> {
     Params::read(&uri, &[])?;
     let _running = app.query()?;
-    let reader = app.log.reader();
+    let reader = app.reader();
     let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await?;
     Ok(Json(json!({"derived": derived})))
 }
@@ -117,7 +118,7 @@ pub(super) async fn rotate(
     Params::read(&uri, &[])?;
     let expected = r#"{"key": "log"} or {"key": "mac"}"#;
     let wanted: Rotate = serde_json::from_slice(&body).map_err(not(expected))?;
-    Ok(Json(app.log.rotate(wanted.key, &actor.0).await?))
+    Ok(Json(app.log()?.rotate(wanted.key, &actor.0).await?))
 }
 
 pub(super) async fn last(State(app): Shared, uri: Uri) -> Answer<Json<JobView>> {

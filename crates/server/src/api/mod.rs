@@ -11,7 +11,11 @@ mod rest;
 mod tests;
 mod tlog;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use axum::{
     Extension, Json, Router,
@@ -30,9 +34,13 @@ use crate::{
     auth::{Tokens, bearer},
     config::Limits,
     error::ServerError,
+    history,
     jobs::Jobs,
     log::Log,
+    metrics::Metrics,
     problem::Problem,
+    publisher::{self, Published},
+    reader::Reader,
 };
 
 /// What needs no token: no data is in it.
@@ -46,7 +54,11 @@ const SMALL_ANSWER: u64 = 256 << 10;
 
 /// What handlers work with.
 pub(crate) struct App {
-    pub log: Log,
+    /// The log, once this server has it. A standby answers questions without.
+    log: OnceLock<Log>,
+    /// Answers questions as long as it has not.
+    reader: Reader,
+    pub metrics: Arc<Metrics>,
     pub tokens: Tokens,
     pub limits: Limits,
     pub jobs: Jobs,
@@ -68,11 +80,51 @@ pub(crate) struct Peer(pub SocketAddr);
 pub(crate) type Shared = State<Arc<App>>;
 
 impl App {
+    /// For a server that has the log.
     pub fn new(log: Log, tokens: Tokens, limits: Limits) -> Self {
+        let app = Self::standby(log.reader().clone(), log.shared_metrics(), tokens, limits);
+        app.take_over(log);
+        app
+    }
+
+    /// For a server that waits for the log.
+    pub fn standby(reader: Reader, metrics: Arc<Metrics>, tokens: Tokens, limits: Limits) -> Self {
         let queries = Semaphore::new(limits.queries);
         let bytes = |limit: usize| Arc::new(Semaphore::new(limit.min(u32::MAX as usize)));
         let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
-        Self { log, tokens, limits, jobs: Jobs::default(), queries, bodies, answers }
+        let (log, jobs) = (OnceLock::new(), Jobs::default());
+        Self { log, reader, metrics, tokens, limits, jobs, queries, bodies, answers }
+    }
+
+    /// Has the log from now on.
+    pub fn take_over(&self, log: Log) {
+        // It happens once.
+        let _ = self.log.set(log);
+    }
+
+    /// The log.
+    ///
+    /// # Errors
+    /// [`ServerError::Standby`]: another server has it.
+    pub fn log(&self) -> Result<&Log, ServerError> {
+        self.log.get().ok_or(ServerError::Standby)
+    }
+
+    /// Answers questions, whoever has the log.
+    pub fn reader(&self) -> &Reader {
+        self.log.get().map_or(&self.reader, Log::reader)
+    }
+
+    /// The newest checkpoint.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn published(&self) -> Result<Option<Published>, ServerError> {
+        if let Some(log) = self.log.get() {
+            return Ok(log.publisher().published());
+        }
+        let store = &**self.reader.store();
+        publisher::newest(store, history::read(store).await?.log()).await
     }
 
     /// A place among the queries at one moment.
@@ -91,7 +143,7 @@ pub(crate) struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.app.log.metrics().queried(self.started.elapsed());
+        self.app.metrics.queried(self.started.elapsed());
     }
 }
 
@@ -150,7 +202,7 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
         }
     };
     let response = with_room(&app, with_problem(response)).await;
-    let metrics = app.log.metrics();
+    let metrics = &app.metrics;
     metrics.http(method.as_str(), response.status().as_u16());
     if let Some(Refused(code)) = response.extensions().get() {
         metrics.request_refused(code);

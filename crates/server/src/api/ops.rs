@@ -15,28 +15,36 @@ pub(super) async fn healthz() -> &'static str {
 
 /// The log accepts entries.
 pub(super) async fn readyz(State(app): Shared) -> Answer<&'static str> {
-    app.log.check_accepting()?;
+    app.log()?.check_accepting()?;
     Ok("ok\n")
 }
 
 pub(super) async fn metrics(State(app): Shared, uri: Uri) -> Answer<Response> {
     Params::read(&uri, &[])?;
-    let mut gauges = app.log.reader().store().gauges().await?;
-    let published = app.log.publisher().published().map_or(0, |published| published.head.size.0);
-    app.log.disk().look();
-    let kept = app.log.reader().store().kept_from().await?;
+    let mut gauges = app.reader().store().gauges().await?;
+    let published = app.published().await?.map_or(0, |published| published.head.size.0);
+    let kept = app.reader().store().kept_from().await?;
+    let size = match app.log() {
+        Ok(log) => {
+            log.disk().look();
+            gauges.push(("queue_bytes", log.queued() as f64));
+            log.head().borrow().size.0
+        }
+        Err(_) => app.reader().store().head().await?.size.0,
+    };
+    let accepting = app.log().is_ok_and(|log| log.check_accepting().is_ok());
     gauges.extend([
         ("kept_from", kept.0 as f64),
-        ("queue_bytes", app.log.queued() as f64),
-        ("tree_size", app.log.head().borrow().size.0 as f64),
+        ("tree_size", size as f64),
         ("published_size", published as f64),
         ("queries_running", (app.limits.queries - app.queries.available_permits()) as f64),
-        ("accepting", f64::from(u8::from(app.log.check_accepting().is_ok()))),
+        ("accepting", f64::from(u8::from(accepting))),
+        ("standby", f64::from(u8::from(app.log().is_err()))),
     ]);
     if let Some(found) = app.jobs.found() {
         gauges.push(("verification_faults", found.faults as f64));
         gauges.push(("verification_tree_size", found.entries as f64));
     }
-    let text = app.log.metrics().render(&gauges);
+    let text = app.metrics.render(&gauges);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

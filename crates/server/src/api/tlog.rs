@@ -24,7 +24,7 @@ fn answer(kind: &'static str, cache: &'static str, body: Vec<u8>) -> Response {
 
 pub(super) async fn checkpoint(State(app): Shared, uri: Uri) -> Answer<Response> {
     Params::read(&uri, &[])?;
-    let published = app.log.publisher().published();
+    let published = app.published().await?;
     let published = published.ok_or_else(|| ServerError::NotFound("A checkpoint".to_owned()))?;
     Ok(answer(TEXT, BRIEFLY, published.note.as_bytes().to_vec()))
 }
@@ -33,7 +33,7 @@ pub(super) async fn tile(State(app): Shared, Path(path): Path<String>, uri: Uri)
     Params::read(&uri, &[])?;
     let path: TilePath =
         path.parse().map_err(|_| ServerError::NotFound("A tile at a path that is not of C2SP form".to_owned()))?;
-    let size = app.log.publisher().published().map_or(0, |published| published.head.size.0);
+    let size = app.published().await?.map_or(0, |published| published.head.size.0);
     let absent = || ServerError::NotFound(format!("Tile {path} in the published tree of {size} entries"));
     let level = match path.kind {
         TileKind::Level(level) => level,
@@ -45,7 +45,7 @@ pub(super) async fn tile(State(app): Shared, Path(path): Path<String>, uri: Uri)
     if end > there {
         return Err(absent().into());
     }
-    let store = app.log.reader().store();
+    let store = app.reader().store();
     let body = match path.kind {
         TileKind::Level(level) => store.tile(level, path.n, path.len()).await?.concat(),
         TileKind::Entries => {

@@ -27,6 +27,7 @@ use crate::error::ServerError;
 pub use heads::Heads;
 use next::Live;
 pub use next::{LOG_KEY_NEXT, LOG_KEY_OLD, MAC_KEY_NEXT};
+pub(crate) use paths::check_apart;
 use paths::{check_directory, check_file, create_directory, sync_directory};
 pub(crate) use replace::{Drawn, Left, Replacing};
 
@@ -68,8 +69,8 @@ impl KeyDir {
     ///
     /// # Errors
     /// [`ServerError::KeyDir`] names the file and what is wrong with it.
-    pub fn create(path: &Path, data_dir: &Path, origin: &str) -> Result<Self, ServerError> {
-        paths::check_apart(path, data_dir)?;
+    pub fn create(path: &Path, data_dir: Option<&Path>, origin: &str) -> Result<Self, ServerError> {
+        check_apart(path, data_dir)?;
         create_directory(path)?;
         check_directory(path)?;
         for name in ORDER {
@@ -86,6 +87,42 @@ impl KeyDir {
         Self::open(path, data_dir)
     }
 
+    /// Completes a directory for a further server of a log: it holds copies of the log's keys, and gets epoch keys of its
+    /// own. Existing files are never replaced.
+    ///
+    /// # Errors
+    /// [`ServerError::KeyDir`] if a copy is missing, or the epoch key was copied too.
+    pub(crate) fn join(path: &Path) -> Result<Self, ServerError> {
+        check_directory(path)?;
+        for name in [ORIGIN, LOG_KEY, MAC_KEY, FORMAT] {
+            if !path.join(name).exists() {
+                let reason =
+                    format!("is missing: copy it from the key directory of the server that has the log ({name})");
+                return Err(ServerError::KeyDir { path: path.join(name), reason });
+            }
+        }
+        for name in [EPOCH_KEY, HEADS].into_iter().filter(|name| !path.join(name).exists()) {
+            create_file(path, name, &fresh(name, "")?)?;
+        }
+        sync_directory(path)?;
+        let keys = Self::open(path, None)?;
+        match keys.epoch_slots()?.as_slice() {
+            [slot] if slot.is_fresh() => Ok(keys),
+            _ => Err(ServerError::KeyDir {
+                path: path.join(EPOCH_KEY),
+                reason:
+                    "has sealed something, or was copied: each server has an epoch key of its own. Remove the copy and \
+                         run this again; in the directory of a server that has had the log, leave it"
+                        .to_owned(),
+            }),
+        }
+    }
+
+    /// Whether it has the log's keys, as a copy of them has, and no epoch key.
+    pub(crate) fn lacks_epoch_key(path: &Path) -> bool {
+        path.join(LOG_KEY).exists() && !path.join(EPOCH_KEY).exists()
+    }
+
     /// The origin that an earlier attempt to make the directory has noted.
     ///
     /// # Errors
@@ -99,12 +136,12 @@ impl KeyDir {
         ORDER.iter().all(|name| path.join(name).exists())
     }
 
-    /// Opens a directory in which every file must be.
+    /// Opens a directory in which every file must be. It must be apart from `data_dir`, where the log lies in one.
     ///
     /// # Errors
     /// [`ServerError::KeyDir`] names the file and what is wrong with it.
-    pub fn open(path: &Path, data_dir: &Path) -> Result<Self, ServerError> {
-        paths::check_apart(path, data_dir)?;
+    pub fn open(path: &Path, data_dir: Option<&Path>) -> Result<Self, ServerError> {
+        check_apart(path, data_dir)?;
         check_directory(path)?;
         let format = format_of(path)?;
         for name in ORDER {
@@ -248,7 +285,7 @@ impl KeyDir {
 
 fn open_heads(path: &Path) -> Result<Heads, ServerError> {
     let path = path.join(HEADS);
-    let reason = "both of its notes are damaged, so nothing shows whether the data directory is an older copy: restore it \
+    let reason = "both of its notes are damaged, so nothing shows whether the log is an older copy: restore it \
                   from your backup, or give it up with `sceau keys replace`, which verifies the whole log first";
     Heads::open(&path)?.ok_or(ServerError::KeyDir { path, reason: reason.to_owned() })
 }

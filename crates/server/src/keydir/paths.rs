@@ -9,8 +9,9 @@ use std::{
 
 use crate::error::ServerError;
 
-/// Refuses a key directory inside the data directory, or the other way round.
-pub(super) fn check_apart(keys: &Path, data: &Path) -> Result<(), ServerError> {
+/// Refuses a key directory inside the data directory, if there is one, or the other way round.
+pub(crate) fn check_apart(keys: &Path, data: Option<&Path>) -> Result<(), ServerError> {
+    let Some(data) = data else { return Ok(()) };
     let (whole_keys, whole_data) = (resolve(keys)?, resolve(data)?);
     let reason = if whole_keys == whole_data || same(&whole_keys, &whole_data) {
         "is the data directory too"
@@ -199,7 +200,7 @@ mod tests {
             ("link/new/keys", "data", false),
             ("data/../keys", "data", true),
         ] {
-            assert_eq!(check_apart(&at(keys), &at(data)).is_ok(), good, "{keys} {data}");
+            assert_eq!(check_apart(&at(keys), Some(&at(data))).is_ok(), good, "{keys} {data}");
         }
     }
 }

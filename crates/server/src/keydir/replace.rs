@@ -66,7 +66,7 @@ impl Left {
     ///
     /// # Errors
     /// The directory can't be used, or a newer version wrote it.
-    pub fn look(path: &Path, data_dir: &Path) -> Result<Self, ServerError> {
+    pub fn look(path: &Path, data_dir: Option<&Path>) -> Result<Self, ServerError> {
         check_apart(path, data_dir)?;
         let mut left = Self { log: None, next_log: None, mac: None, slots: None, heads: None, replacing: None };
         if path.symlink_metadata().is_err() {

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{
     clock::Clock, config::Config, epochs::Epochs, error::ServerError, guard, history, init, keydir::KeyDir, prover,
-    rotation,
+    rotation, takeover,
 };
 
 /// Where a log goes on.
@@ -28,20 +28,26 @@ pub(super) async fn take_up(
     deriver: &Arc<Deriver>,
     keys: &Arc<KeyDir>,
 ) -> Result<TakenUp, ServerError> {
-    let history = history::read(&**store).await?;
+    let mut history = history::read(&**store).await?;
     init::check_belongs(keys, &history)?;
     let writer: WriterId = history::fact(&**store, "writer").await?.parse()?;
-    let tree = check_head(config, &**store, keys).await?;
+    let mut tree = check_head(config, &**store, keys).await?;
     rotation::resolve(keys, &history)?;
-    let bundle = restore_bundle(&**store, keys, tree.head()).await?;
+    let mut bundle = restore_bundle(&**store, keys, tree.head()).await?;
     guard::adopt(&**store, keys).await?;
+    // Where no two servers can hold the log, nobody else's chain can be there.
+    if store.writing().is_some() && takeover::claim(&**store, deriver, keys, &history, tree.clone()).await? {
+        history = history::read(&**store).await?;
+        tree = check_head(config, &**store, keys).await?;
+        bundle = restore_bundle(&**store, keys, tree.head()).await?;
+    }
     let epochs = Epochs::resume(keys.clone(), &**store, writer, &history).await?.sealing_after(config.seal_after);
     let floor = last_received(&**store, deriver, tree.head()).await?.max(epochs.last_time()).unwrap_or_default();
     Ok(TakenUp { tree, bundle, epochs, clock: Arc::new(Clock::new(floor)), history })
 }
 
 /// Makes sure that the store is where it was left, and restores the tree.
-async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result<Tree, ServerError> {
+pub(crate) async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result<Tree, ServerError> {
     let head = store.head().await?;
     let tree = prover::restore(store, head.size).await?;
     if tree.head() != head {
@@ -55,7 +61,7 @@ async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir) -> Result
         return Ok(tree);
     };
     if noted.size > head.size || !prover::starts_with(store, &noted).await? {
-        return Err(ServerError::Rollback { path: config.data_dir.clone(), noted, found: head });
+        return Err(ServerError::Rollback { place: config.place.to_string(), noted, found: head });
     }
     Ok(tree)
 }

@@ -3,7 +3,9 @@
 //! Invariants: one task owns the tree; nothing is answered before it is durable; after a write of which nobody knows
 //! whether it happened, nothing more is accepted.
 
+mod edge;
 mod live;
+mod parts;
 mod plan;
 mod supervise;
 mod task;
@@ -19,6 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use edge::{Edge, Grown};
 pub(crate) use plan::hex;
 pub(crate) use supervise::supervise;
 
@@ -104,6 +107,8 @@ pub enum Cause {
     Store,
     /// Somebody else wrote to the store.
     Changed,
+    /// Another server has taken the log over.
+    Lease,
     /// A bug.
     Bug,
 }
@@ -124,6 +129,7 @@ impl Cause {
             Self::Keys => "keys",
             Self::Store => "store",
             Self::Changed => "changed",
+            Self::Lease => "lease",
             Self::Bug => "bug",
         }
     }
@@ -138,6 +144,7 @@ impl Cause {
             Self::Keys => "A new key could not be put in the place of the old one.",
             Self::Store => "The store could not write to its own files.",
             Self::Changed => "Somebody else changed the store.",
+            Self::Lease => "Another server has taken the log over.",
             Self::Bug => "A part of the server ended in a way that it must not.",
         }
     }
@@ -267,6 +274,8 @@ pub(crate) struct Parts {
     pub gate: Arc<tokio::sync::Mutex<()>>,
     /// Closes an epoch that has become too old to take in entries.
     pub publisher: Arc<crate::publisher::Publisher>,
+    /// Only while it is held anything is written.
+    pub lease: Arc<crate::lease::Keeper>,
 }
 
 /// The way to the sequencer.

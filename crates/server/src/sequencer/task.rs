@@ -1,37 +1,34 @@
 //! The task that owns the tree.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use sceau_ledger::{BundleMac, Head, Index, LeafHash, MacKey, MacKeys, TileHash, Tree, entry_mac};
-use sceau_store::{Batch, Commit, CommitError, StateWrite, StoreError, traits::BundleTag};
+use sceau_ledger::{BundleMac, Head, MacKey, Tree};
+use sceau_store::{Batch, Commit, CommitError, StateWrite, StoreError, traits::CommitLimits};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     Appended, Cause, Parts, Request,
+    edge::{Edge, Grown, extend},
     live::LiveKeys,
+    parts::parts,
     plan::{Plan, Planned, Taken},
 };
-use crate::{error::ServerError, metrics::Metrics};
-
-/// Groups of fewer entries are hashed where they are: handing them to another thread costs more.
-const INLINE_LEAVES: usize = 2_048;
+use crate::error::ServerError;
 
 /// The most requests of a group: their single events are made into entries on this task.
 const MAX_GROUP: usize = 1_024;
+
+/// The time between two tries of the rest of a request.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Task {
     parts: Parts,
     live: LiveKeys,
     edge: Edge,
     head: watch::Sender<Head>,
-}
-
-/// The right edge of the log: what the next entries build on.
-#[derive(Clone)]
-struct Edge {
-    tree: Tree,
-    bundle: BundleMac,
-    keys: MacKeys,
 }
 
 impl Task {
@@ -54,7 +51,10 @@ impl Task {
             let group;
             (group, held) = self.collect(first, &mut queue);
             if let Err(error) = self.parts.publisher.refresh_epoch().await {
-                tracing::error!(%error, "an old epoch could not be closed");
+                // What it took in now would be in an epoch that was held open.
+                tracing::error!(%error, "an old epoch could not be closed, so nothing is taken in");
+                refuse(group, || again(&error, "an epoch could not be closed"));
+                continue;
             }
             let gate = self.parts.gate.clone();
             let _gate = gate.lock().await;
@@ -65,14 +65,12 @@ impl Task {
     /// Everything that waits, up to the limits of one commit. What exceeds them comes next.
     fn collect(&self, first: Request, queue: &mut mpsc::UnboundedReceiver<Request>) -> (Vec<Request>, Option<Request>) {
         let (mut entries, mut bytes) = (first.payload.len(), first.payload.weight());
+        let limits = self.limits();
         let mut group = vec![first];
         while let Ok(next) = queue.try_recv() {
             entries += next.payload.len();
             bytes += next.payload.weight();
-            if group.len() >= MAX_GROUP
-                || entries > self.parts.limits.commit_entries
-                || bytes > self.parts.limits.commit_bytes
-            {
+            if group.len() >= MAX_GROUP || entries > limits.entries || bytes > limits.bytes {
                 return (group, Some(next));
             }
             group.push(next);
@@ -80,18 +78,31 @@ impl Task {
         (group, None)
     }
 
+    /// How much is put into one commit: what the settings allow and the store wants.
+    fn limits(&self) -> CommitLimits {
+        let (ours, store) = (&self.parts.limits, self.parts.store.commit_limits());
+        CommitLimits { entries: ours.commit_entries.min(store.entries), bytes: ours.commit_bytes.min(store.bytes) }
+    }
+
+    /// Commits a group, in smaller ones where it must be. It comes to an end, as each of these has fewer requests.
     async fn process(&mut self, group: Vec<Request>) {
-        if let Some(retry) = self.commit(group).await {
-            // The others of the group did nothing wrong. None of these can conflict, so there is no third time.
-            self.commit(retry).await;
+        let mut groups = vec![group];
+        while let Some(group) = groups.pop() {
+            let again = self.commit(group).await;
+            groups.extend(again.into_iter().rev());
         }
     }
 
-    /// Commits a group and answers it. Gives back the requests to try again if others of the group stood in the way.
-    async fn commit(&mut self, group: Vec<Request>) -> Option<Vec<Request>> {
+    /// Commits a group and answers it. Gives back what must be tried again, in order: the other requests if some of the
+    /// group stood in the way, or both its halves if together they are more than the store takes.
+    async fn commit(&mut self, group: Vec<Request>) -> Vec<Vec<Request>> {
         if let (Some(cause), Some(reason)) = (self.parts.health.cause(), self.parts.health.reason()) {
             refuse(group, || ServerError::Poisoned(cause, reason.to_owned()));
-            return None;
+            return Vec::new();
+        }
+        if let Err(error) = self.parts.lease.check() {
+            refuse(group, || again(&error, "the lease has run out"));
+            return Vec::new();
         }
         let store = self.parts.store.clone();
         let deriver = self.parts.deriver.clone();
@@ -104,46 +115,90 @@ impl Task {
             if let Err(error) = plan.admit(request, live).await {
                 // A read failed before anything was written: nothing is unknown, but nobody of the group is served.
                 tracing::error!(%error, "the state can't be read");
-                let failed = || match &error {
-                    StoreError::Unavailable(reason) => ServerError::Store(StoreError::Unavailable(reason.clone())),
-                    _ => ServerError::Internal("the state can't be read".to_owned()),
-                };
+                let error = ServerError::Store(error);
+                let failed = || again(&error, "the state can't be read");
                 plan.taken.into_iter().for_each(|taken| taken.answer(|_| Err(failed())));
                 refuse(group, failed);
-                return None;
+                return Vec::new();
             }
         }
         if plan.taken.is_empty() {
-            return None;
+            return Vec::new();
         }
         let Planned { batches, state, mac, taken } = match plan.finish() {
             Ok(planned) => planned,
             Err(taken) => {
                 let failed = |_: &Appended| Err(ServerError::Internal("entries can't be made".to_owned()));
                 taken.into_iter().for_each(|taken| taken.answer(failed));
-                return None;
+                return Vec::new();
             }
         };
-        let started = Instant::now();
-        let result = self.write(expected, &batches, state, mac).await;
-        self.parts.metrics.commit(started.elapsed());
-        if result.is_ok() {
-            batches.iter().for_each(|batch| self.parts.metrics.accepted(batch));
+        let parts = parts(batches, self.parts.store.commit_limits());
+        if parts.len() > 1 && taken.len() > 1 {
+            // Only a request that is too large by itself is ever split.
+            let mut first: Vec<Request> = taken.into_iter().map(Taken::back).collect();
+            let second = first.split_off(first.len() / 2);
+            return vec![first, second];
         }
-        self.finish(result, taken)
+        let started = Instant::now();
+        let result = self.write(&parts, state, mac).await;
+        self.parts.metrics.commit(started.elapsed());
+        let kept = self.edge.tree.head().size.0 - expected.size.0;
+        if result.is_err() && kept > 0 {
+            self.told_partly(result, kept, taken).await;
+            return Vec::new();
+        }
+        self.finish(result, taken).await.into_iter().collect()
     }
 
-    /// Writes a group and moves the edge, once that is durable.
+    /// Writes a group, part by part. The state goes with the last one.
     async fn write(
         &mut self,
-        expected: Head,
+        parts: &[Vec<Arc<Batch>>],
+        state: Vec<StateWrite>,
+        mac: Option<(u64, MacKey)>,
+    ) -> Result<(), CommitError> {
+        let Some((last, first)) = parts.split_last() else {
+            return if state.is_empty() { Ok(()) } else { self.parts.store.write(state).await };
+        };
+        for (number, part) in first.iter().enumerate() {
+            self.write_part(part, &[], None, number > 0).await?;
+        }
+        self.write_part(last, &state, mac, !first.is_empty()).await
+    }
+
+    /// Writes a part. Once something of the request is durable, the rest is tried for a while: only the whole of it is
+    /// acknowledged.
+    async fn write_part(
+        &mut self,
+        batches: &[Arc<Batch>],
+        state: &[StateWrite],
+        mac: Option<(u64, MacKey)>,
+        begun: bool,
+    ) -> Result<(), CommitError> {
+        let started = Instant::now();
+        loop {
+            let again = begun && started.elapsed() < self.parts.limits.rest_time;
+            let result = self.write_once(batches, state.to_vec(), mac.clone()).await;
+            match result {
+                Err(CommitError::Unavailable(_) | CommitError::Full) if again => tokio::time::sleep(PAUSE).await,
+                Ok(()) => {
+                    batches.iter().for_each(|batch| self.parts.metrics.accepted(batch));
+                    return Ok(());
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Writes a part and moves the edge, once that is durable.
+    async fn write_once(
+        &mut self,
         batches: &[Arc<Batch>],
         state: Vec<StateWrite>,
         mac: Option<(u64, MacKey)>,
     ) -> Result<(), CommitError> {
-        if batches.is_empty() {
-            return if state.is_empty() { Ok(()) } else { self.parts.store.write(state).await };
-        }
+        let expected = self.edge.tree.head();
         let started = Instant::now();
         let mut edge = self.edge.clone();
         if let Some((bundle, key)) = &mac {
@@ -167,7 +222,7 @@ impl Task {
         Ok(())
     }
 
-    fn finish(&self, result: Result<(), CommitError>, taken: Vec<Taken>) -> Option<Vec<Request>> {
+    async fn finish(&self, result: Result<(), CommitError>, taken: Vec<Taken>) -> Option<Vec<Request>> {
         match result {
             Ok(()) => taken.into_iter().for_each(|taken| taken.answer(|answer| Ok(answer.clone()))),
             Err(CommitError::Full) => taken.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::Full))),
@@ -190,117 +245,56 @@ impl Task {
                 return (!others.is_empty()).then(|| others.into_iter().map(Taken::back).collect());
             }
             Err(error @ (CommitError::HeadMoved { .. } | CommitError::Failed(_))) => {
-                let cause = match error {
-                    CommitError::HeadMoved { .. } => Cause::Changed,
-                    CommitError::Failed(StoreError::Stopped(_)) => Cause::Store,
-                    _ => Cause::Commit,
-                };
-                let reason = error.to_string();
-                self.parts.health.poison(cause, &reason);
+                let (cause, reason) = self.stop(&error).await;
                 let stopped = || ServerError::Poisoned(cause, reason.clone());
                 taken.into_iter().for_each(|taken| taken.answer(|_| Err(stopped())));
             }
         }
         None
     }
+
+    /// Accepts nothing more after a commit of which nobody knows, or into which somebody else came.
+    async fn stop(&self, error: &CommitError) -> (Cause, String) {
+        let cause = match error {
+            CommitError::HeadMoved { .. } => self.parts.lease.explain(Cause::Changed).await,
+            CommitError::Failed(StoreError::Stopped(_)) => Cause::Store,
+            _ => Cause::Commit,
+        };
+        let reason = error.to_string();
+        self.parts.health.poison(cause, &reason);
+        (cause, reason)
+    }
+
+    /// Answers a request of which the first entries are durable and the others could not be written.
+    async fn told_partly(&self, result: Result<(), CommitError>, kept: u64, taken: Vec<Taken>) {
+        let Err(error) = result else { return };
+        if matches!(error, CommitError::HeadMoved { .. } | CommitError::Failed(_)) {
+            self.stop(&error).await;
+        }
+        tracing::error!(%error, kept, "only the first entries of a request that needs several commits could be written");
+        for taken in taken {
+            let partly = |answer: &Appended| {
+                let first_index = answer.first_index.unwrap_or_default();
+                Err(ServerError::PartlyKept { kept, entries: answer.accepted, first_index })
+            };
+            taken.answer(partly);
+        }
+    }
+}
+
+/// The error for others who wait for the same: that the database is away can pass by itself.
+fn again(error: &ServerError, otherwise: &str) -> ServerError {
+    match error {
+        ServerError::Store(StoreError::Unavailable(reason)) => {
+            ServerError::Store(StoreError::Unavailable(reason.clone()))
+        }
+        ServerError::Poisoned(cause, reason) => ServerError::Poisoned(*cause, reason.clone()),
+        _ => ServerError::Internal(otherwise.to_owned()),
+    }
 }
 
 fn refuse(group: impl IntoIterator<Item = Request>, error: impl Fn() -> ServerError) {
     for request in group {
         let _ = request.reply.send(Err(error()));
-    }
-}
-
-/// What grows with the log beside its entries.
-#[derive(Debug, Default)]
-struct Grown {
-    tiles: Vec<TileHash>,
-    macs: Vec<BundleTag>,
-    /// The HMAC of each entry, where the store keeps them.
-    tags: Vec<[u8; 32]>,
-}
-
-async fn extend(
-    mut edge: Edge,
-    batches: &[Arc<Batch>],
-    tagged: bool,
-    metrics: &Arc<Metrics>,
-) -> Result<(Edge, Grown), StoreError> {
-    let entries: usize = batches.iter().map(|batch| batch.len()).sum();
-    let (batches, metrics) = (batches.to_vec(), metrics.clone());
-    let work = move || {
-        let append = || edge.append(batches.iter().map(|batch| batch.leaves()), tagged);
-        let grown = metrics.sequencing(append);
-        (edge, grown)
-    };
-    if entries <= INLINE_LEAVES {
-        return Ok(work());
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Internal(error.to_string()))
-}
-
-impl Edge {
-    fn append<'a>(&mut self, batches: impl Iterator<Item = &'a [LeafHash]>, tagged: bool) -> Grown {
-        let mut grown = Grown::default();
-        let mut bundle = self.tree.head().size.0 / 256;
-        for leaves in batches {
-            for &leaf in leaves {
-                if tagged && let Some(key) = self.keys.at(bundle) {
-                    let index = bundle * 256 + u64::from(self.bundle.count());
-                    grown.tags.push(entry_mac(key, Index(index), leaf));
-                }
-                self.bundle.push(leaf);
-                if self.bundle.count() == 256 {
-                    grown.macs.push(BundleTag { bundle, count: 256, tag: self.bundle.tag() });
-                    bundle += 1;
-                    self.bundle = self.keys.start(bundle);
-                }
-            }
-            grown.tiles.extend(self.tree.append(leaves));
-        }
-        if self.bundle.count() > 0 {
-            grown.macs.push(BundleTag { bundle, count: self.bundle.count(), tag: self.bundle.tag() });
-        }
-        grown
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn leaves(count: usize) -> Vec<LeafHash> {
-        (0..count).map(|n| sceau_ledger::leaf_hash(&n.to_be_bytes())).collect()
-    }
-
-    #[test]
-    fn bundles_are_tagged_whatever_the_batches() {
-        let key = MacKey::from_bytes([3; 32]);
-        let keys = MacKeys::new(0, key);
-        let edge = Edge { tree: Tree::new(), bundle: keys.start(0), keys };
-        let all = leaves(700);
-        let whole = edge.clone().append([all.as_slice()].into_iter(), false).macs;
-        assert_eq!(whole.iter().map(|tag| tag.count).collect::<Vec<_>>(), [256, 256, 188]);
-        let mut stepwise = edge.clone();
-        let mut tags = std::collections::BTreeMap::new();
-        for step in all.chunks(97) {
-            let macs = stepwise.append([step].into_iter(), false).macs;
-            tags.extend(macs.into_iter().map(|tag| (tag.bundle, tag)));
-        }
-        assert_eq!(tags.into_values().collect::<Vec<_>>(), whole);
-        let mut exact = edge;
-        let macs = exact.append([leaves(256).as_slice()].into_iter(), false).macs;
-        assert_eq!(macs.len(), 1);
-    }
-
-    #[test]
-    fn each_entry_is_tagged_where_the_store_keeps_that() {
-        let mut keys = MacKeys::new(0, MacKey::from_bytes([3; 32]));
-        keys.add(2, MacKey::from_bytes([4; 32]));
-        let mut edge = Edge { tree: Tree::new(), bundle: keys.start(0), keys: keys.clone() };
-        let all = leaves(700);
-        let tags: Vec<_> = all.chunks(97).flat_map(|step| edge.append([step].into_iter(), true).tags).collect();
-        let wanted = (0..).zip(&all).map(|(index, &leaf)| entry_mac(keys.at(index / 256).unwrap(), Index(index), leaf));
-        assert_eq!(tags, wanted.collect::<Vec<_>>());
     }
 }

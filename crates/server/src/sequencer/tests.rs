@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use futures::future::join_all;
 use sceau_event::{Framer, Meta, Micros, SourceId};
-use sceau_store::{BatchBuilder, Expect, StateWrite};
+use sceau_store::{BatchBuilder, Expect, StateWrite, traits::CommitLimits};
 use serde_json::json;
 
 use super::*;
@@ -404,4 +404,120 @@ async fn a_panic_of_the_sequencer_stops_the_log() {
     }
     assert!(log.health().reason().unwrap().contains("sequencer panicked"), "{:?}", log.health());
     assert!(log.close().await.is_err());
+}
+
+/// A body of so many lines, all of the same length.
+fn numbered(count: usize) -> Bytes {
+    body(&(0..count).map(|n| format!("line {n:05}\n")).collect::<String>())
+}
+
+#[tokio::test]
+async fn a_request_larger_than_a_commit_is_split_and_acknowledged_as_one() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    store.limit(CommitLimits { entries: 64, bytes: 6_000 });
+    let request = IngestRequest { idempotency: Some("k".into()), ..lines() };
+    let answer = log.ingest(numbered(1_000), &request).await.unwrap();
+    assert_eq!((answer.accepted, answer.first_index, answer.tree_size), (1_000, Some(0), 1_000));
+    assert!(store.commits() >= 1_000 / 64, "{}", store.commits());
+    assert!(log.ingest(numbered(1_000), &request).await.unwrap().replayed);
+    let import = IngestRequest { import: step("file", 0, 11_000), ..lines() };
+    log.ingest(numbered(100), &import).await.unwrap();
+    assert_eq!(log.reader().import_position("file").await.unwrap().unwrap().offset, 11_000);
+    assert_eq!(log.head().borrow().size.0, 1_100);
+    for index in [0u64, 63, 64, 999] {
+        let event = log.reader().event(index).await.unwrap();
+        assert!(event.entry.contains(&format!("line {index:05}")), "{}", event.entry);
+    }
+    log.close().await.unwrap();
+    drop((log, store));
+    green(&fixture).await;
+}
+
+#[tokio::test]
+async fn requests_that_fit_one_by_one_are_never_split() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    let gate = log.gate().lock().await;
+    let requests: Vec<_> = (0..8)
+        .map(|n| {
+            let log = log.clone();
+            // A single event weighs more once it has a record than in the queue.
+            let text = body(&format!("{{\"n\":{n},\"message\":\"{}\"}}", "x".repeat(2_000)));
+            tokio::spawn(async move { log.ingest(text, &IngestRequest::default()).await })
+        })
+        .collect();
+    while log.queued() < 8 * (2_000 + REQUEST_COST) {
+        tokio::task::yield_now().await;
+    }
+    store.limit(CommitLimits { entries: 100, bytes: 9_000 });
+    drop(gate);
+    let mut firsts: Vec<_> = join_all(requests).await.into_iter().map(|answer| answer.unwrap().unwrap()).collect();
+    firsts.sort_unstable_by_key(|answer| answer.first_index);
+    assert_eq!(firsts.iter().map(|answer| answer.first_index.unwrap()).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    assert!(store.commits() > 1);
+    log.close().await.unwrap();
+    drop((log, store));
+    green(&fixture).await;
+}
+
+#[tokio::test]
+async fn the_rest_of_a_split_request_waits_for_the_database() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    store.limit(CommitLimits { entries: 100, bytes: usize::MAX });
+    store.fail_after(2, Failure::CommitAway);
+    let answer = log.ingest(numbered(450), &lines()).await.unwrap();
+    assert_eq!((answer.accepted, answer.tree_size), (450, 450));
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_of_a_split_request_is_in_the_log_is_told() {
+    let mut fixture = Fixture::new().await;
+    fixture.config.limits.rest_time = std::time::Duration::ZERO;
+    let (log, store) = fixture.failing().await;
+    store.limit(CommitLimits { entries: 100, bytes: usize::MAX });
+    log.ingest(body("before"), &lines()).await.unwrap();
+    let request = IngestRequest { import: step("file", 0, 4_500), ..lines() };
+    let going = tokio::spawn({
+        let (log, request) = (log.clone(), request.clone());
+        async move { log.ingest(numbered(450), &request).await }
+    });
+    let mut head = log.head();
+    head.wait_for(|head| head.size.0 >= 201).await.unwrap();
+    store.go_away(true);
+    let refused = going.await.unwrap().unwrap_err();
+    let ServerError::PartlyKept { kept, entries, first_index } = refused else { panic!("{refused}") };
+    assert!((200..450).contains(&kept) && (entries, first_index) == (450, 1), "{kept} {entries} {first_index}");
+    assert_eq!((refused.status(), refused.code()), (503, "partly_kept"));
+    store.go_away(false);
+    assert_eq!(log.reader().import_position("file").await.unwrap(), None);
+    let answer = log.ingest(body("after"), &lines()).await.unwrap();
+    assert_eq!(answer.first_index, Some(kept + 1));
+    log.close().await.unwrap();
+    drop((log, store));
+    green(&fixture).await;
+}
+
+#[tokio::test]
+async fn the_log_goes_on_by_itself_once_the_database_is_back() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    let keyed = IngestRequest { idempotency: Some("k".into()), ..lines() };
+    store.go_away(true);
+    for request in [lines(), keyed.clone()] {
+        let refused = log.ingest(body("a"), &request).await.unwrap_err();
+        assert_eq!((refused.status(), refused.code()), (503, "store_unavailable"));
+    }
+    assert!(log.publisher().publish().await.is_err());
+    assert!(log.publisher().close_epoch().await.is_err());
+    assert_eq!(log.health().reason(), None);
+    store.go_away(false);
+    assert_eq!(log.ingest(body("a"), &keyed).await.unwrap().first_index, Some(0));
+    log.publisher().publish().await.unwrap();
+    log.publisher().close_epoch().await.unwrap();
+    log.close().await.unwrap();
+    drop((log, store));
+    green(&fixture).await;
 }

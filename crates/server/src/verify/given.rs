@@ -132,8 +132,8 @@ impl Facts {
     /// The head, or where its row can't be understood what else is known of it, which is then compared with the entries.
     pub async fn head(&mut self, store: &dyn Store, noted: Option<Head>) -> Result<Head, StoreError> {
         let error = match store.head().await {
-            Ok(head) => return Ok(head),
-            Err(error) => error,
+            Err(error) if !matches!(error, StoreError::Unavailable(_)) => error,
+            head => return head,
         };
         self.faults.push(Fault::whole(FaultKind::Root, format!("the stored head can't be read: {error}")));
         if let Some(noted) = noted {

@@ -1,14 +1,10 @@
-//! What a verification starts from: a directory that nobody holds, an open store, or a running log.
+//! What a verification starts from: a log that nobody holds, an open store, or a running log.
 
 use std::{path::Path, sync::Arc};
 
 use sceau_event::Deriver;
 use sceau_ledger::{EpochPublic, Fault, Head, KeyHistory, MacKeys, WriterId};
-use sceau_store::{
-    Document, SealText, Store,
-    embedded::{Embedded, Options},
-    traits::BundleTag,
-};
+use sceau_store::{Document, SealText, Store, traits::BundleTag};
 
 use super::{
     Cancel, Resume, VerifyOptions, VerifyReport, Way,
@@ -45,10 +41,10 @@ pub(crate) struct VerifyInput {
     pub notes: Vec<String>,
 }
 
-/// Verifies a data directory that no server holds, with whatever keys are at hand.
+/// Verifies a log that no server holds, with whatever keys are at hand.
 ///
 /// # Errors
-/// The directory can't be read at all, or an option can't be understood. Faults are in the report.
+/// It can't be read at all, or an option can't be understood. Faults are in the report.
 pub async fn verify_dir(
     config: &Config,
     options: VerifyOptions,
@@ -56,10 +52,16 @@ pub async fn verify_dir(
     cancel: Cancel,
 ) -> Result<VerifyReport, ServerError> {
     let deriver = load_deriver(config)?;
-    let inspect = Options { inspect: true, ..Options::default() };
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir, deriver.clone(), inspect).await?);
-    let keys = open_keys(&config.key_dir, &config.data_dir)?;
-    let input = offline_input(&*store, keys.as_ref(), options).await?;
+    let (store, live) = config.place.inspect(deriver.clone()).await?;
+    let keys = open_keys(&config.key_dir, config.place.directory())?;
+    let mut input = offline_input(&*store, keys.as_ref(), options.clone(), live).await?;
+    for _ in 0..SEALS {
+        // Where an epoch was closed meanwhile, its key is gone from the key directory but its seal was not seen.
+        if !live || store.last_seal().await?.as_ref() == input.seals.last() {
+            break;
+        }
+        input = offline_input(&*store, keys.as_ref(), options.clone(), live).await?;
+    }
     let (verdict, _) = verify(&store, &deriver, input, Way::whole(progress, &cancel)).await?;
     Ok(verdict.into())
 }
@@ -119,13 +121,13 @@ pub(crate) async fn verify_open(
     options: VerifyOptions,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<VerifyReport, ServerError> {
-    let input = offline_input(&**store, None, options).await?;
+    let input = offline_input(&**store, None, options, false).await?;
     let input = VerifyInput { mac_keys, head_note, ..input };
     let (verdict, _) = verify(store, deriver, input, Way::whole(progress, &Cancel::new())).await?;
     Ok(verdict.into())
 }
 
-fn open_keys(path: &Path, data: &Path) -> Result<Option<KeyDir>, ServerError> {
+fn open_keys(path: &Path, data: Option<&Path>) -> Result<Option<KeyDir>, ServerError> {
     if path.exists() { KeyDir::open(path, data).map(Some) } else { Ok(None) }
 }
 
@@ -133,6 +135,7 @@ async fn offline_input(
     store: &dyn Store,
     keys: Option<&KeyDir>,
     options: VerifyOptions,
+    live: bool,
 ) -> Result<VerifyInput, ServerError> {
     let given = Given::parse(&options)?;
     let held = keys.map(|keys| keys.log_key().verifier());
@@ -147,21 +150,39 @@ async fn offline_input(
     if keys.is_none() && given.vkey.is_none() {
         notes.push("no verifier key was given, so that of the checkpoints is the store's own word".to_owned());
     }
-    let documents = state::documents(store).await?;
+    // Before everything that they may speak of: a server that goes on may add some at any time.
+    let seals = epochs::seals(store, 0).await?;
+    let (moment, documents) = if live { still(store).await? } else { (None, state::documents(store).await?) };
+    if live {
+        notes.push("a server goes on writing, so this is about what was there when it began".to_owned());
+    }
     let history = facts.history(&given, held, state::of(&documents, history::COLLECTION))?;
     if let Some(keys) = keys {
         facts.faults.extend(keys::check_held(&history, keys));
     }
     let writer = facts.writer();
-    let seals = epochs::seals(store, 0).await?;
-    let head = facts.head(store, keys.and_then(KeyDir::noted_head)).await?;
+    let (head, last_tag) = match moment {
+        Some(moment) => moment,
+        None => (facts.head(store, keys.and_then(KeyDir::noted_head)).await?, None),
+    };
     if head.size.0 > 0 && keys.is_some_and(|keys| keys.noted_head().is_none()) {
         notes.push(
             "the key directory notes no head, so it can't show whether this is an older copy of the log".to_owned(),
         );
     }
+    let current_epoch = match keys {
+        Some(keys) => keys::current_epoch(store, keys, &seals, &history).await?,
+        None => None,
+    };
+    if keys.is_some() && current_epoch.is_none() {
+        notes.push(
+            "the key directory is that of a server which has not the log now, so it can't show whether the last seals are \
+             missing"
+                .to_owned(),
+        );
+    }
     Ok(VerifyInput {
-        current_epoch: keys.map(|keys| keys::current_epoch(keys, &seals, &history)).transpose()?,
+        current_epoch,
         mac_keys: keys.map(|keys| keys::held_macs(keys, &history)),
         keys: None,
         state_noted: keys.is_some_and(KeyDir::notes_state),
@@ -171,11 +192,34 @@ async fn offline_input(
         head_note: keys.and_then(KeyDir::noted_head),
         writer,
         head,
-        last_tag: None,
+        last_tag,
         seals,
         documents,
-        live: false,
+        live,
         faults: facts.faults,
         notes,
     })
+}
+
+/// How often everything is looked at anew because a server has closed an epoch meanwhile.
+const SEALS: u32 = 5;
+/// How often it is looked whether the log stands still long enough to be looked at.
+const LOOKS: u32 = 200;
+
+type Moment = (Option<(Head, Option<BundleTag>)>, Vec<(&'static str, Vec<Document>)>);
+
+/// Head, tag of the bundle that grows, and documents of one moment, while a server writes.
+async fn still(store: &dyn Store) -> Result<Moment, ServerError> {
+    for _ in 0..LOOKS {
+        let Ok(head) = store.head().await else { return Ok((None, state::documents(store).await?)) };
+        let last_tag = store.audit_macs(head.size.0 / 256, 1).await?.into_iter().next();
+        let documents = state::documents(store).await?;
+        if store.head().await.is_ok_and(|after| after == head) {
+            return Ok((Some((head, last_tag)), documents));
+        }
+    }
+    Err(ServerError::Config(
+        "the log grows too fast to be looked at from outside: verify it through its server with --url, or stop that"
+            .into(),
+    ))
 }

@@ -4,9 +4,15 @@
 use sceau_ledger::{
     EpochPublic, Fault, FaultKind, KeyHistory, Lost, MacCommitment, MacKeys, Seal, SignedKeyChange, VerifierKey, choose,
 };
-use sceau_store::{Document, SealText};
+use sceau_store::{Document, SealText, Store};
 
-use crate::{epochs, error::ServerError, history, keydir::KeyDir};
+use crate::{
+    epochs,
+    error::ServerError,
+    history,
+    keydir::KeyDir,
+    takeover::{self, Standing},
+};
 
 /// The key that the first statement takes the place of, by its own word.
 pub(super) fn first(documents: &[Document]) -> Option<VerifierKey> {
@@ -77,16 +83,37 @@ fn check_macs(history: &KeyHistory, macs: &MacKeys) -> Vec<Fault> {
     faults
 }
 
-/// What an auditor should know about keys that were lost.
+/// What an auditor should know about keys that were lost, and about servers that took the log over.
 pub(super) fn told(history: &KeyHistory) -> Vec<String> {
     let mut known = history.log().first();
-    let mut notes = Vec::new();
+    let mut notes = take_overs(history);
     for change in history.changes() {
         if !change.body().lost.is_empty() {
             notes.push(loss(change, known));
         }
         known = change.body().log.as_ref().map_or(known, |log| &log.new);
     }
+    notes
+}
+
+/// The newest take-overs, each in a sentence.
+fn take_overs(history: &KeyHistory) -> Vec<String> {
+    const TOLD: usize = 20;
+    let all: Vec<_> = history.chains().iter().filter(|chain| chain.taken_over).collect();
+    let earlier = all.len().saturating_sub(TOLD);
+    let mut notes = Vec::new();
+    if earlier > 0 {
+        notes.push(format!("other servers took the log over {earlier} times before those that follow"));
+    }
+    notes.extend(all.iter().skip(earlier).map(|chain| {
+        let (index, writer) = (chain.index.unwrap_or_default(), chain.writer.map(|writer| writer.to_string()));
+        format!(
+            "entry {index} says that writer {} took the log over at epoch {}, under {}; the log key and that key say so",
+            writer.unwrap_or_default(),
+            chain.epoch,
+            chain.key
+        )
+    }));
     notes
 }
 
@@ -112,19 +139,25 @@ fn loss(change: &SignedKeyChange, known: &VerifierKey) -> String {
 }
 
 /// The public key of the epoch that the key directory is in: the one that the last seal names if it holds that, else
-/// its newest, which then shows that seals are missing.
-pub(super) fn current_epoch(
+/// its newest, which then shows that seals are missing. `None` for the keys of a server that had the log before another,
+/// or has not had it yet.
+pub(super) async fn current_epoch(
+    store: &dyn Store,
     keys: &KeyDir,
     seals: &[SealText],
     history: &KeyHistory,
-) -> Result<EpochPublic, ServerError> {
+) -> Result<Option<EpochPublic>, ServerError> {
     let slots = keys.epoch_slots()?;
     let last = seals.last().and_then(|seal| Seal::parse(seal.text.as_bytes()).ok());
     let (epoch, public) = epochs::expected(last.as_ref(), history);
     if let Ok(chosen) = choose(&slots, epoch, &public) {
-        return Ok(chosen.slot.key().public());
+        return Ok(Some(chosen.slot.key().public()));
     }
-    Ok(slots.last().map_or(public, |slot| slot.key().public()))
+    // What can't be read about it is found as it is walked.
+    match takeover::standing(store, keys, history, last.as_ref()).await {
+        Ok(Standing::Resting(..) | Standing::New(_)) => Ok(None),
+        _ => Ok(Some(slots.last().map_or(public, |slot| slot.key().public()))),
+    }
 }
 
 /// The MAC keys, with one of which a stop has left the last step of its rotation.

@@ -180,9 +180,9 @@ pub(crate) async fn verify(
         Some(from) => (Auditor::resume(audit, from.checked), from.explained, from.stated.wanting(&input.history)),
         None => (Auditor::new(audit), state::Explained::default(), Stated::new(&input.history)),
     };
-    let (faults, unproven) = state.unwrap_or_else(|error| {
+    let (faults, unproven) = known(state, |error| {
         (vec![Fault::whole(FaultKind::State, format!("the state can't be read: {error}"))], None)
-    });
+    })?;
     for fault in input.faults.into_iter().chain(faults) {
         auditor.fault(fault);
     }
@@ -196,7 +196,7 @@ pub(crate) async fn verify(
     let mut work = Work { auditor, records, explained, stated };
     let span = Span { first, size: head.size.0, live };
     work = walk(store, work, &mut sides, span, (way.pace, way.progress, way.cancel)).await?;
-    sides.feed(&mut work.auditor, u64::MAX).await;
+    sides.feed(&mut work.auditor, u64::MAX).await?;
     let Work { mut auditor, records, explained, stated } = work;
     stated.compare(&input.history).into_iter().for_each(|fault| auditor.fault(fault));
     explained.compare(&input.documents).into_iter().for_each(|fault| auditor.fault(fault));
@@ -240,9 +240,18 @@ fn feed_seals<'s>(
     }
 }
 
+/// What was read, or what stands for it if it can't be. That a database is away says nothing about the log: it ends a
+/// verification without a verdict.
+fn known<T>(read: Result<T, StoreError>, otherwise: impl FnOnce(StoreError) -> T) -> Result<T, StoreError> {
+    match read {
+        Err(error) if !matches!(error, StoreError::Unavailable(_)) => Ok(otherwise(error)),
+        read => read,
+    }
+}
+
 /// A stretch, or the end of the log if it can't be read: what was found until then must not be lost.
-fn readable(read: Result<AuditChunk, StoreError>, auditor: &mut Auditor) -> AuditChunk {
-    read.unwrap_or_else(|error| {
+fn readable(read: Result<AuditChunk, StoreError>, auditor: &mut Auditor) -> Result<AuditChunk, StoreError> {
+    known(read, |error| {
         auditor.cut_off(&format!("can't be read from here on: {error}"));
         AuditChunk::default()
     })
@@ -268,7 +277,7 @@ async fn walk(
     if first > 0 && live && next >= size {
         return Ok(work);
     }
-    let mut chunk = readable(store.audit(Index(next)).await, &mut work.auditor);
+    let mut chunk = readable(store.audit(Index(next)).await, &mut work.auditor)?;
     while !chunk.is_empty() {
         cancel.check()?;
         let begun = Instant::now();
@@ -278,7 +287,7 @@ async fn walk(
             work.auditor.cut_off(&format!("what is stored behind entry {before} can't be walked"));
             return Ok(work);
         }
-        sides.feed(&mut work.auditor, next).await;
+        sides.feed(&mut work.auditor, next).await?;
         let end = if live { size } else { u64::MAX };
         let stretch = move || {
             work.chunk(chunk, end);
@@ -289,7 +298,7 @@ async fn walk(
         // The next stretch is read while this one is checked.
         let (read, checked) = tokio::join!(ahead, tokio::task::spawn_blocking(stretch));
         work = checked.map_err(|error| ServerError::Internal(error.to_string()))?;
-        chunk = readable(read, &mut work.auditor);
+        chunk = readable(read, &mut work.auditor)?;
         tokio::time::sleep(pace.pause(begun.elapsed())).await;
     }
     progress(next.min(size), size);
@@ -304,9 +313,15 @@ impl Work {
             self.auditor.fault(fault);
         }
         let rows = chunk.entries.iter().zip(chunk.prefixes.iter().chain(std::iter::repeat(&None)));
-        for (((entry, prefix), received), index) in rows.zip(&checked.received).zip(chunk.first..end) {
-            let entry = entry.as_deref();
-            self.auditor.entry(Index(index), entry, *prefix, *received);
+        let tags = chunk.tags.iter().chain(std::iter::repeat(&None));
+        let tagged = !chunk.tags.is_empty();
+        for ((((entry, prefix), received), tag), index) in rows.zip(&checked.received).zip(tags).zip(chunk.first..end) {
+            let (index, entry) = (Index(index), entry.as_deref());
+            if tagged {
+                self.auditor.tagged_entry(index, entry, *prefix, *received, *tag);
+            } else {
+                self.auditor.entry(index, entry, *prefix, *received);
+            }
         }
         for (leaf, index) in chunk.pruned.iter().zip(chunk.first..end) {
             self.auditor.pruned(Index(index), *leaf);

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use sceau_ledger::{Auditor, Fault, FaultKind, TileHash, TreeSize};
 use sceau_store::{Store, StoreError, traits::BundleTag};
 
+use super::known;
+
 /// Rows read at once.
 const PAGE: usize = 4_096;
 /// Levels of tiles above the leaves: enough for any tree.
@@ -57,20 +59,23 @@ impl<'a> Sides<'a> {
 
     /// Feeds what concerns entries below `end`; everything that is left if that is the greatest number. What can't be
     /// read is a fault, and ends its stream.
-    pub async fn feed(&mut self, auditor: &mut Auditor, end: u64) {
-        self.feed_tiles(auditor, end).await;
-        self.feed_macs(auditor, end).await;
-        self.feed_checkpoints(auditor, end).await;
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn feed(&mut self, auditor: &mut Auditor, end: u64) -> Result<(), StoreError> {
+        self.feed_tiles(auditor, end).await?;
+        self.feed_macs(auditor, end).await?;
+        self.feed_checkpoints(auditor, end).await
     }
 
-    async fn feed_checkpoints(&mut self, auditor: &mut Auditor, end: u64) {
+    async fn feed_checkpoints(&mut self, auditor: &mut Auditor, end: u64) -> Result<(), StoreError> {
         loop {
             if let Some(from) = self.checkpoints.wants() {
                 let rows = self.store.checkpoints(TreeSize(from), PAGE).await;
-                let rows = readable(rows, auditor, FaultKind::Checkpoint, "the stored checkpoints");
+                let rows = readable(rows, auditor, FaultKind::Checkpoint, "the stored checkpoints")?;
                 self.checkpoints.refill(rows, |(size, _)| size.0);
             }
-            let Some((size, note)) = self.checkpoints.take(|(size, _)| size.0 <= end) else { return };
+            let Some((size, note)) = self.checkpoints.take(|(size, _)| size.0 <= end) else { return Ok(()) };
             if self.live && size.0 > self.size {
                 continue;
             }
@@ -84,13 +89,13 @@ impl<'a> Sides<'a> {
         }
     }
 
-    async fn feed_tiles(&mut self, auditor: &mut Auditor, end: u64) {
+    async fn feed_tiles(&mut self, auditor: &mut Auditor, end: u64) -> Result<(), StoreError> {
         for (stream, level) in self.tiles.iter_mut().zip(1u8..) {
             let first = |position: u64| position.saturating_mul(256u64.saturating_pow(u32::from(level)));
             loop {
                 if let Some(from) = stream.wants() {
                     let rows = self.store.audit_tiles(level, from, PAGE).await;
-                    let rows = readable(rows, auditor, FaultKind::Tile, "the stored tile hashes");
+                    let rows = readable(rows, auditor, FaultKind::Tile, "the stored tile hashes")?;
                     stream.refill(rows, |tile| tile.position);
                 }
                 let Some(tile) = stream.take(|tile| first(tile.position) < end) else { break };
@@ -99,14 +104,15 @@ impl<'a> Sides<'a> {
                 }
             }
         }
+        Ok(())
     }
 
-    async fn feed_macs(&mut self, auditor: &mut Auditor, end: u64) {
+    async fn feed_macs(&mut self, auditor: &mut Auditor, end: u64) -> Result<(), StoreError> {
         let growing = self.size / 256;
         loop {
             if let Some(from) = self.macs.wants() {
                 let rows = self.store.audit_macs(from, PAGE).await;
-                let rows = readable(rows, auditor, FaultKind::Mac, "the stored MACs");
+                let rows = readable(rows, auditor, FaultKind::Mac, "the stored MACs")?;
                 self.macs.refill(rows, |tag| tag.bundle);
             }
             let Some(tag) = self.macs.take(|tag| tag.bundle.saturating_mul(256) < end) else { break };
@@ -121,12 +127,18 @@ impl<'a> Sides<'a> {
         {
             auditor.bundle_mac(tag.bundle, tag.count, tag.tag);
         }
+        Ok(())
     }
 }
 
 /// Rows that were read; none if they can't be.
-fn readable<T>(rows: Result<Vec<T>, StoreError>, auditor: &mut Auditor, kind: FaultKind, what: &str) -> Vec<T> {
-    rows.unwrap_or_else(|error| {
+fn readable<T>(
+    rows: Result<Vec<T>, StoreError>,
+    auditor: &mut Auditor,
+    kind: FaultKind,
+    what: &str,
+) -> Result<Vec<T>, StoreError> {
+    known(rows, |error| {
         auditor.fault(Fault::whole(kind, format!("{what} can't be read from here on: {error}")));
         Vec::new()
     })

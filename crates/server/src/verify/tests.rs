@@ -168,7 +168,7 @@ async fn the_noted_head_is_compared_with_the_entries() {
     filled(&fixture, 10).await;
     let mut other = sceau_ledger::Tree::new();
     other.append(&[sceau_ledger::leaf_hash(b"something else")]);
-    let keys = KeyDir::open(&fixture.config.key_dir, fixture.data()).unwrap();
+    let keys = KeyDir::open(&fixture.config.key_dir, Some(fixture.data())).unwrap();
     // As if ten entries had been taken away and ten others put in their place.
     keys.note_head(&Head { root: other.head().root, size: sceau_ledger::TreeSize(7) }).unwrap();
     keys.note_head(&Head { root: other.head().root, size: sceau_ledger::TreeSize(7) }).unwrap();

@@ -445,11 +445,12 @@ pub fn latest_checkpoint(connection: &Connection) -> Result<Option<String>, Stor
         .optional()?)
 }
 
-/// Keeps a seal; a second one of the same epoch is refused.
+/// Keeps a seal; the same again is no error.
 pub fn put_seal(transaction: &Transaction<'_>, seal: &SealText) -> Result<(), StoreError> {
-    let added = transaction
-        .execute("INSERT OR IGNORE INTO seal (epoch, text) VALUES (?1, ?2)", params![number(seal.epoch), seal.text])?;
-    if added == 1 { Ok(()) } else { Err(StoreError::Exists(format!("the seal of epoch {}", seal.epoch))) }
+    let epoch = number(seal.epoch);
+    transaction.execute("INSERT OR IGNORE INTO seal (epoch, text) VALUES (?1, ?2)", params![epoch, seal.text])?;
+    let kept: String = transaction.query_row("SELECT text FROM seal WHERE epoch = ?1", [epoch], |row| row.get(0))?;
+    if kept == seal.text { Ok(()) } else { Err(StoreError::Exists(format!("the seal of epoch {}", seal.epoch))) }
 }
 
 /// Forgets all but the greatest checkpoint of each span of sizes, its first size left out.

@@ -7,14 +7,14 @@ use sceau_ledger::{Head, Index, TileHash, TreeSize, leaf_hash};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Embedded, Inner, audit, blocking, compact, db, prune,
+    Embedded, Inner, adopt, audit, blocking, compact, db, prune,
     segment::Segment,
     state::{self, now_micros},
     tail,
 };
 use crate::{
     error::{CommitError, StoreError},
-    traits::{AuditChunk, BundleTag, Commit, EntryRows, Ledger, SealText, Stretch},
+    traits::{AuditChunk, BundleTag, Commit, EntryRows, Ledger, Moved, SealText, Stretch},
 };
 
 impl Inner {
@@ -147,6 +147,15 @@ impl Ledger for Embedded {
             self.workers.committed();
         }
         committed
+    }
+
+    async fn adopt(&self, moved: Moved) -> Result<(), CommitError> {
+        let inner = self.inner.clone();
+        let adopted = tokio::task::spawn_blocking(move || adopt::adopt(&inner, &moved)).await;
+        let adopted = adopted.map_err(|error| StoreError::Internal(error.to_string()))?;
+        // The write-ahead log has grown.
+        self.workers.committed();
+        adopted
     }
 
     async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError> {

@@ -4,6 +4,7 @@
 //! file written and durable → reopened and checked against the tree → one transaction that names it and drops its part
 //! of the tail → the rows in memory.
 
+mod adopt;
 mod aggregate;
 mod audit;
 mod compact;

@@ -48,6 +48,13 @@ impl MongoUri {
         self.parts().1.is_some_and(|user| user.contains(':'))
     }
 
+    /// The database that it names, or the one that is used where it names none.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        let path = self.parts().2.split('?').next().and_then(|hosts| hosts.split_once('/'));
+        path.map(|(_, name)| name).filter(|name| !name.is_empty()).unwrap_or(DATABASE)
+    }
+
     /// Scheme, user with password, and the rest. What is in front of the last `@` is taken for the user, even where it
     /// holds characters that it must not: a wrong URI must not show its password either.
     fn parts(&self) -> (&str, Option<&str>, &str) {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{CommitError, StoreError},
-    traits::{AuditChunk, BundleTag, Commit, CommitLimits, EntryRows, Ledger, SealText, Stretch},
+    traits::{AuditChunk, BundleTag, Commit, CommitLimits, EntryRows, Ledger, Moved, SealText, Stretch},
 };
 
 /// Bits of a tile's key that hold its position; above them is its level.
@@ -161,6 +161,38 @@ impl Inner {
         ];
         self.transact(Turn { heads: Some((expected, commit.head)), steps }).await.map(drop)
     }
+
+    async fn adopt(self: &Arc<Self>, moved: Moved) -> Result<(), CommitError> {
+        let id = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let turn = match moved {
+            Moved::Seals(seals) => {
+                let seal = |seal: SealText| rawdoc! { "_id": id(seal.epoch), "text": seal.text };
+                let seals = seals.into_iter().map(seal).collect();
+                Turn { heads: None, steps: vec![Step::Insert(names::SEALS, seals)] }
+            }
+            Moved::Checkpoints(checkpoints) => {
+                let note = |(size, note): (TreeSize, String)| rawdoc! { "_id": id(size.0), "note": note };
+                let notes = checkpoints.into_iter().map(note).collect();
+                Turn { heads: None, steps: vec![Step::Insert(names::CHECKPOINTS, notes)] }
+            }
+            Moved::Leaves(moved) => {
+                moved.check()?;
+                if prune::end(self).await? != moved.expected.size.0 {
+                    let text = "leaves without entries belong in front of all entries";
+                    return Err(StoreError::Internal(text.into()).into());
+                }
+                let first = moved.expected.size.0 / 256;
+                let leaves = (first..).zip(moved.leaves.chunks(256)).map(|(bundle, leaves)| prune::row(bundle, leaves));
+                let steps = vec![
+                    Step::Insert(names::LEAVES, leaves.collect()),
+                    Step::Insert(names::TILES, moved.tiles.iter().map(tile_document).collect()),
+                    Step::Replace(names::MACS, moved.macs.iter().map(mac_document).collect()),
+                ];
+                Turn { heads: Some((moved.expected, moved.head)), steps }
+            }
+        };
+        self.transact(turn).await.map(drop)
+    }
 }
 
 #[async_trait]
@@ -179,6 +211,10 @@ impl Ledger for Mongo {
 
     fn keeps_tags(&self) -> bool {
         true
+    }
+
+    async fn adopt(&self, moved: Moved) -> Result<(), CommitError> {
+        self.inner.adopt(moved).await
     }
 
     async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError> {
@@ -235,7 +271,7 @@ impl Ledger for Mongo {
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
         let what = format!("the seal of epoch {}", seal.epoch);
         let (collection, id) = (names::SEALS, number(seal.epoch));
-        self.inner.fix(Fixed { collection, id, field: "text", text: seal.text, again: false, what }).await
+        self.inner.fix(Fixed { collection, id, field: "text", text: seal.text, again: true, what }).await
     }
 
     async fn seals(&self, from: u64, limit: usize) -> Result<Vec<SealText>, StoreError> {

@@ -7,6 +7,7 @@ mod audit;
 mod connect;
 pub mod document;
 mod head;
+mod hold;
 pub mod indexes;
 mod init;
 pub mod lease;
@@ -42,7 +43,11 @@ use tokio::{sync::Mutex, time::timeout};
 
 pub use connect::{MongoLimits, MongoOptions, MongoUri, Secret};
 
-use crate::{embedded::costs::Stage, error::StoreError, traits::Store};
+use crate::{
+    embedded::costs::Stage,
+    error::StoreError,
+    traits::{self, Store},
+};
 use head::HeadNote;
 use search::Questions;
 use transaction::Writer;
@@ -56,6 +61,8 @@ struct Inner {
     /// The outcome of a transaction is being asked for: nothing else is written meanwhile.
     unsettled: AtomicBool,
     stopped: OnceLock<String>,
+    /// The lease, if this process has taken it.
+    held: std::sync::Mutex<Option<lease::Lease>>,
     /// CPU time of making documents.
     costs: Stage,
     questions: Questions,
@@ -127,6 +134,7 @@ impl Mongo {
             writer: Arc::new(Mutex::new(Writer { fence })),
             unsettled: AtomicBool::new(false),
             stopped: OnceLock::new(),
+            held: std::sync::Mutex::default(),
             costs: Stage::default(),
             questions,
         };
@@ -179,6 +187,10 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait]
 impl Store for Mongo {
+    fn writing(&self) -> Option<&dyn traits::Lease> {
+        Some(self)
+    }
+
     async fn rebuild(
         &self,
         deriver: Arc<Deriver>,

@@ -142,7 +142,12 @@ async fn checked_leaves(inner: &Inner, bundle: u64) -> Result<RawDocumentBuf, St
         let detail = "differs from the sealed log when it is read back".into();
         return Err(StoreError::Entry { index: first, detail });
     }
+    Ok(row(bundle, &leaves))
+}
+
+/// The document that the leaves of a bundle are kept in.
+pub fn row(bundle: u64, leaves: &[LeafHash]) -> RawDocumentBuf {
     let bytes = leaves.iter().flat_map(|leaf| leaf.0).collect();
     let hashes = mongodb::bson::Binary { subtype: BinarySubtype::Generic, bytes };
-    Ok(rawdoc! { "_id": i64::try_from(bundle).unwrap_or(i64::MAX), "hashes": hashes })
+    rawdoc! { "_id": i64::try_from(bundle).unwrap_or(i64::MAX), "hashes": hashes }
 }

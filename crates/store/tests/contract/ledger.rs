@@ -252,6 +252,8 @@ pub async fn seals_are_kept<H: Home>(home: &H) {
     for epoch in [1, 0, 2] {
         store.put_seal(seal(epoch, &format!("seal {epoch}\n"))).await.unwrap();
     }
+    // Whoever could not know whether it was kept asks again.
+    store.put_seal(seal(1, "seal 1\n")).await.unwrap();
     let second = store.put_seal(seal(1, "another\n")).await;
     assert!(matches!(second, Err(StoreError::Exists(_))), "{second:?}");
     let store = reopen(home, store).await;

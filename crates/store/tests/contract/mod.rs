@@ -59,7 +59,7 @@ macro_rules! contract {
                     state_is_written_with_entries, tiles_are_those_of_the_tree, what_the_auditor_sees,
                     checkpoints_are_kept, seals_are_kept, facts_are_fixed, only_one_of_many_writers_wins;
             retention: deleted_entries_leave_their_leaves, everything_old_can_go_and_the_log_goes_on,
-                    readers_are_not_disturbed;
+                    readers_are_not_disturbed, what_moved_is_as_if_it_had_been_deleted_here;
             state: compare_and_set, expiry, pages, all_or_nothing, macs_are_kept;
             search: filters_of_every_kind, time_ranges_are_half_open, internal_sources_are_hidden,
                     words_and_texts, numbers_and_times, refusals, time_limits, dropped_futures;

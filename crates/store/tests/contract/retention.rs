@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use sceau_ledger::{Index, LeafHash, leaf_hash};
+use sceau_ledger::{Head, Index, LeafHash, TreeSize, leaf_hash};
 use sceau_store::{
-    Ledger as _, Search as _, Store, StoreError,
+    Ledger as _, Moved, MovedLeaves, SealText, Search as _, Store, StoreError,
     query::{Order, Page},
 };
 
@@ -158,4 +158,35 @@ pub async fn readers_are_not_disturbed<H: Home>(home: &H) {
     while let Some(reader) = readers.join_next().await {
         reader.unwrap();
     }
+}
+
+/// A log that moved here after retention had deleted its beginning elsewhere.
+pub async fn what_moved_is_as_if_it_had_been_deleted_here<H: Home>(home: &H) {
+    let store = home.open().await;
+    let mut writer = Writer::new();
+    let texts: Vec<String> = (0..768).map(|n| format!("gone {n}")).collect();
+    let gone = lines(&texts.iter().map(String::as_bytes).collect::<Vec<_>>());
+    let leaves = gone.leaves().to_vec();
+    let commit = writer.commit_of(vec![gone], vec![]);
+    let moved = |expected, leaves: &[LeafHash]| {
+        let (head, tiles, macs) = (commit.head, commit.tiles.clone(), commit.macs.clone());
+        Moved::Leaves(MovedLeaves { expected, head, leaves: leaves.to_vec(), tiles, macs })
+    };
+    store.adopt(moved(Head::empty(), &leaves[..700])).await.unwrap_err();
+    store.adopt(moved(Head::empty(), &leaves)).await.unwrap();
+    check(&store, &writer, 768).await;
+    store.adopt(moved(Head::empty(), &leaves)).await.unwrap_err();
+    assert_eq!(store.audit_macs(0, 9).await.unwrap(), writer.all_tags());
+    fill(&store, &mut writer, 1_700).await;
+    store.adopt(moved(writer.head(), &leaves)).await.unwrap_err();
+    let seals: Vec<SealText> = (0..3).map(|epoch| SealText { epoch, text: format!("seal {epoch}") }).collect();
+    let notes: Vec<_> = (1..4).map(|size| (TreeSize(size), format!("note {size}"))).collect();
+    store.adopt(Moved::Seals(seals.clone())).await.unwrap();
+    store.adopt(Moved::Checkpoints(notes.clone())).await.unwrap();
+    store.adopt(Moved::Seals(seals.clone())).await.unwrap_err();
+    home.settle(&store).await;
+    let store = reopen(home, store).await;
+    check(&store, &writer, 768).await;
+    assert_eq!(store.seals(0, 9).await.unwrap(), seals);
+    assert_eq!(store.checkpoints(TreeSize(0), 9).await.unwrap(), notes);
 }
