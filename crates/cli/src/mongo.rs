@@ -5,7 +5,6 @@ use std::{io::Write as _, path::PathBuf};
 use clap::{Args, Subcommand};
 use sceau_server::Place;
 use sceau_store::mongo::{Mongo, MongoOptions, roles};
-
 use serde_json::json;
 
 use crate::{
@@ -71,7 +70,7 @@ async fn init(args: MongoInitArgs) -> Result<Outcome, CliError> {
     let Some(options) = admin.clone().or_else(|| named.clone()) else {
         return Err(CliError::Usage("which database? Give --store (or SCEAU_STORE), or --admin-store".into()));
     };
-    let database = options.uri.database();
+    let database = options.uri.database().to_owned();
     if named.is_some_and(|named| named.uri.database() != database) {
         return Err(CliError::Usage(format!(
             "--admin-store names the database {database}, --store another one: name the log's in both (and where the \
