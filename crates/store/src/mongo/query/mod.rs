@@ -56,13 +56,25 @@ fn never() -> Document {
     doc! { names::ID: { "$in": [] } }
 }
 
+/// All of them, side by side as long as they are about different fields: so they are written, and so they are read in
+/// Compass.
 fn both(conditions: impl IntoIterator<Item = Document>) -> Document {
-    let mut all: Vec<Document> = conditions.into_iter().filter(|condition| !condition.is_empty()).collect();
-    match all.len() {
-        0 => Document::new(),
-        1 => all.remove(0),
-        _ => doc! { "$and": all },
+    let (mut together, mut apart) = (Document::new(), Vec::new());
+    for condition in conditions {
+        if condition.keys().any(|key| together.contains_key(key)) {
+            apart.push(condition);
+        } else {
+            together.extend(condition);
+        }
     }
+    if apart.is_empty() {
+        return together;
+    }
+    if together.contains_key("$and") {
+        apart.insert(0, std::mem::take(&mut together));
+    }
+    together.insert("$and", apart);
+    together
 }
 
 fn either(mut any: Vec<Document>) -> Document {
