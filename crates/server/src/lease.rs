@@ -12,7 +12,10 @@ use std::{
 };
 
 use rustix::{fs::FlockOperation, io::Errno};
-use sceau_store::{Store, StoreError, traits::{Acquired, Holder}};
+use sceau_store::{
+    Store, StoreError,
+    traits::{Acquired, Holder},
+};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -106,11 +109,7 @@ impl Keeper {
     ///
     /// # Errors
     /// The store can't be reached.
-    pub async fn take(
-        store: &Arc<dyn Store>,
-        health: &Arc<Health>,
-        owner: &Arc<Owner>,
-    ) -> Result<Taken, ServerError> {
+    pub async fn take(store: &Arc<dyn Store>, health: &Arc<Health>, owner: &Arc<Owner>) -> Result<Taken, ServerError> {
         let Some(lease) = store.writing() else { return Ok(Taken::Ours(Self::without(store, health))) };
         let asked = Instant::now();
         match lease.acquire(&owner.name, TIME).await? {

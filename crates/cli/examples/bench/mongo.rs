@@ -22,7 +22,7 @@ use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 use sceau_ledger::{BundleMac, Index, MacKey, Tree, entry_mac};
 use sceau_store::{
     Batch, BatchBuilder, Commit, Store,
-    mongo::{Mongo, MongoOptions},
+    mongo::{Mongo, MongoOptions, MongoUri, Secret},
     traits::BundleTag,
 };
 
@@ -55,7 +55,10 @@ pub async fn run(sceau: &Path, dir: &Path, uri: &str, count: u64, report: &Repor
     client.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
     let database = Client::with_options(client)?.database(&name);
     database.drop().await?;
-    let options = MongoOptions::parse(&uri, password.as_deref())?;
+    let options = MongoOptions {
+        password: password.map(Secret::new),
+        ..MongoOptions::new(MongoUri::new(uri.clone()).ok_or("--store is no URI")?)
+    };
     println!("-- the store alone");
     let alone = store(&options, count, report).await?;
     println!("-- the driver's insert_many of the same documents");
@@ -131,7 +134,7 @@ impl Sealer {
 async fn store(options: &MongoOptions, count: u64, report: &Report) -> Outcome<f64> {
     let deriver = Arc::new(Deriver::builtin());
     Mongo::create(options).await?;
-    let store: Arc<dyn Store> = Arc::new(Mongo::open(options, deriver.clone()).await?);
+    let store: Arc<dyn Store> = Arc::new(Mongo::open(deriver.clone(), options.clone()).await?);
     let key = MacKey::from_bytes([7; 32]);
     let mut sealer = Sealer { bundle: BundleMac::start(&key, 0), key, tree: Tree::new() };
     let (mut sealing, mut cpu, mut time) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);

@@ -47,21 +47,30 @@ impl Database {
         let own = tempfile::tempdir().unwrap();
         let directory = own.path().join("db");
         copy_directory(&template, &directory);
-        Some(Self { _own: Some(own), ..Self::start_in(&directory, &[]) })
+        Some(Self::start_in(&directory, Some(own)))
     }
 
     /// The same in a directory that is already there, such as one on a small disk.
     pub fn start_at(what: &str, directory: &Path) -> Option<Self> {
         let template = template(what)?;
         copy_directory(&template, directory);
-        Some(Self::start_in(directory, &[]))
+        Some(Self::start_in(directory, None))
     }
 
-    fn start_in(directory: &Path, more: &[&str]) -> Self {
-        let args = [&["--auth"], more].concat();
-        let (child, address) = spawn(directory, 0, &args);
+    fn start_in(directory: &Path, own: Option<TempDir>) -> Self {
+        let (child, address) = spawn(directory, 0, &["--auth"]);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { directory: directory.to_owned(), _own: None, child: Some(child), address, runtime }
+        let database = Self { directory: directory.to_owned(), _own: own, child: Some(child), address, runtime };
+        database.forget_soon();
+        database
+    }
+
+    /// A server that was killed within a transaction leaves that open; until the database gives it up nobody can write.
+    /// That takes a minute if nobody says otherwise, which is too long for many rounds.
+    fn forget_soon(&self) {
+        let set = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 2 };
+        let admin = self.client(ADMIN).database("admin");
+        self.run(async { admin.run_command(set).await }).unwrap();
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -79,15 +88,7 @@ impl Database {
     pub fn restart(&mut self) {
         let (child, _) = spawn(&self.directory, self.address.port(), &["--auth"]);
         self.child = Some(child);
-    }
-
-    /// Sends it a signal: `STOP` and `CONT` make it slow.
-    pub fn signal(&self, name: &str) {
-        signal(self.child.as_ref().unwrap(), name);
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.forget_soon();
     }
 
     /// The URI for a user, without a password.
@@ -117,7 +118,8 @@ impl Database {
     /// Makes a user in `admin`.
     pub fn create_user(&self, user: &str, roles: Vec<Document>) {
         let create = doc! { "createUser": user, "pwd": PASSWORD, "roles": roles };
-        self.run(async { self.client(ADMIN).database("admin").run_command(create).await }).unwrap();
+        let admin = self.client(ADMIN).database("admin");
+        self.run(async { admin.run_command(create).await }).unwrap();
     }
 }
 

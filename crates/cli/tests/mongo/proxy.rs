@@ -8,7 +8,10 @@ use std::{
     collections::{HashMap, VecDeque},
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -104,6 +107,8 @@ struct Link {
     server: TcpStream,
     /// Each request that was not answered yet, by its number.
     asked: Mutex<HashMap<i32, Asked>>,
+    /// Whether it was cut: then nothing more may be sent, not even that it has ended.
+    is_cut: AtomicBool,
 }
 
 /// Ends one side of a link.
@@ -123,6 +128,7 @@ fn end(stream: &TcpStream, how: How) {
 
 impl Link {
     fn cut(&self, how: How) {
+        self.is_cut.store(true, Ordering::SeqCst);
         end(&self.client, how);
         end(&self.server, how);
     }
@@ -203,8 +209,8 @@ impl Proxy {
     /// Waits until a message waits.
     pub fn until_held(&self) {
         let state = self.shared.lock();
-        let (_, waited) = self.shared.changed.wait_timeout_while(state, LIMIT, |state| state.waiting == 0).unwrap();
-        assert!(!waited.timed_out(), "no message came that is held");
+        let waited = self.shared.changed.wait_timeout_while(state, LIMIT, |state| state.waiting == 0).unwrap();
+        assert!(!waited.1.timed_out(), "no message came that is held");
     }
 
     /// Lets each message take so much longer.
@@ -263,15 +269,14 @@ fn accept(listener: TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
         drop(state);
         let (Ok(client), Ok(to)) = (client, TcpStream::connect(server)) else { continue };
         let _ = client.set_nodelay(true).and_then(|()| to.set_nodelay(true));
-        let link = Arc::new(Link { client, server: to, asked: Mutex::default() });
+        let link = Arc::new(Link { client, server: to, asked: Mutex::default(), is_cut: AtomicBool::new(false) });
         shared.change(|state| {
             state.links.insert(number, link.clone());
         });
         for side in [Side::ToServer, Side::ToClient] {
             let (shared, link) = (shared.clone(), link.clone());
             std::thread::spawn(move || {
-                // After a cut by RST nothing may be sent any more.
-                if pump(&shared, &link, side).is_err() {
+                if pump(&shared, &link, side).is_err() && !link.is_cut.load(Ordering::SeqCst) {
                     link.cut(How::Close);
                 }
                 shared.change(|state| {
@@ -302,6 +307,7 @@ fn pump(shared: &Shared, link: &Link, side: Side) -> io::Result<()> {
         };
         to.write_all(&message[..arrives])?;
         // RST throws away what was written and is still under way: who is to get something gets the rest in good order.
+        link.is_cut.store(true, Ordering::SeqCst);
         end(to, if arrives == 0 { cut.how } else { How::Close });
         end(from, cut.how);
         if cut.stays {

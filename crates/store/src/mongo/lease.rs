@@ -12,6 +12,8 @@ use mongodb::{
     options::ReadConcern,
 };
 
+use tokio::time::Instant;
+
 use super::{
     Mongo,
     connect::hello,
@@ -22,8 +24,11 @@ use crate::error::{CommitError, StoreError};
 
 /// The document's key.
 const KEY: &str = "lease";
-/// How often it is tried again where somebody else changed the documents in between.
-const ATTEMPTS: u32 = 5;
+/// How long it is tried again where somebody else is changing the documents. A server that was killed within a transaction
+/// leaves the head document locked until the database gives that transaction up, which is after a minute.
+const PATIENCE: Duration = Duration::from_secs(75);
+/// The pause between attempts.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A lease that this process holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +87,8 @@ impl Mongo {
     /// again gives it.
     pub async fn take_lease(&self, owner: &str, ttl: Duration) -> Result<Lease, LeaseError> {
         let mut writer = self.inner.writer().await.map_err(CommitError::into_store)?;
-        for _ in 0..ATTEMPTS {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
             let now = self.server_time().await?;
             let found = self.lease_document().await?;
             if let Some(note) = found.as_ref().map(|found| LeaseNote::of(found, now))
@@ -99,6 +105,7 @@ impl Mongo {
                 tracing::info!(owner, fence, "the lease is ours");
                 return Ok(Lease { owner: owner.to_owned(), fence, ttl });
             }
+            tokio::time::sleep(PAUSE).await;
         }
         Err(StoreError::Unavailable("the lease is being taken by somebody else".into()).into())
     }
