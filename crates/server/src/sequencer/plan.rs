@@ -63,6 +63,16 @@ impl Taken {
     }
 }
 
+/// What is known of a request.
+enum Seen {
+    /// Nothing.
+    New,
+    /// It is the same as one of this group, at this place.
+    Repeated(usize),
+    /// Its answer.
+    Answered(Box<Result<Appended, ServerError>>),
+}
+
 /// Why an event is no entry.
 enum Unmade {
     /// It can't be one.
@@ -129,45 +139,29 @@ impl<'a> Plan<'a> {
     }
 
     /// Takes a request into the group, or answers it at once.
-    pub async fn admit(&mut self, request: Request, live: &mut LiveKeys) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// What is known of it can't be read; here it is again, without an answer.
+    pub async fn admit(&mut self, request: Request, live: &mut LiveKeys) -> Result<(), Box<(StoreError, Request)>> {
+        let seen = match self.examine(&request, live).await {
+            Ok(seen) => seen,
+            Err(error) => return Err(Box::new((error, request))),
+        };
         let Request { payload, options, reply, room } = request;
-        if let Some(idempotency) = &options.idempotency {
-            if let Some(taken) = self.keys.get(&idempotency.key).and_then(|&at| self.taken.get_mut(at)) {
-                let same = taken.options.idempotency.as_ref().is_some_and(|first| first.content == idempotency.content);
-                if same {
+        match seen {
+            Seen::New => {}
+            Seen::Repeated(at) => {
+                if let Some(taken) = self.taken.get_mut(at) {
                     taken.repeats.push(reply);
-                } else {
-                    let _ = reply.send(Err(ServerError::IdempotencyMismatch));
                 }
                 return Ok(());
             }
-            if let Some(stored) = self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await? {
-                let checked = guard::check(self.guard, IDEMPOTENCY, &stored);
-                let _ = reply.send(checked.and_then(|()| replay(&stored.value, &idempotency.content)));
+            Seen::Answered(answer) => {
+                let _ = reply.send(*answer);
                 return Ok(());
             }
-            if let Err(limit) = live.check(self.store, self.now).await? {
-                let _ = reply.send(Err(ServerError::TooManyKeys(limit)));
-                return Ok(());
-            }
-        }
-        if payload.received().is_some_and(|earliest| earliest < self.now - MAX_AGE) {
-            let _ = reply.send(Err(ServerError::TooOld));
-            return Ok(());
         }
         if let Some(step) = &options.import {
-            let position = match self.position(&step.id).await {
-                Ok(position) => position,
-                Err(ServerError::Store(error)) => return Err(error),
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                    return Ok(());
-                }
-            };
-            if position.as_ref().map_or(0, |position| position.offset) != step.from {
-                let _ = reply.send(Err(ServerError::ImportPosition(position)));
-                return Ok(());
-            }
             self.imports.insert(step.id.clone(), step.clone());
         }
         match self.add(&payload) {
@@ -189,6 +183,36 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Looks what is known of a request.
+    async fn examine(&self, request: &Request, live: &mut LiveKeys) -> Result<Seen, StoreError> {
+        let answered = |answer| Ok(Seen::Answered(Box::new(answer)));
+        let options = &request.options;
+        if let Some(idempotency) = &options.idempotency {
+            let at = self.keys.get(&idempotency.key).copied();
+            if let Some((at, taken)) = at.and_then(|at| self.taken.get(at).map(|taken| (at, taken))) {
+                let same = taken.options.idempotency.as_ref().is_some_and(|first| first.content == idempotency.content);
+                return if same { Ok(Seen::Repeated(at)) } else { answered(Err(ServerError::IdempotencyMismatch)) };
+            }
+            if let Some(stored) = self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await? {
+                let checked = guard::check(self.guard, IDEMPOTENCY, &stored);
+                return answered(checked.and_then(|()| replay(&stored.value, &idempotency.content)));
+            }
+            if let Err(limit) = live.check(self.store, self.now).await? {
+                return answered(Err(ServerError::TooManyKeys(limit)));
+            }
+        }
+        if request.payload.received().is_some_and(|earliest| earliest < self.now - MAX_AGE) {
+            return answered(Err(ServerError::TooOld));
+        }
+        let Some(step) = &options.import else { return Ok(Seen::New) };
+        match self.position(&step.id).await {
+            Ok(position) if position.as_ref().map_or(0, |position| position.offset) == step.from => Ok(Seen::New),
+            Ok(position) => answered(Err(ServerError::ImportPosition(position))),
+            Err(ServerError::Store(error)) => Err(error),
+            Err(error) => answered(Err(error)),
+        }
     }
 
     /// Puts the entries behind those of the group so far.
