@@ -110,8 +110,16 @@ impl Load {
         self.shared.stop.store(false, Ordering::Relaxed);
         let clients: Vec<JoinHandle<Vec<Request>>> = (0..CONNECTIONS)
             .map(|_| {
-                let (url, shared, random) = (server.url.clone(), self.shared.clone(), Random(random.next()));
-                std::thread::spawn(move || load::drive(&url, random, &shared))
+                let (url, shared, mut random) = (server.url.clone(), self.shared.clone(), Random(random.next()));
+                std::thread::spawn(move || {
+                    let mut sent = Vec::new();
+                    // Whoever is refused may have to connect anew.
+                    while !shared.stop.load(Ordering::Relaxed) {
+                        sent.extend(load::drive(&url, Random(random.next()), &shared));
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    sent
+                })
             })
             .collect();
         work(&self.shared);
