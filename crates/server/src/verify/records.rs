@@ -313,7 +313,6 @@ mod tests {
             entries: (0..5).map(|row| Some(batch.entries().value(row).to_vec().into())).collect(),
             prefixes: vec![None; 5],
             records: Some((vec![batch.records().slice(0, 2), batch.records().slice(2, 3)], version.to_owned())),
-            tags: Vec::new(),
             pruned: Vec::new(),
             tags: Vec::new(),
             faults: Vec::new(),
