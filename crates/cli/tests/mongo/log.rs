@@ -110,8 +110,16 @@ impl Load {
         self.shared.stop.store(false, Ordering::Relaxed);
         let clients: Vec<JoinHandle<Vec<Request>>> = (0..CONNECTIONS)
             .map(|_| {
-                let (url, shared, random) = (server.url.clone(), self.shared.clone(), Random(random.next()));
-                std::thread::spawn(move || load::drive(&url, random, &shared))
+                let (url, shared, mut random) = (server.url.clone(), self.shared.clone(), Random(random.next()));
+                std::thread::spawn(move || {
+                    let mut sent = Vec::new();
+                    // Whoever is refused may have to connect anew.
+                    while !shared.stop.load(Ordering::Relaxed) {
+                        sent.extend(load::drive(&url, Random(random.next()), &shared));
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    sent
+                })
             })
             .collect();
         work(&self.shared);
@@ -153,7 +161,9 @@ impl Load {
 /// What whoever comes while the database is away is told: nothing of it was kept, and when to come again.
 pub fn is_away(url: &str) -> bool {
     let mut client = Client::connect(url).unwrap();
-    let answer = client.send("POST", "/api/v1/events", &[], b"{\"probe\":1}").unwrap();
+    // Who came before the server knew waits with it, until the outcome of what was under way is known.
+    client.give_up_after(Duration::from_secs(2));
+    let Ok(answer) = client.send("POST", "/api/v1/events", &[], b"{\"probe\":1}") else { return false };
     if answer.status == 200 {
         return false;
     }

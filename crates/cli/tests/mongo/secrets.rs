@@ -34,7 +34,7 @@ fn errors_do_not_tell_the_password() {
         let what = args[0];
         fails(what, log.command(args).env("SCEAU_STORE_PASSWORD", WRONG));
         fails(what, log.command(args).env("SCEAU_STORE", with(&log.uri, WRONG)));
-        let away = uri(ADMIN, nobody);
+        let away = format!("{}&serverSelectionTimeoutMS=200", uri(ADMIN, nobody));
         let said = fails(what, log.command(args).env("SCEAU_STORE", &away));
         assert!(said.err.contains("127.0.0.1"), "it is not said what can't be reached: {said:#?}");
         fails(what, log.command(args).env("SCEAU_STORE", with(&away, PASSWORD)));

@@ -25,7 +25,12 @@ fn an_edited_head_is_named() {
     };
     victim.named("its root", &[whole("root")], async |db| set(db, doc! { "root": bytes(7) }).await);
     let lower = i64::try_from(size - 10).unwrap();
-    let lowered = [range("rollback", size - 10, size - 1), range("entry_extra", size - 10, size - 1)];
+    let lowered = [
+        range("root", victim.facts.unsealed, size - 11),
+        range("mac", (size - 11) / 256 * 256, size - 11),
+        range("entry_extra", size - 10, size - 1),
+        range("rollback", size - 10, size - 1),
+    ];
     victim.named("its size lowered", &lowered, async |db| set(db, doc! { "size": lower }).await);
     let higher = i64::try_from(size + 10).unwrap();
     let raised = [range("entry_missing", size, size + 9)];
@@ -85,23 +90,23 @@ fn checkpoints_and_seals_that_were_edited_are_named() {
 fn state_that_was_edited_is_named() {
     let Some(victim) = Victim::get() else { return };
     let state = |db: &Database| collection(db, "sceau_state");
-    let alice = async |db: &Database| {
+    let administrator = async |db: &Database| {
         let mut found = state(db).find(doc! { "_id.c": "tokens" }).await.unwrap();
         loop {
-            assert!(found.advance().await.unwrap(), "no token of alice");
+            assert!(found.advance().await.unwrap(), "no administrator's token");
             let document = found.deserialize_current().unwrap();
-            if document.get_str("value").unwrap().contains("alice") {
+            if document.get_str("value").unwrap().contains("admin") {
                 return document;
             }
         }
     };
     let admin = victim.database.admin();
-    let token = victim.database.run(alice(&admin));
+    let token = victim.database.run(administrator(&admin));
     let key = token.get_document("_id").unwrap().get_str("k").unwrap().to_owned();
     let told = |entry: &str| entry.contains("state_change") && entry.contains(&key);
     let index = (0..victim.facts.size).find(|n| told(victim.document(*n).get_str("entry").unwrap())).unwrap();
     victim.named("a token renamed", &[at("state", index), whole("state")], async |db| {
-        let value = token.get_str("value").unwrap().replace("alice", "mallory");
+        let value = token.get_str("value").unwrap().replace("admin", "mallory");
         state(db).update_one(doc! { "_id": token.get("_id") }, doc! { "$set": { "value": value } }).await.unwrap();
     });
     victim.named("a token removed", &[at("state", index)], async |db| {

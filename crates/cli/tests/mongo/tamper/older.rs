@@ -1,7 +1,7 @@
 //! An older dump in the place of the database.
 
 use super::victim::Victim;
-use crate::common::named::{range, whole};
+use crate::common::named::{named, range, whole};
 
 #[test]
 fn an_older_dump_is_refused_and_named() {
@@ -14,7 +14,9 @@ fn an_older_dump_is_refused_and_named() {
 
     let refused = victim.log.run(&["serve", "--listen", "127.0.0.1:0"]).with(1);
     assert!(refused.err.contains("older") || refused.err.contains("behind"), "{refused:#?}");
-    let said = victim.names("an older dump", &[range("rollback", size, last), whole("seal_chain")]);
+    let wanted = [range("rollback", size, last), whole("seal_chain")];
+    victim.names("an older dump", &wanted);
+    let said = named("an older dump, without an outside head", |verify| victim.log.run(verify), &wanted);
     assert!(said.out.contains("the key directory noted as committed"), "{}", said.out);
     // Without keys nothing in the database shows it: it is said what is missing, and an outside head shows it.
     let pin = victim.log.pin();
