@@ -41,6 +41,11 @@ impl Client {
         Ok(Self { host, stream: BufReader::new(stream) })
     }
 
+    /// Waits for answers no longer than this.
+    pub fn give_up_after(&self, limit: std::time::Duration) {
+        self.stream.get_ref().set_read_timeout(Some(limit)).unwrap();
+    }
+
     pub fn get(&mut self, path: &str) -> io::Result<Answer> {
         self.send("GET", path, &[], b"")
     }

@@ -27,6 +27,17 @@ struct Cutting {
 impl Cutting {
     /// Cuts a commit there; whether it came to that.
     fn cut(&mut self, cut: Cut) -> bool {
+        loop {
+            let (cut, status) = self.attempt(cut);
+            if cut || status == 200 {
+                return cut;
+            }
+            // It was refused because of the cut before.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn attempt(&mut self, cut: Cut) -> (bool, u16) {
         self.proxy.cut(cut);
         let (proxy, load, url) = (&self.proxy, &mut self.load, &self.server.url);
         std::thread::scope(|scope| {
@@ -34,13 +45,14 @@ impl Cutting {
             let sent = scope.spawn(move || load.send(&mut client, 3, true).unwrap());
             until("the cut or an answer", || proxy.has_cut() || sent.is_finished());
             if cut.stays && proxy.has_cut() {
-                until("a refusal that says when to come again", || is_away(url));
+                // Long enough for what is tried again at once to fail as well.
+                std::thread::sleep(Duration::from_millis(300));
             }
             let cut = proxy.has_cut();
             proxy.heal();
             let status = sent.join().unwrap();
             assert!(status == 200 || status == 503, "{status}");
-            cut
+            (cut, status)
         })
     }
 }

@@ -284,6 +284,7 @@ pub(crate) struct Sequencer {
     room: Arc<Semaphore>,
     size: usize,
     health: Arc<Health>,
+    lease: Arc<crate::lease::Keeper>,
     head: watch::Receiver<Head>,
     /// Closed once the task has ended and the reason, if it is a bad one, is known.
     ended: watch::Receiver<()>,
@@ -302,7 +303,7 @@ impl Sequencer {
         let head = head_sender.subscribe();
         let size = parts.limits.queue.clamp(REQUEST_COST, u32::MAX as usize);
         let room = Arc::new(Semaphore::new(size));
-        let health = parts.health.clone();
+        let (health, lease) = (parts.health.clone(), parts.lease.clone());
         let (ending, ended) = watch::channel(());
         let task = task::Task::new(parts, tree, bundle, head_sender).run(receiver);
         let watched = supervise("sequencer", health.clone(), task);
@@ -310,12 +311,14 @@ impl Sequencer {
             watched.await;
             drop(ending);
         });
-        Self { queue: Mutex::new(Some(sender)), room, size, health, head, ended, task: Mutex::new(Some(task)) }
+        Self { queue: Mutex::new(Some(sender)), room, size, health, lease, head, ended, task: Mutex::new(Some(task)) }
     }
 
     /// Adds entries and waits until they are durable.
     pub(crate) async fn append(&self, payload: Payload, options: AppendOptions) -> Result<Appended, ServerError> {
         self.health.check()?;
+        // The task may be waiting for a database that is away: whoever comes now is told at once.
+        self.lease.check()?;
         let weight = payload.weight().saturating_add(options.refusals.weight());
         let cost = weight.saturating_add(REQUEST_COST).min(self.size);
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);

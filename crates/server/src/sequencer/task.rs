@@ -258,7 +258,8 @@ impl Task {
     async fn stop(&self, error: &CommitError) -> (Cause, String) {
         let cause = match error {
             CommitError::HeadMoved { .. } => self.parts.lease.explain(Cause::Changed).await,
-            CommitError::Failed(StoreError::Stopped(_)) => Cause::Store,
+            // The store may have learnt before us that the lease is lost.
+            CommitError::Failed(StoreError::Stopped(_)) => self.parts.lease.explain(Cause::Store).await,
             _ => Cause::Commit,
         };
         let reason = error.to_string();
