@@ -183,7 +183,8 @@ pub async fn what_moved_is_as_if_it_had_been_deleted_here<H: Home>(home: &H) {
     let notes: Vec<_> = (1..4).map(|size| (TreeSize(size), format!("note {size}"))).collect();
     store.adopt(Moved::Seals(seals.clone())).await.unwrap();
     store.adopt(Moved::Checkpoints(notes.clone())).await.unwrap();
-    store.adopt(Moved::Seals(seals.clone())).await.unwrap_err();
+    let other = SealText { epoch: 1, text: "another".into() };
+    store.adopt(Moved::Seals(vec![other])).await.unwrap_err();
     home.settle(&store).await;
     let store = reopen(home, store).await;
     check(&store, &writer, 768).await;
