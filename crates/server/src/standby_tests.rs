@@ -4,11 +4,7 @@ use sceau_ledger::FaultKind;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{
-    IngestRequest,
-    sequencer::Cause,
-    testing::Cluster,
-};
+use crate::{IngestRequest, sequencer::Cause, testing::Cluster};
 
 async fn add(log: &Log, entries: usize) -> Result<u64, ServerError> {
     let request = IngestRequest { format: crate::Format::Text, ..IngestRequest::default() };

@@ -20,8 +20,8 @@ use copy::copy_directory;
 use sceau_event::{Deriver, Field};
 use sceau_ledger::{Head, Index, TileHash, TreeSize};
 use sceau_store::{
-    AuditChunk, Commit, CommitError, Counts, Document, EntryRows, Histogram, Hits, Ledger, Moved,
-    SealText, Search, State, StateWrite, Store, StoreError, TopTable,
+    AuditChunk, Commit, CommitError, Counts, Document, EntryRows, Histogram, Hits, Ledger, Moved, SealText, Search,
+    State, StateWrite, Store, StoreError, TopTable,
     embedded::Embedded,
     query::{Page, Query},
     traits::{BundleTag, CommitLimits, Lease, Stretch},

@@ -163,7 +163,9 @@ fn a_full_disk_of_the_database_stops_nothing_for_good() {
     let directory = tempfile::tempdir().unwrap();
     let small = match Small::new(&directory.path().join("small")) {
         Ok(small) => small,
-        Err(why) => return skip("a full disk under MongoDB", &format!("needs root, mkfs.ext4 and loop devices: {why}")),
+        Err(why) => {
+            return skip("a full disk under MongoDB", &format!("needs root, mkfs.ext4 and loop devices: {why}"));
+        }
     };
     let Some(mut database) = Database::start_at("a full disk under MongoDB", &small.0.join("db")) else { return };
     let (log, mut load, mut random) = (Log::new(&database), Load::default(), random());

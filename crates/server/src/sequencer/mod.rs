@@ -252,11 +252,14 @@ impl Payload {
     }
 }
 
+/// Where the answer to a request goes.
+type Reply = oneshot::Sender<Result<Appended, ServerError>>;
+
 /// A request on its way to the sequencer.
 pub(crate) struct Request {
     payload: Payload,
     options: AppendOptions,
-    reply: oneshot::Sender<Result<Appended, ServerError>>,
+    reply: Reply,
     room: OwnedSemaphorePermit,
 }
 

@@ -11,10 +11,9 @@ use sceau_event::Deriver;
 use sceau_ledger::MacKey;
 use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::{
-    AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, live::LiveKeys,
+    AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Reply, Request, live::LiveKeys,
     supervise::message,
 };
 use crate::{
@@ -30,10 +29,10 @@ const SINGLES: usize = 64;
 
 /// A request that the group's commit will answer.
 pub(super) struct Taken {
-    pub reply: oneshot::Sender<Result<Appended, ServerError>>,
+    pub reply: Reply,
     pub answer: Appended,
     /// Those who asked the same again in the same group.
-    pub repeats: Vec<oneshot::Sender<Result<Appended, ServerError>>>,
+    pub repeats: Vec<Reply>,
     room: tokio::sync::OwnedSemaphorePermit,
     options: AppendOptions,
     payload: Payload,
@@ -129,7 +128,10 @@ impl<'a> Plan<'a> {
     }
 
     /// Takes a request into the group, or answers it at once.
-    pub async fn admit(&mut self, request: Request, live: &mut LiveKeys) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// The state can't be read. The request is still to be answered.
+    pub async fn admit(&mut self, request: Request, live: &mut LiveKeys) -> Result<(), (StoreError, Reply)> {
         let Request { payload, options, reply, room } = request;
         if let Some(idempotency) = &options.idempotency {
             if let Some(taken) = self.keys.get(&idempotency.key).and_then(|&at| self.taken.get_mut(at)) {
@@ -141,12 +143,20 @@ impl<'a> Plan<'a> {
                 }
                 return Ok(());
             }
-            if let Some(stored) = self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await? {
+            let stored = match self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await {
+                Ok(stored) => stored,
+                Err(error) => return Err((error, reply)),
+            };
+            if let Some(stored) = stored {
                 let checked = guard::check(self.guard, IDEMPOTENCY, &stored);
                 let _ = reply.send(checked.and_then(|()| replay(&stored.value, &idempotency.content)));
                 return Ok(());
             }
-            if let Err(limit) = live.check(self.store, self.now).await? {
+            let checked = match live.check(self.store, self.now).await {
+                Ok(checked) => checked,
+                Err(error) => return Err((error, reply)),
+            };
+            if let Err(limit) = checked {
                 let _ = reply.send(Err(ServerError::TooManyKeys(limit)));
                 return Ok(());
             }
@@ -158,7 +168,7 @@ impl<'a> Plan<'a> {
         if let Some(step) = &options.import {
             let position = match self.position(&step.id).await {
                 Ok(position) => position,
-                Err(ServerError::Store(error)) => return Err(error),
+                Err(ServerError::Store(error)) => return Err((error, reply)),
                 Err(error) => {
                     let _ = reply.send(Err(error));
                     return Ok(());
@@ -257,7 +267,7 @@ impl<'a> Plan<'a> {
         &mut self,
         payload: Payload,
         options: AppendOptions,
-        reply: oneshot::Sender<Result<Appended, ServerError>>,
+        reply: Reply,
         room: tokio::sync::OwnedSemaphorePermit,
     ) {
         let accepted = payload.len() as u64;

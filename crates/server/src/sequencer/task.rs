@@ -112,11 +112,12 @@ impl Task {
         let live = &mut self.live;
         let mut group = group.into_iter();
         while let Some(request) = group.next() {
-            if let Err(error) = plan.admit(request, live).await {
+            if let Err((error, reply)) = plan.admit(request, live).await {
                 // A read failed before anything was written: nothing is unknown, but nobody of the group is served.
                 tracing::error!(%error, "the state can't be read");
                 let error = ServerError::Store(error);
                 let failed = || again(&error, "the state can't be read");
+                let _ = reply.send(Err(failed()));
                 plan.taken.into_iter().for_each(|taken| taken.answer(|_| Err(failed())));
                 refuse(group, failed);
                 return Vec::new();
