@@ -37,7 +37,8 @@ const OBJECTS: [&str; 10] = [
 /// What `envelope` splits its input at.
 const BETWEEN: u8 = 0xff;
 
-const QUERIES: [&str; 12] = [
+const QUERIES: [&str; 13] = [
+    "2220222263355245457.",
     "user:alice AND NOT event.outcome:success",
     "source.ip:10.0.0.0/8 OR ip:2001:db8::1",
     "\"Failed password\" -source:sceau.audit\nFailed password for root",

@@ -5,7 +5,6 @@ use std::{io::Write as _, path::PathBuf};
 use clap::{Args, Subcommand};
 use sceau_server::Place;
 use sceau_store::mongo::{Mongo, MongoOptions, roles};
-
 use serde_json::json;
 
 use crate::{

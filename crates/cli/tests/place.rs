@@ -27,7 +27,7 @@ fn a_password_is_shown_nowhere_and_not_wanted_on_the_command_line() {
         let mut command = place.command(&[command, "--store", &uri]);
         hidden(run(command.env_remove("SCEAU_DATA_DIR")).with(1));
     }
-    let said = hidden(run(place.command(&["migrate", "--from", &text(&place.data()), "--to", &uri])).with(1));
+    let said = hidden(place.run(&["migrate", "--from", &text(&place.data()), "--to", &uri]).with(1));
     assert!(said.err.contains("warning"), "{said:?}");
     // In the environment nobody else reads it.
     let said = hidden(run(sceau().args(["count", "--verbose"]).env("SCEAU_STORE", &uri)).with(1));

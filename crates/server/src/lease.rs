@@ -150,7 +150,7 @@ impl Keeper {
                 Taken::Ours(keeper) => return Ok(keeper),
                 Taken::Held(holder) => holder,
             };
-            if last.as_ref().is_some_and(|last| last.owner != holder.owner || last.left < holder.left) {
+            if last.as_ref().is_some_and(|last| last.owner != holder.owner || last.left <= holder.left) {
                 return Err(ServerError::Config(format!(
                     "another server has this log ({}): stop it, or start this one with --standby, which answers questions \
                      and takes the log over when that one is gone",

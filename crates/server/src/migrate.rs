@@ -63,20 +63,29 @@ pub async fn migrate(from: &Config, to: &Config, progress: Progress<'_>) -> Resu
     let deriver = load_deriver(from)?;
     from.place.check_free(deriver.clone()).await?;
     let source = from.place.open_with(deriver.clone(), from.store_options()).await?;
-    let copied = async {
-        let origin = Origin::read(from, &*source, &keys).await?;
-        if !to.place.exists().await? {
-            to.place.create().await?;
-        }
-        let target = to.place.open_with(deriver.clone(), to.store_options()).await?;
-        let copied = copy(&source, &target, &origin, &to.place.to_string(), &keys, &deriver, progress).await;
-        let closed = target.close().await;
-        let copied = copied?;
-        closed?;
-        Ok::<_, ServerError>(copied)
-    };
-    let copied = copied.await;
+    let copied = into(from, to, &source, &keys, &deriver, progress).await;
     let closed = source.close().await;
+    let copied = copied?;
+    closed?;
+    Ok(copied)
+}
+
+/// Opens the target, copies, and closes it.
+async fn into(
+    from: &Config,
+    to: &Config,
+    source: &Arc<dyn Store>,
+    keys: &KeyDir,
+    deriver: &Arc<Deriver>,
+    progress: Progress<'_>,
+) -> Result<Migrated, ServerError> {
+    let origin = Origin::read(from, &**source, keys).await?;
+    if !to.place.exists().await? {
+        to.place.create().await?;
+    }
+    let target = to.place.open_with(deriver.clone(), to.store_options()).await?;
+    let copied = copy(source, &target, &origin, &to.place.to_string(), keys, deriver, progress).await;
+    let closed = target.close().await;
     let copied = copied?;
     closed?;
     Ok(copied)

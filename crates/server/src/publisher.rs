@@ -199,8 +199,8 @@ impl Publisher {
         self.health.check()?;
         self.lease.check()?;
         if let Some(reason) = self.store.stopped() {
-            // A write that no request waited for.
-            self.health.poison(Cause::Store, reason);
+            // A write that no request waited for, or the lease is lost.
+            self.health.poison(self.lease.explain(Cause::Store).await, reason);
             self.health.check()?;
         }
         let (found, known) = (self.store.head().await?, *self.head.borrow());
@@ -284,7 +284,8 @@ impl Publisher {
             // What has expired is never used, so that it is still there does no harm.
             && !error.is_away()
         {
-            self.health.poison(Cause::Store, format!("expired state could not be removed: {error}"));
+            self.health
+                .poison(self.lease.explain(Cause::Store).await, format!("expired state could not be removed: {error}"));
             return Err(error);
         }
         if round.is_multiple_of(THIN_ROUNDS) { self.thin(now).await } else { Ok(()) }

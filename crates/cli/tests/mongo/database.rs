@@ -162,6 +162,8 @@ fn spawn(directory: &Path, port: u16, more: &[&str]) -> (Child, SocketAddr) {
                 }
             }
             Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
                 let log = std::fs::read_to_string(directory.with_extension("log")).unwrap_or_default();
                 panic!("{PROGRAM} does not start ({error}): {log}");
             }

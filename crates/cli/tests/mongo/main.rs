@@ -7,6 +7,7 @@ mod common;
 mod database;
 mod kill;
 mod log;
+mod migrate;
 mod proxy;
 mod proxy_tests;
 mod roles;

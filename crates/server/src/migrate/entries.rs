@@ -1,10 +1,16 @@
 //! The entries, commit by commit; what the source says of them is checked before it is written.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sceau_event::Deriver;
 use sceau_ledger::{Head, Index, LeafHash, MacKeys, TileHash, Tree, entry_mac};
-use sceau_store::{Batch, BatchBuilder, Commit, CommitError, Moved, MovedLeaves, Store, StoreError, traits::BundleTag};
+use sceau_store::{
+    Batch, BatchBuilder, Commit, CommitError, CommitLimits, Moved, MovedLeaves, Store, StoreError, traits::BundleTag,
+};
 use subtle::ConstantTimeEq as _;
 
 use super::{Progress, refused};
@@ -18,8 +24,11 @@ const BYTES: usize = 16 << 20;
 const STEP: usize = 1_024;
 /// Bundles of leaves without entries of one write.
 const BUNDLES: u64 = 64;
-/// How often a target that can't take more now is asked again, and after how long.
-const TRIES: u32 = 600;
+/// Entries and bytes of a commit where the target has limits of its own: nobody waits for one of these commits, and a
+/// database with a small cache refuses transactions that a larger one takes.
+const MODEST: (usize, usize) = (1_000, 2 << 20);
+/// How long a target that can't take more now is asked again, and after which pauses.
+const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Copies what the target lacks up to `head`.
@@ -81,14 +90,20 @@ async fn leaves(growing: &mut Growing, target: &dyn Store, progress: Progress<'_
 }
 
 async fn write(target: &dyn Store, expected: Head, commit: Commit) -> Result<(), ServerError> {
-    for _ in 0..TRIES {
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
         match target.commit(expected, commit.clone()).await {
-            Ok(()) => return Ok(()),
-            Err(CommitError::Full | CommitError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
-            Err(error) => return Err(refused(error)),
+            Err(error @ (CommitError::Full | CommitError::Unavailable(_))) if begun.elapsed() < PATIENCE => {
+                if !told {
+                    tracing::warn!(%error, "the target takes nothing now; it is asked again for up to 5 minutes");
+                    told = true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            written => return written.map_err(refused),
         }
     }
-    target.commit(expected, commit).await.map_err(refused)
 }
 
 /// The source's entries as batches.
@@ -106,15 +121,16 @@ struct Reading {
 impl Reading {
     fn new(source: Arc<dyn Store>, deriver: Arc<Deriver>, target: &dyn Store, span: std::ops::Range<u64>) -> Self {
         let limits = target.commit_limits();
+        let (entries, bytes) = if limits == CommitLimits::NONE { (ENTRIES, BYTES) } else { MODEST };
         Self {
             source,
             deriver,
             next: span.start,
             end: span.end,
             waiting: VecDeque::new(),
-            entries: limits.entries.clamp(1, ENTRIES),
+            entries: limits.entries.clamp(1, entries),
             // A batch ends behind the entry that goes beyond this: room for that one is left.
-            bytes: limits.bytes.min(BYTES) / 4 * 3,
+            bytes: limits.bytes.min(bytes) / 4 * 3,
         }
     }
 

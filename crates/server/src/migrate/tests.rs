@@ -179,9 +179,8 @@ async fn a_failure_behind_the_entries_is_gone_on_with_too() {
 async fn a_target_with_something_else_is_refused() {
     let fixture = fixture().await;
     let other = Fixture::new().await;
-    let refused =
-        migrate(&fixture.config, &Config { key_dir: fixture.config.key_dir.clone(), ..other.config.clone() }, QUIET);
-    let refused = refused.await.unwrap_err().to_string();
+    let taken = Config { key_dir: fixture.config.key_dir.clone(), ..other.config.clone() };
+    let refused = migrate(&fixture.config, &taken, QUIET).await.unwrap_err().to_string();
     assert!(refused.contains("holds a log already"), "{refused}");
     // One that was begun for another log, and one with other entries under the same name.
     let to = beside(&fixture, "begun");

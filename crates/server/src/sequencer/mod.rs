@@ -252,14 +252,11 @@ impl Payload {
     }
 }
 
-/// Where the answer to a request goes.
-type Reply = oneshot::Sender<Result<Appended, ServerError>>;
-
 /// A request on its way to the sequencer.
 pub(crate) struct Request {
     payload: Payload,
     options: AppendOptions,
-    reply: Reply,
+    reply: oneshot::Sender<Result<Appended, ServerError>>,
     room: OwnedSemaphorePermit,
 }
 

@@ -11,9 +11,10 @@ use sceau_event::Deriver;
 use sceau_ledger::MacKey;
 use sceau_store::{Batch, BatchBuilder, Expect, StateWrite, Store, StoreError};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::{
-    AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Reply, Request, live::LiveKeys,
+    AppendOptions, Appended, IDEMPOTENCY, IDEMPOTENCY_TIME, MAX_AGE, Payload, Request, live::LiveKeys,
     supervise::message,
 };
 use crate::{
@@ -29,10 +30,10 @@ const SINGLES: usize = 64;
 
 /// A request that the group's commit will answer.
 pub(super) struct Taken {
-    pub reply: Reply,
+    pub reply: oneshot::Sender<Result<Appended, ServerError>>,
     pub answer: Appended,
     /// Those who asked the same again in the same group.
-    pub repeats: Vec<Reply>,
+    pub repeats: Vec<oneshot::Sender<Result<Appended, ServerError>>>,
     room: tokio::sync::OwnedSemaphorePermit,
     options: AppendOptions,
     payload: Payload,
@@ -60,6 +61,16 @@ impl Taken {
         }
         Request { payload: self.payload, options: self.options, reply: self.reply, room: self.room }
     }
+}
+
+/// What is known of a request.
+enum Seen {
+    /// Nothing.
+    New,
+    /// It is the same as one of this group, at this place.
+    Repeated(usize),
+    /// Its answer.
+    Answered(Box<Result<Appended, ServerError>>),
 }
 
 /// Why an event is no entry.
@@ -130,54 +141,27 @@ impl<'a> Plan<'a> {
     /// Takes a request into the group, or answers it at once.
     ///
     /// # Errors
-    /// The state can't be read. The request is still to be answered.
-    pub async fn admit(&mut self, request: Request, live: &mut LiveKeys) -> Result<(), (StoreError, Reply)> {
+    /// What is known of it can't be read; here it is again, without an answer.
+    pub async fn admit(&mut self, request: Request, live: &mut LiveKeys) -> Result<(), Box<(StoreError, Request)>> {
+        let seen = match self.examine(&request, live).await {
+            Ok(seen) => seen,
+            Err(error) => return Err(Box::new((error, request))),
+        };
         let Request { payload, options, reply, room } = request;
-        if let Some(idempotency) = &options.idempotency {
-            if let Some(taken) = self.keys.get(&idempotency.key).and_then(|&at| self.taken.get_mut(at)) {
-                let same = taken.options.idempotency.as_ref().is_some_and(|first| first.content == idempotency.content);
-                if same {
+        match seen {
+            Seen::New => {}
+            Seen::Repeated(at) => {
+                if let Some(taken) = self.taken.get_mut(at) {
                     taken.repeats.push(reply);
-                } else {
-                    let _ = reply.send(Err(ServerError::IdempotencyMismatch));
                 }
                 return Ok(());
             }
-            let stored = match self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await {
-                Ok(stored) => stored,
-                Err(error) => return Err((error, reply)),
-            };
-            if let Some(stored) = stored {
-                let checked = guard::check(self.guard, IDEMPOTENCY, &stored);
-                let _ = reply.send(checked.and_then(|()| replay(&stored.value, &idempotency.content)));
+            Seen::Answered(answer) => {
+                let _ = reply.send(*answer);
                 return Ok(());
             }
-            let checked = match live.check(self.store, self.now).await {
-                Ok(checked) => checked,
-                Err(error) => return Err((error, reply)),
-            };
-            if let Err(limit) = checked {
-                let _ = reply.send(Err(ServerError::TooManyKeys(limit)));
-                return Ok(());
-            }
-        }
-        if payload.received().is_some_and(|earliest| earliest < self.now - MAX_AGE) {
-            let _ = reply.send(Err(ServerError::TooOld));
-            return Ok(());
         }
         if let Some(step) = &options.import {
-            let position = match self.position(&step.id).await {
-                Ok(position) => position,
-                Err(ServerError::Store(error)) => return Err((error, reply)),
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                    return Ok(());
-                }
-            };
-            if position.as_ref().map_or(0, |position| position.offset) != step.from {
-                let _ = reply.send(Err(ServerError::ImportPosition(position)));
-                return Ok(());
-            }
             self.imports.insert(step.id.clone(), step.clone());
         }
         match self.add(&payload) {
@@ -199,6 +183,36 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Looks what is known of a request.
+    async fn examine(&self, request: &Request, live: &mut LiveKeys) -> Result<Seen, StoreError> {
+        let answered = |answer| Ok(Seen::Answered(Box::new(answer)));
+        let options = &request.options;
+        if let Some(idempotency) = &options.idempotency {
+            let at = self.keys.get(&idempotency.key).copied();
+            if let Some((at, taken)) = at.and_then(|at| self.taken.get(at).map(|taken| (at, taken))) {
+                let same = taken.options.idempotency.as_ref().is_some_and(|first| first.content == idempotency.content);
+                return if same { Ok(Seen::Repeated(at)) } else { answered(Err(ServerError::IdempotencyMismatch)) };
+            }
+            if let Some(stored) = self.store.get(IDEMPOTENCY, &idempotency.key, self.now).await? {
+                let checked = guard::check(self.guard, IDEMPOTENCY, &stored);
+                return answered(checked.and_then(|()| replay(&stored.value, &idempotency.content)));
+            }
+            if let Err(limit) = live.check(self.store, self.now).await? {
+                return answered(Err(ServerError::TooManyKeys(limit)));
+            }
+        }
+        if request.payload.received().is_some_and(|earliest| earliest < self.now - MAX_AGE) {
+            return answered(Err(ServerError::TooOld));
+        }
+        let Some(step) = &options.import else { return Ok(Seen::New) };
+        match self.position(&step.id).await {
+            Ok(position) if position.as_ref().map_or(0, |position| position.offset) == step.from => Ok(Seen::New),
+            Ok(position) => answered(Err(ServerError::ImportPosition(position))),
+            Err(ServerError::Store(error)) => Err(error),
+            Err(error) => answered(Err(error)),
+        }
     }
 
     /// Puts the entries behind those of the group so far.
@@ -267,7 +281,7 @@ impl<'a> Plan<'a> {
         &mut self,
         payload: Payload,
         options: AppendOptions,
-        reply: Reply,
+        reply: oneshot::Sender<Result<Appended, ServerError>>,
         room: tokio::sync::OwnedSemaphorePermit,
     ) {
         let accepted = payload.len() as u64;

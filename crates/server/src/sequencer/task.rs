@@ -112,14 +112,14 @@ impl Task {
         let live = &mut self.live;
         let mut group = group.into_iter();
         while let Some(request) = group.next() {
-            if let Err((error, reply)) = plan.admit(request, live).await {
+            if let Err(failed) = plan.admit(request, live).await {
+                let (error, request) = *failed;
                 // A read failed before anything was written: nothing is unknown, but nobody of the group is served.
                 tracing::error!(%error, "the state can't be read");
                 let error = ServerError::Store(error);
                 let failed = || again(&error, "the state can't be read");
-                let _ = reply.send(Err(failed()));
                 plan.taken.into_iter().for_each(|taken| taken.answer(|_| Err(failed())));
-                refuse(group, failed);
+                refuse(std::iter::once(request).chain(group), failed);
                 return Vec::new();
             }
         }
@@ -258,7 +258,8 @@ impl Task {
     async fn stop(&self, error: &CommitError) -> (Cause, String) {
         let cause = match error {
             CommitError::HeadMoved { .. } => self.parts.lease.explain(Cause::Changed).await,
-            CommitError::Failed(StoreError::Stopped(_)) => Cause::Store,
+            // The store may have learnt before us that the lease is lost.
+            CommitError::Failed(StoreError::Stopped(_)) => self.parts.lease.explain(Cause::Store).await,
             _ => Cause::Commit,
         };
         let reason = error.to_string();

@@ -23,7 +23,7 @@ use crate::{
     error::ServerError,
     keydir::KeyDir,
     standby::Standby,
-    verify::{Cancel, VerifyOptions, VerifyReport, verify_dir},
+    verify::{Cancel, VerifyOptions, VerifyReport, Way, verify_store},
 };
 
 /// A log on a store that several servers reach.
@@ -74,12 +74,13 @@ impl Cluster {
         Standby::over(config, store.clone(), self.deriver.clone(), Self::keys(config)).unwrap()
     }
 
-    /// The end of it: everything is verified with the keys of one of the servers.
+    /// Verifies everything with the keys of one of the servers, while nobody writes.
     pub async fn verified(&self, config: &Config, pins: &[&str]) -> VerifyReport {
-        self.inner.close().await.unwrap();
         let pins = pins.iter().map(|pin| (*pin).to_owned()).collect();
         let options = VerifyOptions { pins, ..VerifyOptions::default() };
-        verify_dir(config, options, &|_, _| (), Cancel::new()).await.unwrap()
+        let (keys, cancel) = (Self::keys(config), Cancel::new());
+        let way = Way::whole(&|_, _| (), &cancel);
+        verify_store(&self.inner, &self.deriver, Some(&keys), (options, false), way).await.unwrap()
     }
 }
 

@@ -54,15 +54,26 @@ pub async fn verify_dir(
     let deriver = load_deriver(config)?;
     let (store, live) = config.place.inspect(deriver.clone()).await?;
     let keys = open_keys(&config.key_dir, config.place.directory())?;
-    let mut input = offline_input(&*store, keys.as_ref(), options.clone(), live).await?;
+    verify_store(&store, &deriver, keys.as_ref(), (options, live), Way::whole(progress, &cancel)).await
+}
+
+/// Verifies a store that was opened to be looked at; it is said whether somebody writes to it meanwhile.
+pub(crate) async fn verify_store(
+    store: &Arc<dyn Store>,
+    deriver: &Arc<Deriver>,
+    keys: Option<&KeyDir>,
+    (options, live): (VerifyOptions, bool),
+    way: Way<'_>,
+) -> Result<VerifyReport, ServerError> {
+    let mut input = offline_input(&**store, keys, options.clone(), live).await?;
     for _ in 0..SEALS {
         // Where an epoch was closed meanwhile, its key is gone from the key directory but its seal was not seen.
         if !live || store.last_seal().await?.as_ref() == input.seals.last() {
             break;
         }
-        input = offline_input(&*store, keys.as_ref(), options.clone(), live).await?;
+        input = offline_input(&**store, keys, options.clone(), live).await?;
     }
-    let (verdict, _) = verify(&store, &deriver, input, Way::whole(progress, &cancel)).await?;
+    let (verdict, _) = verify(store, deriver, input, way).await?;
     Ok(verdict.into())
 }
 

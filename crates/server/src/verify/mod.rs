@@ -28,6 +28,8 @@ use crate::{error::ServerError, guard};
 use given::Given;
 use input::VerifyInput;
 pub use input::verify_dir;
+#[cfg(test)]
+pub(crate) use input::verify_store;
 pub(crate) use input::{verify_log, verify_open};
 use side::Sides;
 pub use state::AUDITED;

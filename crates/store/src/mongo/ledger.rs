@@ -206,7 +206,7 @@ impl Ledger for Mongo {
     }
 
     fn commit_limits(&self) -> CommitLimits {
-        CommitLimits { entries: 10_000, bytes: 6 << 20 }
+        self.inner.size.limits()
     }
 
     fn keeps_tags(&self) -> bool {

@@ -18,6 +18,7 @@ pub mod query;
 mod rebuild;
 pub mod roles;
 pub mod search;
+mod size;
 mod state;
 mod step;
 mod transaction;
@@ -50,6 +51,7 @@ use crate::{
 };
 use head::HeadNote;
 use search::Questions;
+use size::Size;
 use transaction::Writer;
 
 struct Inner {
@@ -61,6 +63,8 @@ struct Inner {
     /// The outcome of a transaction is being asked for: nothing else is written meanwhile.
     unsettled: AtomicBool,
     stopped: OnceLock<String>,
+    /// How much commits hold.
+    size: Size,
     /// The lease, if this process has taken it.
     held: std::sync::Mutex<Option<lease::Lease>>,
     /// CPU time of making documents.
@@ -134,6 +138,7 @@ impl Mongo {
             writer: Arc::new(Mutex::new(Writer { fence })),
             unsettled: AtomicBool::new(false),
             stopped: OnceLock::new(),
+            size: Size::default(),
             held: std::sync::Mutex::default(),
             costs: Stage::default(),
             questions,

@@ -66,7 +66,7 @@ pub const WORDS: &str = "w";
 pub const TEXTS: &str = "t";
 /// Within [`SHADOW`]: texts of columns that are numbers, by the column's name (Int64 if whole, else Double).
 pub const NUMBERS: &str = "n";
-/// Within [`SHADOW`]: texts of columns that are addresses, by the column's name (Binary, 4 or 16 bytes).
+/// Within [`SHADOW`]: texts of columns that are addresses, by the column's name (Binary, see `document::shadow`).
 pub const ADDRESSES: &str = "a";
 /// Within [`SHADOW`]: those pairs of [`FIELDS`] whose value is a number or an address: `{k, n}`, `{k, a}`.
 pub const PAIRS: &str = "f";

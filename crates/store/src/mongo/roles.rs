@@ -90,3 +90,30 @@ pub async fn create(database: &Database) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn only_retention_may_delete_from_the_log_and_nobody_may_change_it() {
+        for command in commands("sceau") {
+            let role = command.get_str("createRole").unwrap();
+            for privilege in command.get_array("privileges").unwrap() {
+                let privilege = privilege.as_document().unwrap();
+                let collection = privilege.get_document("resource").unwrap().get_str("collection").unwrap();
+                let actions: Vec<&str> =
+                    privilege.get_array("actions").unwrap().iter().map(|action| action.as_str().unwrap()).collect();
+                let writes = |action: &str| actions.contains(&action);
+                let logs = collection == names::LOGS || collection.is_empty();
+                assert!(!(logs && writes("update")), "{role}");
+                assert_eq!(logs && writes("remove"), role == RETENTION, "{role}");
+                assert!(role == SERVER || !writes("insert"), "{role}");
+            }
+        }
+        let script = script("sceau");
+        assert!(script.starts_with("use(\"sceau\")\n") && script.matches("db.runCommand(").count() == 4, "{script}");
+    }
+}

@@ -167,7 +167,7 @@ async fn write_state(
     let mut cursor = found.stream(session);
     while let Some(document) = cursor.try_next().await? {
         let (collection, document) = state::read(&document);
-        if !document.expires.is_some_and(|expires| expires <= now) {
+        if document.expires.is_none_or(|expires| expires > now) {
             known.insert((collection, document.key.clone()), document);
         }
     }

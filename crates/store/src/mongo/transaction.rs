@@ -173,6 +173,11 @@ impl Inner {
             let refused = StoreError::Forbidden { what: "a write".into(), detail: trouble::text(&error) };
             return Trouble::Refused(refused.into());
         }
+        if trouble::too_large(&error) {
+            // Whoever is told to come again later comes with less.
+            self.size.halve();
+            return Trouble::Away(trouble::text(&error));
+        }
         if trouble::transient(&error) || trouble::away(&error) {
             return Trouble::Again(error);
         }

@@ -16,6 +16,8 @@ const NAMESPACE_EXISTS: i32 = 48;
 const WRITE_CONFLICT: i32 = 112;
 /// The transaction is not there any more.
 const NO_SUCH_TRANSACTION: i32 = 251;
+/// The transaction is too much for the server's cache, or for its log.
+const TOO_LARGE: [i32; 2] = [388, 257];
 /// No primary, stepping down, shutting down, starting up; or in trouble of its own, such as a full disk.
 const AWAY: [i32; 14] = [1, 14_031, 6, 7, 89, 91, 134, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435];
 
@@ -64,6 +66,11 @@ pub fn away(error: &Error) -> bool {
         | ErrorKind::Shutdown => true,
         _ => code(error).is_some_and(|code| AWAY.contains(&code)),
     }
+}
+
+/// The transaction did not happen since it holds too much.
+pub fn too_large(error: &Error) -> bool {
+    code(error).is_some_and(|code| TOO_LARGE.contains(&code))
 }
 
 /// The transaction did not happen, and may do better when it is tried again.

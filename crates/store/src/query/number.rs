@@ -48,7 +48,23 @@ impl fmt::Display for Num {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole(whole) => whole.fmt(f),
-            Self::Real(real) => real.fmt(f),
+            // With a point or an exponent: without, a large one would be read back as a whole number.
+            Self::Real(real) => write!(f, "{real:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        let texts = ["7", "-0.0", "1e3", "0.1", "9007199254740992.0", "2220222263355245457.", "-1e300", "5e-324"];
+        for text in texts {
+            let number = Num::parse(text);
+            let again = number.and_then(|number| Num::parse(&number.to_string()));
+            assert!(number.is_some() && again == number, "{text}: {number:?}, then {again:?}");
         }
     }
 }

@@ -199,7 +199,21 @@ fn word_end(text: &str, at: usize, word: &str) -> Option<usize> {
 }
 
 fn skip_separators(text: &str, at: usize) -> usize {
-    text[at..].find(char::is_alphanumeric).map_or(text.len(), |found| at + found)
+    skip(text, at, |c| !c.is_alphanumeric())
+}
+
+/// The next place from `at` on whose character does not pass. Most texts are ASCII, which needs no decoding.
+fn skip(text: &str, mut at: usize, passes: impl Fn(char) -> bool) -> usize {
+    while let Some(byte) = text.as_bytes().get(at) {
+        if !byte.is_ascii() {
+            return text[at..].find(|c| !passes(c)).map_or(text.len(), |found| at + found);
+        }
+        if !passes(char::from(*byte)) {
+            break;
+        }
+        at += 1;
+    }
+    at
 }
 
 /// Lower case, character by character. The few characters whose lower case is ASCII or several characters (the Kelvin
@@ -231,7 +245,7 @@ pub(crate) fn spans(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
         let from = skip_separators(text, at);
-        at = text[from..].find(|c: char| !c.is_alphanumeric()).map_or(text.len(), |length| from + length);
+        at = skip(text, from, char::is_alphanumeric);
         (from < at).then_some((from, at))
     })
 }

@@ -128,11 +128,9 @@ impl Writer {
         self.key(STRING, name);
         let length = i32::try_from(2 * bytes.len() + 1).unwrap_or(i32::MAX);
         self.buffer.extend_from_slice(&length.to_le_bytes());
-        for byte in bytes {
-            for half in [byte >> 4, byte & 15] {
-                self.buffer.push(if half < 10 { b'0' + half } else { b'a' - 10 + half });
-            }
-        }
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        self.buffer.extend(digits);
         self.buffer.push(0);
     }
 }

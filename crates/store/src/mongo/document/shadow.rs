@@ -9,7 +9,7 @@
 //! - `n`, `a`: columns and source whose text is a number or an address, by the name of the column.
 //! - `f`: other fields whose value is a number or an address.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use sceau_event::Keyword;
 
@@ -48,13 +48,20 @@ fn append_other_tag(name: &str, tag: &mut String) {
     }
 }
 
-/// An address as `shadow.a` and `shadow.f.a` hold it: 4 or 16 bytes, which BSON orders by length, then as numbers.
+/// An address as `shadow.a` and `shadow.f.a` hold it: a byte 4 or 6 and its 4 or 16 bytes. A range of one kind holds none of
+/// the other, whether a server orders binary values by their length first or not.
 #[must_use]
 pub fn packed(address: IpAddr) -> Vec<u8> {
     match address.to_canonical() {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
+        IpAddr::V4(v4) => [&[4], v4.octets().as_slice()].concat(),
+        IpAddr::V6(v6) => tagged_v6(v6),
     }
+}
+
+/// The same for one of IPv6 that may look like one of IPv4, as the ends of a network do.
+#[must_use]
+pub fn tagged_v6(address: Ipv6Addr) -> Vec<u8> {
+    [&[6], address.octets().as_slice()].concat()
 }
 
 /// What `w` holds for every text in which these words are neighbours.
@@ -71,6 +78,25 @@ fn is_octet(word: &[u8]) -> bool {
     digits && word.iter().fold(0, |number, digit| 10 * number + u32::from(digit - b'0')) <= 255
 }
 
+/// A folded word: its first eight bytes as a number that orders as they do, and where it lies. No word has a NUL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Word {
+    first: u64,
+    from: usize,
+    to: usize,
+}
+
+impl Word {
+    fn of(texts: &str, from: usize) -> Self {
+        let word = &texts.as_bytes()[from..];
+        let first = word.first_chunk().map_or_else(
+            || word.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)) << (64 - 8 * word.len().max(1)),
+            |first| u64::from_be_bytes(*first),
+        );
+        Self { first, from, to: texts.len() }
+    }
+}
+
 /// Collects a record's shadow; used again for the next one, so that it allocates nothing.
 #[derive(Debug, Default)]
 pub struct Shadow {
@@ -79,7 +105,7 @@ pub struct Shadow {
     /// Where the strings of `t` lie in `texts`.
     listed: Vec<(usize, usize)>,
     /// Where the words lie in `texts`.
-    words: Vec<(usize, usize)>,
+    words: Vec<Word>,
     columns: Vec<(&'static str, Value)>,
     pairs: Vec<(usize, Value)>,
 }
@@ -105,10 +131,7 @@ impl Value {
         match self {
             Self::Number(Num::Whole(whole)) => writer.int64(name, whole),
             Self::Number(Num::Real(real)) => writer.double(name, real),
-            Self::Address(address) => match address.to_canonical() {
-                IpAddr::V4(v4) => writer.binary(name, &v4.octets()),
-                IpAddr::V6(v6) => writer.binary(name, &v6.octets()),
-            },
+            Self::Address(address) => writer.binary(name, &packed(address)),
         }
     }
 }
@@ -152,10 +175,10 @@ impl Shadow {
             self.texts.push(' ');
             let start = self.texts.len();
             fold_into(&text[from..to], &mut self.texts);
-            self.words.push((start, self.texts.len()));
+            self.words.push(Word::of(&self.texts, start));
         }
         self.texts.push(' ');
-        let itself = matches!(self.words[first..], [(from, to)] if self.texts[from..to] == *text);
+        let itself = matches!(self.words[first..], [Word { from, to, .. }] if self.texts[from..to] == *text);
         if !itself {
             self.listed.push((start, self.texts.len()));
         }
@@ -166,15 +189,15 @@ impl Shadow {
     fn join(&mut self, first: usize) {
         for at in first + 3..self.words.len() {
             let [one, two, three, four] = [at - 3, at - 2, at - 1, at].map(|at| self.words[at]);
-            if [one, two, three, four].iter().all(|&(from, to)| is_octet(&self.texts.as_bytes()[from..to])) {
+            if [one, two, three, four].iter().all(|word| is_octet(&self.texts.as_bytes()[word.from..word.to])) {
                 let start = self.texts.len();
-                for (number, (from, to)) in [one, two, three, four].into_iter().enumerate() {
+                for (number, Word { from, to, .. }) in [one, two, three, four].into_iter().enumerate() {
                     if number > 0 {
                         self.texts.push('.');
                     }
                     self.texts.extend_from_within(from..to);
                 }
-                self.words.push((start, self.texts.len()));
+                self.words.push(Word::of(&self.texts, start));
             }
         }
     }
@@ -206,9 +229,9 @@ impl Shadow {
 
     fn write_words(&mut self, writer: &mut Writer) {
         let texts = self.texts.as_str();
-        let word = |&(from, to): &(usize, usize)| &texts[from..to];
-        self.words.sort_unstable_by(|one, other| word(one).cmp(word(other)));
-        self.words.dedup_by(|one, other| word(one) == word(other));
+        let word = |word: &Word| &texts[word.from..word.to];
+        self.words.sort_unstable_by(|one, other| one.first.cmp(&other.first).then_with(|| word(one).cmp(word(other))));
+        self.words.dedup_by(|one, other| one.first == other.first && word(one) == word(other));
         let list = writer.array(names::WORDS);
         self.words.iter().map(word).enumerate().for_each(|(at, word)| writer.string_item(at, word));
         writer.end(list);

@@ -39,7 +39,7 @@ fn number(field: &str, test: &Test) -> Document {
         (Some(Integers::Never), _) | (None, Test::Cidr(_)) => never(),
         (None, Test::Words(phrase)) => words::within_number(field, phrase),
         (None, Test::Wildcard(pieces)) => {
-            let digits = doc! { "$toString": format!("${field}") };
+            let digits = expression::digits(&format!("${field}"));
             let like = expression::like("$$digits", pieces);
             doc! { "$expr": { "$let": { "vars": { "digits": digits }, "in": like } } }
         }
@@ -177,7 +177,7 @@ fn numbers(place: &Place<'_>, test: &Test, low: End<Num>, high: End<Num>) -> Doc
     either(any)
 }
 
-/// A network as a range. Binary values are ordered by length first, so the two kinds of addresses never mix.
+/// A network as a range.
 fn addresses(network: &Network) -> Document {
     let last = match network.address {
         IpAddr::V4(first) => {
@@ -189,13 +189,13 @@ fn addresses(network: &Network) -> Document {
             IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() | hosts))
         }
     };
-    let binary = |address| match address {
-        IpAddr::V4(v4) => packed(v4.octets().to_vec()),
-        IpAddr::V6(v6) => packed(v6.octets().to_vec()),
+    let binary = |address| {
+        let bytes = match address {
+            IpAddr::V4(_) => shadow::packed(address),
+            // `::/0` begins with addresses that are of IPv4 when they stand alone.
+            IpAddr::V6(v6) => shadow::tagged_v6(v6),
+        };
+        Binary { subtype: BinarySubtype::Generic, bytes }
     };
     doc! { "$gte": binary(network.address), "$lte": binary(last) }
-}
-
-fn packed(bytes: Vec<u8>) -> Binary {
-    Binary { subtype: BinarySubtype::Generic, bytes }
 }

@@ -11,6 +11,11 @@ pub fn text(value: &str, holds: impl Into<Bson>) -> Document {
     doc! { "$cond": [{ "$eq": [{ "$type": value }, "string"] }, holds, false] }
 }
 
+/// The decimal digits of a whole number; null for anything that is none, instead of making the whole question fail.
+pub fn digits(value: &str) -> Document {
+    doc! { "$convert": { "input": value, "to": "string", "onError": Bson::Null, "onNull": Bson::Null } }
+}
+
 /// Whether `part` lies somewhere in the text that `value` gives.
 pub fn contains(value: &str, part: &str) -> Document {
     text(value, doc! { "$gte": [{ "$indexOfBytes": [value, literal(part)] }, 0] })

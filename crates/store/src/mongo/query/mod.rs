@@ -56,13 +56,25 @@ fn never() -> Document {
     doc! { names::ID: { "$in": [] } }
 }
 
+/// All of them, side by side as long as they are about different fields: so they are written, and so they are read in
+/// Compass.
 fn both(conditions: impl IntoIterator<Item = Document>) -> Document {
-    let mut all: Vec<Document> = conditions.into_iter().filter(|condition| !condition.is_empty()).collect();
-    match all.len() {
-        0 => Document::new(),
-        1 => all.remove(0),
-        _ => doc! { "$and": all },
+    let (mut together, mut apart) = (Document::new(), Vec::new());
+    for condition in conditions {
+        if condition.keys().any(|key| together.contains_key(key)) {
+            apart.push(condition);
+        } else {
+            together.extend(condition);
+        }
     }
+    if apart.is_empty() {
+        return together;
+    }
+    if together.contains_key("$and") {
+        apart.insert(0, std::mem::take(&mut together));
+    }
+    together.insert("$and", apart);
+    together
 }
 
 fn either(mut any: Vec<Document>) -> Document {
@@ -74,12 +86,17 @@ fn either(mut any: Vec<Document>) -> Document {
     }
 }
 
-fn not(condition: Document) -> Document {
+fn not(mut condition: Document) -> Document {
     if condition.is_empty() {
-        never()
-    } else {
-        doc! { "$nor": [condition] }
+        return never();
     }
+    // Alternatives are denied without a level of their own: servers limit how deep a question may be.
+    match condition.remove("$or") {
+        Some(any) if condition.is_empty() => return doc! { "$nor": any },
+        Some(any) => drop(condition.insert("$or", any)),
+        None => {}
+    }
+    doc! { "$nor": [condition] }
 }
 
 /// Texts that begin so, as a range: it is exact, since texts are ordered by their bytes, and those of UTF-8 by its

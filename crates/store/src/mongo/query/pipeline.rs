@@ -3,11 +3,11 @@
 use mongodb::bson::{Bson, Document, doc};
 use sceau_event::{Field, Keyword, MAX_COUNT, Number};
 
-use super::{both, matching};
+use super::{both, condition::condition, expression, matching};
 use crate::{
     mongo::names,
     query::{
-        Cursor, Order, Page, Query,
+        Cursor, Order, Page, Query, Test,
         bounds::{self, MAX_ROWS},
     },
 };
@@ -76,7 +76,12 @@ pub fn histogram(query: &Query, interval: i64, by: Option<&Field>) -> Vec<Docume
 /// One row a value: `v`, `e`, `o`, and in each how many values there are, `n`; none if there are none.
 #[must_use]
 pub fn top(query: &Query, field: &Field, rows: usize) -> Vec<Document> {
-    let mut stages = vec![doc! { "$match": matching(query) }];
+    // Fields without a column are rare ones, and there is an index of who has them.
+    let has = match field {
+        Field::Other(_) => condition(field, &Test::Exists),
+        _ => Document::new(),
+    };
+    let mut stages = vec![doc! { "$match": both([matching(query), has]) }];
     let value = match field {
         Field::Other(name) => {
             stages.extend(each_value(name, false));
@@ -96,9 +101,8 @@ pub fn top(query: &Query, field: &Field, rows: usize) -> Vec<Document> {
         doc! { "$match": { names::ID: { "$ne": Bson::Null } } },
         doc! { "$facet": both },
         doc! { "$unwind": "$rows" },
-        doc! { "$project": {
-            "v": "$rows._id", "e": "$rows.e", "o": "$rows.o", "n": { "$arrayElemAt": ["$all.n", 0] },
-        } },
+        doc! { "$unwind": "$all" },
+        doc! { "$project": { "v": "$rows._id", "e": "$rows.e", "o": "$rows.o", "n": "$all.n" } },
     ]);
     stages
 }
@@ -139,7 +143,7 @@ fn value(field: &Field) -> Bson {
         Field::Source => format!("${}", names::SOURCE).into(),
         Field::Keyword(column) => format!("${}", names::keyword(*column)).into(),
         // As text, by which equal counts are ordered.
-        Field::Number(column) => doc! { "$toString": format!("${}", names::number(*column)) }.into(),
+        Field::Number(column) => expression::digits(&format!("${}", names::number(*column))).into(),
         Field::Other(_) => Bson::Null,
     }
 }

@@ -89,7 +89,8 @@ pub fn within_number(field: &str, phrase: &Phrase) -> Document {
             never()
         };
     };
-    let digits = doc! { "$ltrim": { "input": { "$toString": format!("${field}") }, "chars": "-" } };
+    let digits = expression::digits(&format!("${field}"));
+    let digits = doc! { "$ltrim": { "input": digits, "chars": "-" } };
     let holds = if phrase.last_is_prefix {
         expression::text("$$digits", expression::begins("$$digits", word))
     } else {

@@ -48,7 +48,7 @@ fn numbers_and_addresses() {
     let pairs = found.get_array("f").unwrap();
     let pair = |at: usize| pairs[at].as_document().unwrap();
     assert_eq!((pair(0).get_i64("n").unwrap(), pair(1).get_f64("n").unwrap()), (1_000, 7.5));
-    assert_eq!(pair(2).get_binary_generic("a").unwrap(), &[10, 0, 0, 1]);
+    assert_eq!(pair(2).get_binary_generic("a").unwrap(), &[4, 10, 0, 0, 1]);
     assert_eq!(pair(3).get_i64("n").unwrap(), 7);
     assert_eq!(pairs.len(), 4);
 }
