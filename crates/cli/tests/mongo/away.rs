@@ -120,17 +120,17 @@ fn a_database_that_comes_and_goes_is_waited_for() {
     log.verify();
 }
 
-/// A small file system in memory; unmounted when dropped.
+/// A small file system in a file; unmounted when dropped.
 struct Small(PathBuf);
 
 impl Small {
     fn new(at: &Path) -> Result<Self, String> {
         std::fs::create_dir_all(at).unwrap();
-        let mut mount = Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", "size=160m", "sceau-test"]).arg(at).output();
-        let output = mounted.map_err(|error| error.to_string())?;
-        let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if output.status.success() { Ok(Self(at.to_owned())) } else { Err(told) }
+        let image = at.with_extension("img");
+        std::fs::File::create(&image).and_then(|file| file.set_len(512 << 20)).unwrap();
+        done(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
+        done(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(at))?;
+        Ok(Self(at.to_owned()))
     }
 
     /// Fills what is free, but for a little.
@@ -145,6 +145,13 @@ impl Small {
     }
 }
 
+fn done(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
+    let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if output.status.success() { Ok(()) } else { Err(format!("{program}: {told}")) }
+}
+
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
@@ -156,7 +163,9 @@ fn a_full_disk_of_the_database_stops_nothing_for_good() {
     let directory = tempfile::tempdir().unwrap();
     let small = match Small::new(&directory.path().join("small")) {
         Ok(small) => small,
-        Err(why) => return skip("a full disk under MongoDB", &format!("needs root to mount a tmpfs: {why}")),
+        Err(why) => {
+            return skip("a full disk under MongoDB", &format!("needs root, mkfs.ext4 and loop devices: {why}"));
+        }
     };
     let Some(mut database) = Database::start_at("a full disk under MongoDB", &small.0.join("db")) else { return };
     let (log, mut load, mut random) = (Log::new(&database), Load::default(), random());

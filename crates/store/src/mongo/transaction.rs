@@ -199,6 +199,7 @@ impl Inner {
         }
         match turn.heads {
             Some((expected, _)) if expected != found.head => {
+                tracing::error!(%expected, found = %found.head, "the head in the database is not the one that was committed last");
                 Trouble::Refused(CommitError::HeadMoved { actual: found.head })
             }
             // It was changed between the two looks, or not yet readable: another look tells.

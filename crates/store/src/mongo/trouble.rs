@@ -18,8 +18,8 @@ const WRITE_CONFLICT: i32 = 112;
 const NO_SUCH_TRANSACTION: i32 = 251;
 /// The transaction is too much for the server's cache, or for its log.
 const TOO_LARGE: [i32; 2] = [388, 257];
-/// No primary, stepping down, shutting down, starting up.
-const AWAY: [i32; 12] = [6, 7, 89, 91, 134, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435];
+/// No primary, stepping down, shutting down, starting up; or in trouble of its own, such as a full disk.
+const AWAY: [i32; 14] = [1, 14_031, 6, 7, 89, 91, 134, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435];
 
 /// The server's code for an error, if the server made it.
 pub fn code(error: &Error) -> Option<i32> {
