@@ -45,7 +45,7 @@ pub async fn run(args: RebuildArgs) -> Result<Outcome, CliError> {
     };
     let reader = Reader::open(&config).await?;
     let steps = Steps::new("entries");
-    let done = reader.store().rebuild(reader.deriver().clone(), &|done, total| steps.at(done, total)).await?;
+    let done = reader.rebuild(&|done, total| steps.at(done, total)).await?;
     steps.finish();
     reader.close().await?;
     println!("derived {} records again", grouped(done));

@@ -12,6 +12,7 @@ use crate::{
     error::ServerError,
     hex, history,
     keydir::{KeyDir, random},
+    lease::{self, Owner},
     place::{self, Place},
     reader::load_deriver,
     rotation::check_replaced,
@@ -51,8 +52,8 @@ pub async fn init(config: &Config) -> Result<InitReport, ServerError> {
     }
     let store = place.open(load_deriver(config)?).await?;
     let verifier = keys.log_key().verifier().to_string();
-    let fixed =
-        fix_facts(&*store, [("origin", &origin), ("verifier_key", &verifier), ("first_epoch_key", &first)]).await;
+    let facts = [("origin", origin.as_str()), ("verifier_key", &verifier), ("first_epoch_key", &first)];
+    let fixed = lease::during(&store, || Owner::of(&keys), fix_facts(&*store, facts)).await;
     store.close().await?;
     fixed.map_err(|error| other_log(place, error))?;
     Ok(InitReport { origin, verifier_key: verifier, first_epoch_key: first, key_changes: 0, created: true })

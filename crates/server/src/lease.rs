@@ -24,7 +24,8 @@ use tokio::{
 
 use crate::{
     error::ServerError,
-    keydir::KeyDir,
+    hex,
+    keydir::{KeyDir, random},
     sequencer::{Cause, Health},
 };
 
@@ -67,8 +68,8 @@ pub(crate) enum Taken {
 /// a restart, and need not wait for its own lease.
 pub(crate) struct Owner {
     name: String,
-    /// Locked as long as it is open.
-    _lock: File,
+    /// Locked as long as it is open; a command has none.
+    _lock: Option<File>,
 }
 
 /// The file in the key directory that is locked.
@@ -100,8 +101,38 @@ impl Owner {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         // Machines with one name and one path are told apart by the file.
         let name = format!("{} {} {:x}.{:x}", host.trim(), whole.display(), found.dev(), found.ino());
-        Ok(Self { name, _lock: lock })
+        Ok(Self { name, _lock: Some(lock) })
     }
+
+    /// A command that writes, and is another owner each time.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn command(what: &str) -> Result<Self, ServerError> {
+        let name = format!("`{what}` (process {}, {})", std::process::id(), hex(random::<4>()?.as_slice()));
+        Ok(Self { name, _lock: None })
+    }
+}
+
+/// Runs what a command writes under the lease, which it gives up at the end. `owner` is asked for where there is a lease.
+///
+/// # Errors
+/// A server has the log, the store can't be reached, or the work fails.
+pub(crate) async fn during<T>(
+    store: &Arc<dyn Store>,
+    owner: impl FnOnce() -> Result<Owner, ServerError>,
+    work: impl Future<Output = Result<T, ServerError>>,
+) -> Result<T, ServerError> {
+    if store.writing().is_none() {
+        return work.await;
+    }
+    let taken = Keeper::wait(store, &Arc::default(), &Arc::new(owner()?)).await?;
+    let keeper = taken.map_err(|holder| {
+        ServerError::Config(format!("{} writes to this log: stop it first, or wait for its end", holder.owner))
+    })?;
+    let done = work.await;
+    keeper.release().await;
+    done
 }
 
 impl Keeper {
@@ -143,19 +174,30 @@ impl Keeper {
         if store.writing().is_none() {
             return Ok(Self::without(store, health));
         }
-        let owner = &Arc::new(Owner::of(keys)?);
+        let taken = Self::wait(store, health, &Arc::new(Owner::of(keys)?)).await?;
+        taken.map_err(|holder| {
+            ServerError::Config(format!(
+                "another server has this log ({}): stop it, or start this one with --standby, which answers questions \
+                 and takes the log over when that one is gone",
+                holder.owner
+            ))
+        })
+    }
+
+    /// Takes it, once nobody prolongs it any more. `Err`: somebody does.
+    async fn wait(
+        store: &Arc<dyn Store>,
+        health: &Arc<Health>,
+        owner: &Arc<Owner>,
+    ) -> Result<Result<Self, Holder>, ServerError> {
         let mut last: Option<Holder> = None;
         loop {
             let holder = match Self::take(store, health, owner).await? {
-                Taken::Ours(keeper) => return Ok(keeper),
+                Taken::Ours(keeper) => return Ok(Ok(keeper)),
                 Taken::Held(holder) => holder,
             };
             if last.as_ref().is_some_and(|last| last.owner != holder.owner || last.left <= holder.left) {
-                return Err(ServerError::Config(format!(
-                    "another server has this log ({}): stop it, or start this one with --standby, which answers questions \
-                     and takes the log over when that one is gone",
-                    holder.owner
-                )));
+                return Ok(Err(holder));
             }
             if last.is_none() {
                 tracing::info!(owner = holder.owner, "another server had the log; waiting whether it still has");

@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::{Cluster, Failing, Fixture};
 
 fn owner(name: &str) -> Arc<Owner> {
-    Arc::new(Owner { name: name.to_owned(), _lock: tempfile::tempfile().unwrap() })
+    Arc::new(Owner { name: name.to_owned(), _lock: None })
 }
 
 fn store(cluster: &Cluster) -> (Arc<Failing>, Arc<dyn Store>) {
@@ -120,4 +120,22 @@ async fn one_of_a_server_that_was_killed_is_waited_for_and_that_of_another_is_no
             waiting.await.unwrap().map(drop).unwrap_err();
         }
     }
+}
+
+#[tokio::test]
+async fn a_command_writes_under_the_lease_and_gives_it_up() {
+    let cluster = Cluster::new().await;
+    let ((_, ours), (_, others)) = (store(&cluster), store(&cluster));
+    let command = || Owner::command("sceau rebuild");
+    let found = during(&others, command, async { Ok(holder(&ours).await) }).await.unwrap();
+    assert!(found.unwrap().contains("sceau rebuild"));
+    let (keeper, _) = taken(&ours, "first").await;
+    let asked = cluster.desk.asked();
+    let refused = tokio::spawn(async move { during(&others, command, async { Ok(()) }).await });
+    while cluster.desk.asked() == asked {
+        tokio::task::yield_now().await;
+    }
+    assert!(keeper.inner.prolong().await.unwrap());
+    let error = refused.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("first writes to this log: stop it first"), "{error}");
 }

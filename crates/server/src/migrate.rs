@@ -20,6 +20,7 @@ use crate::{
     error::ServerError,
     hex, history, init,
     keydir::{KeyDir, check_apart},
+    lease::{self, Owner},
     log, prover, publisher,
     reader::load_deriver,
 };
@@ -84,7 +85,9 @@ async fn into(
         to.place.create().await?;
     }
     let target = to.place.open_with(deriver.clone(), to.store_options()).await?;
-    let copied = copy(source, &target, &origin, &to.place.to_string(), keys, deriver, progress).await;
+    let place = to.place.to_string();
+    let copying = copy(source, &target, &origin, &place, keys, deriver, progress);
+    let copied = lease::during(&target, || Owner::of(keys), copying).await;
     let closed = target.close().await;
     let copied = copied?;
     closed?;

@@ -19,6 +19,7 @@ use crate::{
     imports::{self, ImportPosition},
     interval::Interval,
     keydir::KeyDir,
+    lease::{self, Owner},
     prover, publisher,
     views::{
         Bucket, ChainView, CountView, EventView, HistogramView, IntegrityView, KeyChangeView, LogKeyView, ProofView,
@@ -143,6 +144,15 @@ impl Reader {
     /// What makes records of entries.
     pub fn deriver(&self) -> &Arc<Deriver> {
         &self.deriver
+    }
+
+    /// Derives every stored record again, for a log that no server holds; `progress` is told (entries done, in all).
+    ///
+    /// # Errors
+    /// A server writes to it, or the store can't be read or written.
+    pub async fn rebuild(&self, progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<u64, ServerError> {
+        let work = async { Ok(self.store.rebuild(self.deriver.clone(), progress).await?) };
+        lease::during(&self.store, || Owner::command("sceau rebuild"), work).await
     }
 
     /// Releases the store.

@@ -21,6 +21,7 @@ use crate::{
     error::ServerError,
     guard, history,
     keydir::{Drawn, KeyDir, Left, Replacing, random},
+    lease::{self, Owner},
     log::{self, Log},
     prover,
     reader::load_deriver,
@@ -71,15 +72,19 @@ pub async fn replace_keys(
     let deriver = load_deriver(config)?;
     config.place.check_free(deriver.clone()).await?;
     let store = config.place.open(deriver.clone()).await?;
-    let survey = survey(config, &*store).await?;
-    let mac = survey.left.mac.clone().filter(|_| !survey.lost.contains(&Lost::Mac));
-    let report = verify_open(&store, &deriver, mac, survey.left.heads.flatten(), options, progress).await?;
-    if !report.ok && !despite_faults {
-        store.close().await?;
-        return Err(ServerError::Faults(report.to_string()));
-    }
-    let replaced = take_over(config, &*store, &deriver, survey, actor).await?;
-    store.close().await?;
+    let work = async {
+        let survey = survey(config, &*store).await?;
+        let mac = survey.left.mac.clone().filter(|_| !survey.lost.contains(&Lost::Mac));
+        let report = verify_open(&store, &deriver, mac, survey.left.heads.flatten(), options, progress).await?;
+        if !report.ok && !despite_faults {
+            return Err(ServerError::Faults(report.to_string()));
+        }
+        take_over(config, &*store, &deriver, survey, actor).await
+    };
+    let replaced = lease::during(&store, || Owner::command("sceau keys replace"), work).await;
+    let closed = store.close().await;
+    let replaced = replaced?;
+    closed?;
     drop(store);
     // Signs and seals under the new keys.
     Log::open(config).await?.close().await?;

@@ -1,6 +1,8 @@
 //! The MongoDB backend against a MongoDB-compatible server.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::time::Duration;
+
 use sceau_store::mongo::{Mongo, MongoOptions, MongoUri};
 
 mod contract;
@@ -40,14 +42,26 @@ impl Base {
     }
 }
 
-impl Home for Base {
-    type Store = Mongo;
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3_600);
 
-    async fn open(&self) -> Mongo {
+impl Base {
+    /// Opens the log, without the lease.
+    async fn look(&self) -> Mongo {
         if !Mongo::exists(&self.options).await.unwrap() {
             Mongo::create(&self.options).await.unwrap();
         }
         Mongo::open(deriver(), self.options.clone()).await.unwrap()
+    }
+}
+
+impl Home for Base {
+    type Store = Mongo;
+
+    async fn open(&self) -> Mongo {
+        let store = self.look().await;
+        store.take_lease("test", LONG).await.unwrap();
+        store
     }
 
     /// Entries have their place at once.

@@ -96,7 +96,7 @@ pub(super) async fn start(
 pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Value>> {
     Params::read(&uri, &[])?;
     let _running = app.query()?;
-    let reader = app.reader();
+    let reader = app.log()?.reader();
     let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await?;
     Ok(Json(json!({"derived": derived})))
 }

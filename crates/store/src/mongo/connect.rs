@@ -14,6 +14,9 @@ use crate::error::StoreError;
 
 /// The database where the URI names none.
 const DATABASE: &str = "sceau";
+/// How many connections there may be to each member at least.
+const CONNECTIONS: u32 = 64;
+
 /// A text that must not be seen: it shows neither in `Debug` nor in errors.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
@@ -132,9 +135,23 @@ impl MongoOptions {
 
 /// A database that was reached once and can do what is needed.
 pub async fn connect(options: &MongoOptions) -> Result<Database, StoreError> {
-    let told =
-        |error: &Error| StoreError::Mongo(format!("{}: {}", options.uri, redacted(&trouble::text(error), options)));
-    let mut client = ClientOptions::parse(&options.uri.0).await.map_err(|error| told(&error))?;
+    reach(settings(options).await?, options).await
+}
+
+/// The same, and once more over connections of its own.
+pub async fn connect_both(options: &MongoOptions) -> Result<(Database, Database), StoreError> {
+    let settings = settings(options).await?;
+    let one = reach(settings.clone(), options).await?;
+    let other = Client::with_options(settings).map_err(|error| told(&error, options))?.database(one.name());
+    Ok((one, other))
+}
+
+fn told(error: &Error, options: &MongoOptions) -> StoreError {
+    StoreError::Mongo(format!("{}: {}", options.uri, redacted(&trouble::text(error), options)))
+}
+
+async fn settings(options: &MongoOptions) -> Result<ClientOptions, StoreError> {
+    let mut client = ClientOptions::parse(&options.uri.0).await.map_err(|error| told(&error, options))?;
     if let Some(Secret(password)) = &options.password {
         let user = client.credential.as_mut().ok_or_else(|| {
             StoreError::Mongo(format!("{}: a password is given, but the URI names no user", options.uri))
@@ -150,6 +167,13 @@ pub async fn connect(options: &MongoOptions) -> Result<Database, StoreError> {
     client.read_concern = Some(ReadConcern::majority());
     client.selection_criteria = None;
     client.retry_writes = Some(true);
+    // The driver's ten would soon all be taken by questions.
+    client.max_pool_size = Some(client.max_pool_size.map_or(CONNECTIONS, |most| most.max(CONNECTIONS)));
+    Ok(client)
+}
+
+async fn reach(client: ClientOptions, options: &MongoOptions) -> Result<Database, StoreError> {
+    let told = |error: &Error| told(error, options);
     let name = client.default_database.clone().unwrap_or_else(|| DATABASE.into());
     let alone = direct(&client);
     let database = Client::with_options(client).map_err(|error| told(&error))?.database(&name);
@@ -187,7 +211,12 @@ fn direct(client: &ClientOptions) -> ClientOptions {
 
 /// What the server says of itself.
 pub async fn hello(database: &Database) -> Result<Document, Error> {
-    database.client().database("admin").run_command(doc! { "hello": 1 }).await
+    let admin = database.client().database("admin");
+    match admin.run_command(doc! { "hello": 1 }).await {
+        // 4.4.0 and 4.4.1 know it by its old name only.
+        Err(error) if trouble::unknown(&error) => admin.run_command(doc! { "isMaster": 1 }).await,
+        told => told,
+    }
 }
 
 fn check(hello: &Document, uri: &MongoUri) -> Result<(), StoreError> {

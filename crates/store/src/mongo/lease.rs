@@ -2,14 +2,18 @@
 //!
 //! A take-over raises the fence in the head document, in the same transaction that writes the lease. Every other
 //! transaction asks for the fence that it knows, so whoever lost the lease can't commit any more, however late he learns
-//! of it. Times are the server's (`localTime` of its hello), so that the clocks of the owners don't matter.
+//! of it. Somebody else's lease has ended once its document was seen unchanged for as long as the lease lasts, by the
+//! monotonic clock of whoever looks: no clock of another machine matters, and none of the members of the replica set, which
+//! may be apart when the primary changes. `until` is for people, and for who only asks.
+//!
+//! The document names the session of its owner's transactions too: a server that was killed in the middle of one leaves the
+//! head document locked, for a minute if nobody ends that session.
 
 use std::time::Duration;
 
 use mongodb::{
     ClientSession,
     bson::{DateTime, Document, doc, oid::ObjectId},
-    options::ReadConcern,
 };
 
 use tokio::time::Instant;
@@ -19,13 +23,14 @@ use super::{
     connect::hello,
     head::{self, HeadNote},
     names,
+    transaction::Writer,
 };
 use crate::error::{CommitError, StoreError};
 
 /// The document's key.
 const KEY: &str = "lease";
-/// How long it is tried again where somebody else is changing the documents. A server that was killed within a transaction
-/// leaves the head document locked until the database gives that transaction up, which is after a minute.
+/// How long it is tried again where somebody else is changing the documents. If the session of a server that was killed within
+/// a transaction could not be ended (it was another user's), the database gives the transaction up after a minute.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// The pause between attempts.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -48,9 +53,12 @@ pub struct LeaseNote {
     pub owner: String,
     /// The fence of that take-over.
     pub fence: i64,
-    /// How long it still runs by the server's clock; zero: it has ended or was released.
+    /// How long it still runs, by the server's clock or for whoever wants to take it; zero: it has ended or was released.
     pub left: Duration,
 }
+
+/// Somebody else's lease as it was last seen, and since when it has been so.
+pub type Seen = Option<(Document, Instant)>;
 
 /// A lease that was not given.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +84,16 @@ impl LeaseNote {
             left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
         }
     }
+
+    /// The same for somebody who wants to take it, and may have seen it before.
+    fn of_another(document: &Document, seen: &mut Seen) -> Self {
+        let since = match seen {
+            Some((before, since)) if before == document => *since,
+            _ => seen.insert((document.clone(), Instant::now())).1,
+        };
+        let ttl = Duration::from_millis(document.get_i64("ttl").map_or(0, |ttl| u64::try_from(ttl).unwrap_or(0)));
+        Self { left: ttl.saturating_sub(since.elapsed()), ..Self::of(document, DateTime::MIN) }
+    }
 }
 
 impl Mongo {
@@ -91,17 +109,25 @@ impl Mongo {
         while begun.elapsed() < PATIENCE {
             let now = self.server_time().await?;
             let found = self.lease_document().await?;
-            if let Some(note) = found.as_ref().map(|found| LeaseNote::of(found, now))
-                && note.owner != owner
-                && !note.left.is_zero()
-            {
-                return Err(LeaseError::Held(note));
+            if let Some(found) = &found {
+                let note = LeaseNote::of_another(found, &mut writer.seen);
+                if note.owner != owner && !note.left.is_zero() {
+                    return Err(LeaseError::Held(note));
+                }
+                let session = found.get_document("session").ok().filter(|session| *session != writer.session.id());
+                if let Some(session) = session {
+                    self.inner.end_session(session).await;
+                }
             }
-            let head = HeadNote::read(&self.inner.database).await?;
+            let head = self.inner.timed_store(HeadNote::read(&self.inner.writing)).await?;
             let fence = head.fence.saturating_add(1);
-            let lease = doc! { "_id": KEY, "owner": owner, "fence": fence, "until": end(now, ttl) };
-            if self.take_over(found.as_ref(), &head, lease).await? {
-                writer.fence = fence;
+            let lease = doc! {
+                "_id": KEY, "owner": owner, "fence": fence, "until": end(now, ttl), "ttl": millis(ttl),
+                "session": writer.session.id(),
+            };
+            let turn = ObjectId::new();
+            if self.take_over(&mut writer, found.as_ref(), &head, (lease, turn)).await? {
+                (writer.fence, writer.turn) = (Some(fence), turn);
                 tracing::info!(owner, fence, "the lease is ours");
                 return Ok(Lease { owner: owner.to_owned(), fence, ttl });
             }
@@ -116,7 +142,7 @@ impl Mongo {
     /// It was taken over; nothing more is written through this store then.
     pub async fn renew_lease(&self, lease: &Lease) -> Result<(), LeaseError> {
         let now = self.server_time().await?;
-        self.change_lease(lease, end(now, lease.ttl)).await
+        self.change_lease(lease, now, lease.ttl).await
     }
 
     /// Lets it end now, so that another owner needs not wait.
@@ -125,7 +151,7 @@ impl Mongo {
     /// It was taken over already, or the database can't be reached.
     pub async fn release_lease(&self, lease: &Lease) -> Result<(), LeaseError> {
         let now = self.server_time().await?;
-        self.change_lease(lease, now).await
+        self.change_lease(lease, now, Duration::ZERO).await
     }
 
     /// Who holds it, or held it last.
@@ -138,19 +164,19 @@ impl Mongo {
     }
 
     async fn server_time(&self) -> Result<DateTime, StoreError> {
-        let hello = self.inner.timed(hello(&self.inner.database)).await?;
+        let hello = self.inner.timed(hello(&self.inner.writing)).await?;
         hello.get_datetime("localTime").copied().map_err(|_| StoreError::Mongo("the server tells no time".into()))
     }
 
     async fn lease_document(&self) -> Result<Option<Document>, StoreError> {
-        let leases = self.inner.database.collection::<Document>(names::LEASE);
+        let leases = self.inner.writing.collection::<Document>(names::LEASE);
         self.inner.timed(async { leases.find_one(doc! { "_id": KEY }).await }).await
     }
 
-    async fn change_lease(&self, lease: &Lease, until: DateTime) -> Result<(), LeaseError> {
-        let leases = self.inner.database.collection::<Document>(names::LEASE);
+    async fn change_lease(&self, lease: &Lease, now: DateTime, ttl: Duration) -> Result<(), LeaseError> {
+        let leases = self.inner.writing.collection::<Document>(names::LEASE);
         let own = doc! { "_id": KEY, "owner": &lease.owner, "fence": lease.fence };
-        let change = doc! { "$set": { "until": until } };
+        let change = doc! { "$set": { "until": end(now, ttl), "ttl": millis(ttl) } };
         let changed = self.inner.timed(async { leases.update_one(own, change).await }).await?;
         if changed.matched_count == 1 {
             return Ok(());
@@ -162,19 +188,27 @@ impl Mongo {
     }
 
     /// Writes the lease and raises the fence in one transaction. `false`: one of the documents is not as it was seen.
-    async fn take_over(&self, seen: Option<&Document>, head: &HeadNote, lease: Document) -> Result<bool, StoreError> {
+    async fn take_over(
+        &self,
+        writer: &mut Writer,
+        seen: Option<&Document>,
+        head: &HeadNote,
+        lease: (Document, ObjectId),
+    ) -> Result<bool, StoreError> {
         let taken = self.inner.timed(async {
-            let mut session = self.inner.database.client().start_session().await?;
-            session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
-            if self.write_over(&mut session, seen, head, lease).await? {
+            writer.begin().await?;
+            let written = self.write_over(&mut writer.session, seen, head, lease).await?;
+            if written {
                 // An end that was not answered is an error: whoever asks again finds himself the owner, or not.
-                session.commit_transaction().await?;
-                return Ok(true);
+                writer.commit().await?;
             }
-            session.abort_transaction().await?;
-            Ok(false)
+            Ok(written)
         });
-        match taken.await {
+        let taken = taken.await;
+        if !matches!(taken, Ok(true)) {
+            writer.abort(self.inner.options.limits.connect).await;
+        }
+        match taken {
             Err(StoreError::Conflict(_)) => Ok(false),
             other => other,
         }
@@ -185,11 +219,11 @@ impl Mongo {
         session: &mut ClientSession,
         seen: Option<&Document>,
         head: &HeadNote,
-        lease: Document,
+        (lease, turn): (Document, ObjectId),
     ) -> mongodb::error::Result<bool> {
-        let database = &self.inner.database;
+        let database = &self.inner.writing;
         let fence = lease.get_i64("fence").unwrap_or_default();
-        let set = doc! { "fence": fence, "by": ObjectId::new(), "turn": ObjectId::new() };
+        let set = doc! { "fence": fence, "by": ObjectId::new(), "turn": turn };
         let heads = database.collection::<Document>(names::HEAD);
         let filter = doc! { "_id": head::KEY, "fence": head.fence };
         if heads.update_one(filter, doc! { "$set": set }).session(&mut *session).await?.matched_count != 1 {
@@ -204,6 +238,9 @@ impl Mongo {
 }
 
 fn end(now: DateTime, ttl: Duration) -> DateTime {
-    let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-    DateTime::from_millis(now.timestamp_millis().saturating_add(ttl))
+    DateTime::from_millis(now.timestamp_millis().saturating_add(millis(ttl)))
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -56,6 +56,8 @@ use transaction::Writer;
 
 struct Inner {
     database: Database,
+    /// The same over connections of its own: questions that take long never keep a commit or the lease waiting.
+    writing: Database,
     deriver: Arc<Deriver>,
     options: MongoOptions,
     /// One transaction at a time.
@@ -115,12 +117,12 @@ impl Mongo {
         Ok(HeadNote::find(&connect::connect(options).await?).await?.is_some())
     }
 
-    /// Opens a log; nothing is written by that.
+    /// Opens a log; nothing is written by that, nor after it before the [`lease`] is taken.
     ///
     /// # Errors
     /// There is none, it was written by a newer version, or it can't be reached.
     pub async fn open(deriver: Arc<Deriver>, options: MongoOptions) -> Result<Self, StoreError> {
-        let database = connect::connect(&options).await?;
+        let (database, writing) = connect::connect_both(&options).await?;
         let head = match HeadNote::find(&database).await {
             // What is left of a damaged log can still be looked at.
             Err(StoreError::Damaged(_)) | Ok(None) if options.inspect && init::begun(&database).await? => None,
@@ -129,13 +131,14 @@ impl Mongo {
         if head.is_none() && !options.inspect {
             return Err(StoreError::NoLog { path: options.uri.to_string() });
         }
-        let fence = head.map_or(i64::MAX, |head| head.fence);
+        let session = writing.client().start_session().await?;
         let questions = Questions::new(&database);
         let inner = Inner {
             database,
+            writing,
             deriver,
             options,
-            writer: Arc::new(Mutex::new(Writer { fence })),
+            writer: Arc::new(Mutex::new(Writer::new(session))),
             unsettled: AtomicBool::new(false),
             stopped: OnceLock::new(),
             size: Size::default(),

@@ -3,7 +3,8 @@
 //! Every transaction first updates the head document: it compares the fence, and leaves a number of its own there, its
 //! turn. So all transactions come one after the other, a stale writer's never happens, and after a connection that was
 //! lost at the wrong moment the head document tells whether the transaction happened. Before it is asked, the fence is
-//! raised: a transaction that has not happened by then never will, since it would have to change the same document.
+//! raised: a transaction that has not happened by then never will, since it would have to change the same document. That
+//! it has not happened is proven by the turn before it, which is still there; one that nobody here knows proves nothing.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -25,6 +26,7 @@ use tokio::{
 use super::{
     Inner,
     head::{self, HeadNote},
+    lease::Seen,
     names,
     step::{Step, StepError},
     trouble,
@@ -41,8 +43,46 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// What the one writer of this process knows.
 #[derive(Debug)]
 pub struct Writer {
-    /// The fence that its transactions ask for.
-    pub fence: i64,
+    /// The fence that its transactions ask for. It comes with the lease: whoever has none writes nothing.
+    pub fence: Option<i64>,
+    /// The last transaction that happened under this fence.
+    pub turn: ObjectId,
+    /// The session of all its transactions: one that was left open ends when the next one of the same session begins, and
+    /// whoever takes over can have the session ended, as its name is in the lease.
+    pub session: ClientSession,
+    /// The lease of somebody else.
+    pub seen: Seen,
+    /// A transaction was begun and not ended, as far as the driver knows.
+    begun: bool,
+}
+
+impl Writer {
+    /// One that has no lease.
+    pub fn new(session: ClientSession) -> Self {
+        Self { fence: None, turn: ObjectId::new(), session, seen: None, begun: false }
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&mut self) -> Result<(), Error> {
+        if self.begun {
+            // Whoever waited for it went away in the middle.
+            let _ = self.session.abort_transaction().await;
+        }
+        self.begun = true;
+        self.session.start_transaction().read_concern(ReadConcern::snapshot()).await
+    }
+
+    /// Ends what was begun and is not to happen. If that can't be said now, the next one says it.
+    pub async fn abort(&mut self, limit: Duration) {
+        let _ = timeout(limit, self.session.abort_transaction()).await;
+        self.begun = false;
+    }
+
+    /// Says that the transaction is to happen; again, if it was said before.
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        self.begun = false;
+        self.session.commit_transaction().await
+    }
 }
 
 /// What becomes durable in one step, or not at all.
@@ -63,7 +103,7 @@ enum Trouble {
     /// Nothing was written; the database does not answer.
     Away(String),
     /// Nobody knows yet.
-    Unknown(Box<ClientSession>, String),
+    Unknown(String),
 }
 
 impl Inner {
@@ -90,11 +130,16 @@ impl Inner {
     }
 
     async fn carry_out(&self, writer: &mut Writer, turn: &Turn) -> Result<u64, CommitError> {
+        let without = || StoreError::Stopped("the lease was not taken, and without it nothing is written".into());
+        let fence = writer.fence.ok_or_else(without)?;
         let mut pause = PAUSE;
         for attempt in 1.. {
             let id = ObjectId::new();
-            match self.attempt(writer.fence, id, turn).await {
-                Ok(deleted) => return Ok(deleted),
+            match self.attempt(writer, fence, id, turn).await {
+                Ok(deleted) => {
+                    writer.turn = id;
+                    return Ok(deleted);
+                }
                 Err(Trouble::Refused(error)) => return Err(error),
                 Err(Trouble::Away(text)) => return Err(CommitError::Unavailable(text)),
                 Err(Trouble::Again(error)) if attempt >= ATTEMPTS || trouble::away(&error) && attempt > 1 => {
@@ -105,33 +150,27 @@ impl Inner {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                Err(Trouble::Unknown(session, text)) => {
+                Err(Trouble::Unknown(text)) => {
                     // Deletions are told by count only where all went well; whoever deletes looks again.
-                    return self.settle(writer, *session, id, &text).await.map(|()| 0);
+                    return self.settle(writer, fence, id, &text).await.map(|()| 0);
                 }
             }
         }
         Err(StoreError::Internal("a transaction was tried for ever".into()).into())
     }
 
-    async fn attempt(&self, fence: i64, id: ObjectId, turn: &Turn) -> Result<u64, Trouble> {
+    async fn attempt(&self, writer: &mut Writer, fence: i64, id: ObjectId, turn: &Turn) -> Result<u64, Trouble> {
         let limit = self.options.limits.operation;
         let silent = format!("no answer within {} s", limit.as_secs());
-        let begin = async {
-            let mut session = self.database.client().start_session().await?;
-            session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
-            Ok(session)
-        };
-        let mut session = match timeout(limit, begin).await {
+        match timeout(limit, writer.begin()).await {
             Ok(begun) => begun.map_err(|error| self.judge(error))?,
             Err(_) => return Err(Trouble::Away(silent)),
-        };
-        let written = timeout(limit, self.write(&mut session, fence, id, turn)).await;
+        }
+        let written = timeout(limit, self.write(&mut writer.session, fence, id, turn)).await;
         let deleted = match written {
             Ok(Ok(deleted)) => deleted,
             failed => {
-                // What is not committed ends by itself if this can't be said.
-                let _ = timeout(self.options.limits.connect, session.abort_transaction()).await;
+                writer.abort(self.options.limits.connect).await;
                 return Err(match failed {
                     Ok(Err(StepError::Refused(error))) => Trouble::Refused(error),
                     Ok(Err(StepError::Moved)) => self.moved(fence, turn).await,
@@ -140,10 +179,10 @@ impl Inner {
                 });
             }
         };
-        match timeout(limit, session.commit_transaction()).await {
+        match timeout(limit, writer.commit()).await {
             Ok(Ok(())) => Ok(deleted),
-            Ok(Err(error)) => Err(Trouble::Unknown(Box::new(session), trouble::text(&error))),
-            Err(_) => Err(Trouble::Unknown(Box::new(session), silent)),
+            Ok(Err(error)) => Err(Trouble::Unknown(trouble::text(&error))),
+            Err(_) => Err(Trouble::Unknown(silent)),
         }
     }
 
@@ -154,12 +193,12 @@ impl Inner {
         id: ObjectId,
         turn: &Turn,
     ) -> Result<u64, StepError> {
-        if !head::take(&self.database, session, fence, id, turn.heads).await? {
+        if !head::take(&self.writing, session, fence, id, turn.heads).await? {
             return Err(StepError::Moved);
         }
         let mut deleted = 0;
         for step in &turn.steps {
-            deleted += step.run(&self.database, session).await?;
+            deleted += step.run(&self.writing, session).await?;
         }
         Ok(deleted)
     }
@@ -187,15 +226,19 @@ impl Inner {
 
     /// The head document was not as expected: why?
     async fn moved(&self, fence: i64, turn: &Turn) -> Trouble {
-        let read = timeout(self.options.limits.operation, HeadNote::read(&self.database)).await;
+        let read = timeout(self.options.limits.operation, HeadNote::read(&self.writing)).await;
         let found = match read {
             Ok(Ok(found)) => found,
             Ok(Err(StoreError::Unavailable(text))) => return Trouble::Away(text),
             Ok(Err(error)) => return Trouble::Refused(error.into()),
             Err(_) => return Trouble::Away("no answer".into()),
         };
-        if found.fence != fence {
+        if found.fence > fence {
             return Trouble::Refused(self.fenced_out(found.fence, fence));
+        }
+        if found.fence < fence {
+            // A member that has not seen yet that it is the primary no more.
+            return Trouble::Away("the head document is not up to date where it was read".into());
         }
         match turn.heads {
             Some((expected, _)) if expected != found.head => {
@@ -213,13 +256,7 @@ impl Inner {
     }
 
     /// Finds out what became of a transaction whose end was not answered.
-    pub async fn settle(
-        &self,
-        writer: &mut Writer,
-        mut session: ClientSession,
-        id: ObjectId,
-        reason: &str,
-    ) -> Result<(), CommitError> {
+    pub async fn settle(&self, writer: &mut Writer, fence: i64, id: ObjectId, reason: &str) -> Result<(), CommitError> {
         tracing::warn!(reason, "the outcome of a transaction is unknown; asking until it is known");
         self.unsettled.store(true, Ordering::Release);
         let deadline = Instant::now() + self.options.limits.outcome;
@@ -228,12 +265,13 @@ impl Inner {
         let limit = self.options.limits.operation;
         loop {
             // Said again, an end that never arrived arrives now.
-            if matches!(timeout(limit, session.commit_transaction()).await, Ok(Ok(()))) {
+            if matches!(timeout(limit, writer.commit()).await, Ok(Ok(()))) {
                 self.unsettled.store(false, Ordering::Release);
+                writer.turn = id;
                 return Ok(());
             }
-            self.end_session(&session).await;
-            let asked = timeout(limit, self.raise(writer.fence, by)).await;
+            self.end_session(writer.session.id()).await;
+            let asked = timeout(limit, self.raise(fence, by)).await;
             match asked {
                 Ok(Ok(Some(found))) => {
                     self.unsettled.store(false, Ordering::Release);
@@ -254,10 +292,11 @@ impl Inner {
         }
     }
 
-    /// A transaction whose end never arrived holds the head document until the server gives it up, after a minute.
-    async fn end_session(&self, session: &ClientSession) {
-        let command = doc! { "killSessions": [session.id()] };
-        let ended = timeout(self.options.limits.operation, self.database.run_command(command)).await;
+    /// A transaction whose end never arrived holds the head document until the server gives it up, after a minute. A session
+    /// can be ended by the user who began it.
+    pub async fn end_session(&self, session: &Document) {
+        let command = doc! { "killSessions": [session] };
+        let ended = timeout(self.options.limits.operation, self.writing.run_command(command)).await;
         if let Ok(Err(error)) = ended {
             tracing::debug!(error = trouble::text(&error), "the transaction ends by itself later");
         }
@@ -270,26 +309,31 @@ impl Inner {
         (id, by): (ObjectId, ObjectId),
         reason: &str,
     ) -> Result<(), CommitError> {
-        let own = writer.fence;
         let happened = found.turn == id;
         tracing::info!(happened, "the outcome of the transaction is known");
         if found.by != by {
             // The successor may have written since: what the head says of our transaction is no proof that it did not
             // happen, and nothing more is written from here anyway.
-            let fenced = self.fenced_out(found.fence, own);
+            let fenced = self.fenced_out(found.fence, writer.fence.unwrap_or_default());
             return if happened { Ok(()) } else { Err(fenced) };
         }
-        writer.fence = found.fence;
+        if !happened && found.turn != writer.turn {
+            self.stop("somebody else has written to the log under this server's fence".into());
+            self.check()?;
+        }
+        writer.fence = Some(found.fence);
+        writer.turn = found.turn;
         if happened { Ok(()) } else { Err(CommitError::Unavailable(reason.to_owned())) }
     }
 
     /// Raises the fence, if it is still the expected one, and reads what a majority holds then. `None`: neither the old
     /// fence nor a new one can be relied on yet.
     async fn raise(&self, fence: i64, by: ObjectId) -> Result<Option<HeadNote>, StoreError> {
-        let heads = self.database.collection::<Document>(names::HEAD);
+        let heads = self.writing.collection::<Document>(names::HEAD);
         let filter = doc! { "_id": head::KEY, "fence": fence };
         heads.update_one(filter, doc! { "$inc": { "fence": 1_i64 }, "$set": { "by": by } }).await?;
-        let found = HeadNote::read(&self.database).await?;
-        Ok((found.fence != fence).then_some(found))
+        let found = HeadNote::read(&self.writing).await?;
+        // A smaller one is an old answer.
+        Ok((found.fence > fence).then_some(found))
     }
 }

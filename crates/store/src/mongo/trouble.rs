@@ -10,6 +10,8 @@ const UNAUTHORIZED: i32 = 13;
 const DUPLICATE_KEY: i32 = 11_000;
 /// A document is not what the collection's validator allows.
 const INVALID_DOCUMENT: i32 = 121;
+/// There is no such command.
+const COMMAND_NOT_FOUND: i32 = 59;
 /// The collection is there already.
 const NAMESPACE_EXISTS: i32 = 48;
 /// Another transaction changed the same document first.
@@ -96,6 +98,11 @@ pub fn duplicate(error: &Error) -> bool {
 /// A collection or view is there already.
 pub fn exists(error: &Error) -> bool {
     code(error) == Some(NAMESPACE_EXISTS)
+}
+
+/// The server is too old for a command.
+pub fn unknown(error: &Error) -> bool {
+    code(error) == Some(COMMAND_NOT_FOUND)
 }
 
 /// The user's roles don't allow it.

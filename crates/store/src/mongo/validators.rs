@@ -24,12 +24,7 @@ pub fn all() -> Vec<(&'static str, Document)> {
                 "format": { "bsonType": "int" },
             }),
         ),
-        (
-            names::LEASE,
-            object(doc! {
-                "_id": { "enum": ["lease"] }, "owner": string(), "fence": long(), "until": { "bsonType": "date" },
-            }),
-        ),
+        (names::LEASE, lease()),
         (names::STATE, state()),
         (names::TILES, object(doc! { "_id": long(), "hash": binary() })),
         (names::MACS, object(doc! { "_id": long(), "count": { "bsonType": "int" }, "tag": binary() })),
@@ -44,6 +39,17 @@ pub fn all() -> Vec<(&'static str, Document)> {
 fn object(properties: Document) -> Document {
     let required: Vec<Bson> = properties.keys().map(|name| name.as_str().into()).collect();
     doc! { "bsonType": "object", "required": required, "properties": properties }
+}
+
+fn lease() -> Document {
+    let mut schema = object(doc! {
+        "_id": { "enum": ["lease"] }, "owner": { "bsonType": "string" }, "fence": { "bsonType": "long" },
+        "until": { "bsonType": "date" },
+    });
+    if let Ok(properties) = schema.get_document_mut("properties") {
+        properties.extend(doc! { "ttl": { "bsonType": "long" }, "session": { "bsonType": "object" } });
+    }
+    schema
 }
 
 fn state() -> Document {

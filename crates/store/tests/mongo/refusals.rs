@@ -153,9 +153,9 @@ async fn the_server_s_role_is_enough_and_not_too_much() {
     }
     let store = Mongo::open(deriver(), options("writer")).await.unwrap();
     let mut writer = Writer::new();
+    store.take_lease("writer", Duration::from_secs(60)).await.unwrap();
     ledger::fill(&store, &mut writer, 600).await;
     assert_eq!(store.entries(Index(0), 1_000).await.unwrap().entries, writer.entries);
-    store.take_lease("writer", Duration::from_secs(60)).await.unwrap();
     match store.prune(Index(512)).await {
         Err(StoreError::Forbidden { what, .. }) => assert!(what.contains(roles::RETENTION), "{what}"),
         other => panic!("{other:?}"),
@@ -174,6 +174,7 @@ async fn the_server_s_role_is_enough_and_not_too_much() {
     }
     assert!(logs("people").await.insert_one(doc! { "_id": 9_999_i64 }).await.is_err());
     let keeper = Mongo::open(deriver(), options("keeper")).await.unwrap();
+    keeper.take_lease("writer", Duration::from_secs(60)).await.unwrap();
     assert_eq!(keeper.prune(Index(512)).await.unwrap(), Index(512));
     let wrong = MongoOptions { password: Some(Secret::new("tops3cret")), ..options("writer") };
     let error = Mongo::exists(&wrong).await.unwrap_err();

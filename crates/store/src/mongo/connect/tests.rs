@@ -46,3 +46,11 @@ async fn no_error_shows_a_password() {
         assert!(!shown.contains("tops3cret") && !shown.contains("0ther"), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn questions_do_not_take_all_connections() {
+    for (wanted, given) in [("", 64), ("?maxPoolSize=5", 64), ("?maxPoolSize=100", 100)] {
+        let settings = settings(&options(&format!("mongodb://h/db{wanted}"))).await.unwrap();
+        assert_eq!(settings.max_pool_size, Some(given), "{wanted}");
+    }
+}
