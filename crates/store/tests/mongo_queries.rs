@@ -377,7 +377,10 @@ fn collect(plan: &Bson, stages: &mut Vec<String>, indexes: &mut Vec<String>) {
 }
 
 async fn explained(database: &Database, pipeline: Vec<Document>) -> (Vec<String>, Vec<String>) {
-    let command = doc! { "aggregate": names::LOGS, "pipeline": pipeline, "cursor": {} };
+    plan_of(database, doc! { "aggregate": names::LOGS, "pipeline": pipeline, "cursor": {} }).await
+}
+
+async fn plan_of(database: &Database, command: Document) -> (Vec<String>, Vec<String>) {
     let plan = database.run_command(doc! { "explain": command, "verbosity": "queryPlanner" }).await.unwrap();
     let (mut stages, mut indexes) = (vec![], vec![]);
     // A plan is where the server puts it: at the top, or within the stage `$cursor`. The command is told besides.
@@ -431,6 +434,29 @@ async fn pages_come_from_indexes_in_order() {
         let (stages, indexes) = explained(&both.database, pipelines::count(&start)).await;
         assert!(open || indexes.iter().all(|found| found == index), "{text}: {stages:?} {indexes:?}");
     }
+}
+
+/// Keys that are no index are looked for without reading the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_no_index_come_from_the_index() {
+    let Some(server) = Server::start("explanations by MongoDB") else { return };
+    let mut both = Both::new(&server).await;
+    both.add(batches(100, 5)).await;
+    let logs = both.database.collection::<Document>(names::LOGS);
+    let odd = [Bson::from("x"), doc! { "a": 1 }.into(), Bson::Null, true.into(), (-1_i64).into(), f64::NAN.into()];
+    for id in &odd {
+        logs.insert_one(doc! { "_id": id }).await.unwrap();
+    }
+    let mut found = 0;
+    for filter in indexes::no_index() {
+        found += logs.count_documents(filter.clone()).await.unwrap();
+        let command = doc! { "find": names::LOGS, "filter": &filter };
+        let plan = plan_of(&both.database, command).await;
+        // The test's server knows no stretches of kinds in an index, as MongoDB does.
+        let by_kind = filter.to_string().contains("$type");
+        assert!(by_kind || !plan.0.iter().any(|stage| stage == "COLLSCAN"), "{filter}: {plan:?}");
+    }
+    assert_eq!(found, odd.len() as u64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use super::{
     Inner, blocking,
     document::{self, Columns, Sealed, Stored, shadow::Shadow},
     head::number,
-    names, prune,
+    indexes, names, prune,
 };
 use crate::{batch, error::StoreError, traits::AuditChunk};
 
@@ -25,13 +25,13 @@ const CHUNK_BYTES: usize = 64 << 20;
 const GAP: u64 = 256;
 /// Bundles of leaves of one chunk.
 const LEAF_ROWS: usize = 256;
-/// How many documents without an index are named.
+/// How many documents without an index are named of each kind.
 const MOST_ODD: i64 = 20;
 
 /// A stretch of the log from `first`, or from the next index that the store holds something for (the auditor names
 /// what was passed over); empty behind everything.
 pub async fn chunk(inner: &Inner, first: u64) -> Result<AuditChunk, StoreError> {
-    let pruned = prune::end(inner).await?;
+    let pruned = prune::told_end(inner).await?;
     let mut faults = if first == 0 { structure(inner, pruned).await? } else { Vec::new() };
     if first < pruned {
         let there = first_index(inner).await?.unwrap_or(u64::MAX);
@@ -60,17 +60,17 @@ async fn first_index(inner: &Inner) -> Result<Option<u64>, StoreError> {
 /// Documents that have no index, and entries where there should be leaves only.
 async fn structure(inner: &Inner, pruned: u64) -> Result<Vec<Fault>, StoreError> {
     let mut faults = Vec::new();
-    let not_a_number = doc! { "_id": { "$not": { "$type": "number" } } };
-    let filter = doc! { "$or": [not_a_number, { "_id": { "$lt": 0_i64 } }, { "_id": f64::NAN }] };
     let logs = inner.database.collection::<Document>(names::LOGS);
-    let found = inner.timed(async {
-        let cursor = logs.find(filter).projection(doc! { "_id": 1 }).limit(MOST_ODD).await?;
-        cursor.try_collect::<Vec<Document>>().await
-    });
-    for document in found.await? {
-        let id = document.get(names::ID).map(Bson::to_string).unwrap_or_default();
-        let detail = format!("a document whose _id {id} is no index was never committed");
-        faults.push(Fault { kind: FaultKind::EntryExtra, first: None, last: None, detail });
+    for filter in indexes::no_index() {
+        let found = inner.timed(async {
+            let cursor = logs.find(filter).projection(doc! { "_id": 1 }).limit(MOST_ODD).await?;
+            cursor.try_collect::<Vec<Document>>().await
+        });
+        for document in found.await? {
+            let id = document.get(names::ID).map(Bson::to_string).unwrap_or_default();
+            let detail = format!("a document whose _id {id} is no index was never committed");
+            faults.push(Fault { kind: FaultKind::EntryExtra, first: None, last: None, detail });
+        }
     }
     if let Some(first) = first_index(inner).await?.filter(|first| *first < pruned) {
         let detail = format!("a document is there, though entries before {pruned} were deleted by retention");

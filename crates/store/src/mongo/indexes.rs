@@ -73,3 +73,15 @@ pub fn of_logs() -> Vec<Index> {
         },
     ]
 }
+
+/// Kinds of BSON that a key can be of without being a number, by their codes. An array, a regular expression or what is
+/// undefined is refused as a key by the server.
+const NO_NUMBERS: [i32; 14] = [2, 3, 5, 7, 8, 9, 10, 12, 13, 14, 15, 17, -1, 127];
+
+/// What documents of `logs` have as a key that is no index, but fractions, which lie among the indexes. Each is a stretch of
+/// the index on `_id`: a denial (`$not`) would read the whole log.
+#[must_use]
+pub fn no_index() -> [Document; 3] {
+    let key = |condition: Document| doc! { names::ID: condition };
+    [key(doc! { "$type": NO_NUMBERS.to_vec() }), key(doc! { "$lt": 0_i64 }), key(doc! { "$eq": f64::NAN })]
+}

@@ -1,7 +1,8 @@
 //! Retention: the oldest stretches go, their leaves stay.
 //!
-//! Order: every entry read again and compared with the tree → one transaction that keeps the leaves and deletes the
-//! documents. The server's own role may not delete from `logs`: who wants retention gives it the further role.
+//! Order, for each bundle of 256: every entry read again and compared with the tree → one transaction that keeps the
+//! leaves and deletes the documents. A whole stretch would be more than a transaction should hold. Of one that was
+//! interrupted the rest goes with the next call. The server's own role may not delete from `logs`: who wants retention gives it the further role.
 
 use std::sync::Arc;
 
@@ -48,6 +49,20 @@ impl LeafRow {
 
 /// The index behind the last deleted entry. Gaps before it are left for tiles and audit to find.
 pub async fn end(inner: &Inner) -> Result<u64, StoreError> {
+    let told = told_end(inner).await?;
+    // Read afterwards: it only ever grows.
+    if told > 0 {
+        let size = inner.timed_store(HeadNote::read(&inner.database)).await?.head.size.0;
+        if told > size {
+            let detail = format!("{} has leaves up to {told}, but the log ends at {size}", names::LEAVES);
+            return Err(StoreError::Damaged(detail));
+        }
+    }
+    Ok(told)
+}
+
+/// The same as the collection has it, whatever somebody may have put there.
+pub async fn told_end(inner: &Inner) -> Result<u64, StoreError> {
     let last = inner.by_id(names::LEAVES, doc! { "_id": { "$gte": 0_i64 } }, 1, -1).await?;
     Ok(last.first().map_or(0, |last| unsigned(last, names::ID).saturating_add(1).saturating_mul(BUNDLE)))
 }
@@ -88,14 +103,20 @@ pub fn chunk(first: u64, end: u64, rows: &[LeafRow]) -> AuditChunk {
 pub async fn stretches(inner: &Inner) -> Result<Vec<Stretch>, StoreError> {
     let mut first = end(inner).await?;
     let size = inner.timed_store(HeadNote::read(&inner.database)).await?.head.size.0;
-    let count = inner.options.stretch;
-    let bytes = inner.document_bytes().await.unwrap_or(USUAL_BYTES).saturating_mul(count);
+    let weight = inner.document_bytes().await.unwrap_or(USUAL_BYTES);
     let mut found = Vec::new();
-    while first.saturating_add(count) <= size {
-        found.push(Stretch { first, count, bytes });
+    while stretch_end(inner, first) <= size {
+        let count = stretch_end(inner, first) - first;
+        found.push(Stretch { first, count, bytes: weight.saturating_mul(count) });
         first += count;
     }
     Ok(found)
+}
+
+/// Where the stretch of an entry ends: they always lie alike, wherever a deletion was interrupted.
+fn stretch_end(inner: &Inner, first: u64) -> u64 {
+    let count = inner.options.stretch.max(BUNDLE);
+    (first / count).saturating_add(1).saturating_mul(count)
 }
 
 /// Deletes the oldest stretches that end at or before `before`; gives the first entry that is kept then.
@@ -103,22 +124,21 @@ pub async fn prune(inner: &Arc<Inner>, before: u64) -> Result<u64, StoreError> {
     loop {
         let first = end(inner).await?;
         let size = inner.timed_store(HeadNote::read(&inner.database)).await?.head.size.0;
-        let last = first.saturating_add(inner.options.stretch);
+        let last = stretch_end(inner, first);
         if last > before.min(size) {
             return Ok(first);
         }
-        remove(inner, first, last).await?;
+        for bundle in first / BUNDLE..last / BUNDLE {
+            remove(inner, bundle).await?;
+        }
         tracing::info!(first, last = last - 1, "documents deleted by retention");
     }
 }
 
-async fn remove(inner: &Arc<Inner>, first: u64, end: u64) -> Result<(), StoreError> {
-    let mut kept = Vec::new();
-    for bundle in first / BUNDLE..end / BUNDLE {
-        kept.push(checked_leaves(inner, bundle).await?);
-    }
-    let range = doc! { "_id": { "$gte": number(first), "$lt": number(end) } };
-    let steps = vec![Step::Insert(names::LEAVES, kept), Step::Delete(names::LOGS, range)];
+async fn remove(inner: &Arc<Inner>, bundle: u64) -> Result<(), StoreError> {
+    let kept = checked_leaves(inner, bundle).await?;
+    let range = doc! { "_id": { "$gte": number(bundle * BUNDLE), "$lt": number((bundle + 1) * BUNDLE) } };
+    let steps = vec![Step::Insert(names::LEAVES, vec![kept]), Step::Delete(names::LOGS, range)];
     match inner.transact(Turn { heads: None, steps }).await {
         Err(CommitError::Failed(StoreError::Forbidden { detail, .. })) => Err(StoreError::Forbidden {
             what: "deleting entries; retention needs the role `sceau_retention`, see docs/mongodb.md".into(),

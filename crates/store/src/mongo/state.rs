@@ -26,11 +26,21 @@ const ODD: &str = "\u{10ffff}";
 /// How many of those are shown.
 const MOST_ODD: i64 = 1_000;
 
+/// How many documents are forgotten in one transaction.
+const ROUND: usize = 1_000;
+/// How many transactions one call makes at most; the next call goes on.
+const ROUNDS: usize = 2_000;
+
 /// The wall clock, microseconds since the epoch; only for expiry, never for anything that is sealed.
 pub fn now_micros() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// A part of the key is a list.
+fn list(name: &str) -> Document {
+    doc! { name: { "$type": "array" } }
 }
 
 /// The key of a document.
@@ -90,10 +100,11 @@ impl Mongo {
         Ok(found.await?.iter().map(read).collect())
     }
 
-    /// Documents whose `_id` is not what it should be.
+    /// Documents whose `_id` is not what it should be. No index knows them; of the state there are some hundred thousand
+    /// documents at most (`docs/limits.md`), so they are looked through.
     async fn odd_states(&self, after: &str, limit: usize) -> Result<Vec<(String, StateDocument)>, StoreError> {
-        let text = |name: &str| doc! { name: { "$not": { "$type": "string" } } };
-        let filter = doc! { "$or": [text("_id.c"), text("_id.k")] };
+        let no_text = |name: &str| [doc! { name: { "$not": { "$type": "string" } } }, list(name)];
+        let filter = doc! { "$or": ([no_text("_id.c"), no_text("_id.k")].concat()) };
         let collection = self.inner.database.collection::<Document>(names::STATE);
         let found = self
             .inner
@@ -103,6 +114,18 @@ impl Mongo {
         found.sort_by(|(_, one), (_, other)| one.key.cmp(&other.key));
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// The keys of some documents that have expired.
+    async fn expired(&self, now: i64) -> Result<Vec<Bson>, StoreError> {
+        let collection = self.inner.database.collection::<Document>(names::STATE);
+        let filter = doc! { "expires": { "$lte": now } };
+        let found = self.inner.timed(async {
+            let limit = i64::try_from(ROUND).unwrap_or(i64::MAX);
+            let cursor = collection.find(filter).projection(doc! { "_id": 1 }).limit(limit).await?;
+            cursor.try_collect::<Vec<Document>>().await
+        });
+        Ok(found.await?.into_iter().filter_map(|mut document| document.remove(names::ID)).collect())
     }
 }
 
@@ -124,8 +147,10 @@ impl State for Mongo {
         (collection, key): (&str, &str),
         limit: usize,
     ) -> Result<Vec<(String, StateDocument)>, StoreError> {
-        let behind = doc! { "_id.c": { "$gt": collection }, "_id.k": { "$type": "string" } };
-        let within = doc! { "_id.c": collection, "_id.k": { "$gt": key } };
+        // A list is taken for each of its members; shown here, it would end the walk through all that are right.
+        let lists = [list("_id.c"), list("_id.k")];
+        let behind = doc! { "_id.c": { "$gt": collection }, "_id.k": { "$type": "string" }, "$nor": lists.to_vec() };
+        let within = doc! { "_id.c": collection, "_id.k": { "$gt": key }, "$nor": lists.to_vec() };
         let mut found =
             if collection < ODD { self.states(doc! { "$or": [within, behind] }, limit).await? } else { Vec::new() };
         if found.len() < limit {
@@ -150,7 +175,21 @@ impl State for Mongo {
     }
 
     async fn purge(&self, now: i64) -> Result<u64, StoreError> {
-        let steps = vec![Step::Delete(names::STATE, doc! { "expires": { "$lte": now } })];
-        self.inner.transact(Turn { heads: None, steps }).await.map_err(CommitError::into_store)
+        let mut gone = 0;
+        // A transaction is kept short: a million documents would be one that the server refuses.
+        for _ in 0..ROUNDS {
+            let ids = self.expired(now).await?;
+            let last = ids.len() < ROUND;
+            if !ids.is_empty() {
+                // What was written anew meanwhile stays.
+                let filter = doc! { "_id": { "$in": ids }, "expires": { "$lte": now } };
+                let turn = Turn { heads: None, steps: vec![Step::Delete(names::STATE, filter)] };
+                gone += self.inner.transact(turn).await.map_err(CommitError::into_store)?;
+            }
+            if last {
+                break;
+            }
+        }
+        Ok(gone)
     }
 }

@@ -6,13 +6,14 @@ use mongodb::{
     bson::{Document, doc},
 };
 use sceau_ledger::{Index, leaf_hash};
-use sceau_store::{Ledger as _, mongo::Mongo};
+use sceau_store::{Ledger as _, State as _, mongo::Mongo};
 use serde_json::json;
 
 use crate::{
     Base, base,
     contract::{
         Home as _,
+        events::batches,
         writer::{SECOND, START, Writer, batch, framer, text},
     },
 };
@@ -194,4 +195,42 @@ async fn preparing_again_changes_nothing_that_is_there() {
     assert!(names.iter().any(|name| name == "by_time") && names.len() == 10, "{names:?}");
     assert_eq!(store.entries(Index(0), 10).await.unwrap().entries, writer.entries);
     assert!(Mongo::create(&base.options).await.is_err());
+}
+
+/// More than one transaction forgets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_expired_documents_are_forgotten() {
+    let base = base!();
+    let store = base.open().await;
+    let states = base.database().await.collection::<Document>("sceau_state");
+    let document = |n: i64, expires: i64| {
+        let id = doc! { "c": "c", "k": format!("{n:04}") };
+        doc! { "_id": id, "value": "1", "version": 1_i64, "expires": expires }
+    };
+    states.insert_many((0..2_500).map(|n| document(n, n))).await.unwrap();
+    assert_eq!(store.purge(2_399).await.unwrap(), 2_400);
+    assert_eq!(store.purge(2_399).await.unwrap(), 0);
+    assert_eq!(states.count_documents(doc! {}).await.unwrap(), 100);
+}
+
+/// A deletion that was interrupted within a stretch: the rest of it goes with the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_deletion_is_finished() {
+    let base = base!();
+    let store = base.open().await;
+    let mut writer = Writer::new();
+    writer.commit(&store, batches(1_100, 3)).await.unwrap();
+    // The second bundle can't be deleted.
+    let logs = logs(&base).await;
+    let document = logs.find_one(doc! { "_id": 300_i64 }).await.unwrap().unwrap();
+    logs.delete_one(doc! { "_id": 300_i64 }).await.unwrap();
+    assert!(store.prune(Index(512)).await.is_err());
+    assert_eq!(store.kept_from().await.unwrap(), Index(256));
+    let stretches: Vec<_> =
+        store.stretches().await.unwrap().iter().map(|stretch| (stretch.first, stretch.count)).collect();
+    assert_eq!(stretches, [(256, 256), (512, 512)]);
+    logs.insert_one(document).await.unwrap();
+    assert_eq!(store.prune(Index(512)).await.unwrap(), Index(512));
+    assert_eq!(store.prune(Index(1_100)).await.unwrap(), Index(1_024));
+    assert_eq!(store.entries(Index(1_024), 100).await.unwrap().entries, writer.entries[1_024..]);
 }

@@ -7,7 +7,7 @@ use mongodb::{
 };
 use sceau_ledger::{FaultKind, Index};
 use sceau_store::{
-    AuditChunk, Ledger as _, State as _, Store as _,
+    AuditChunk, Ledger as _, State as _, Store as _, StoreError,
     mongo::{Mongo, MongoOptions},
 };
 
@@ -110,6 +110,7 @@ async fn odd_documents_of_the_state_are_shown() {
     for odd in [
         doc! { "_id": 5, "value": "1" },
         doc! { "_id": { "c": "c", "k": 7 }, "value": "1" },
+        doc! { "_id": { "c": ["a"], "k": "a" }, "value": "1" },
         doc! { "_id": { "c": "c", "k": "z" }, "value": 3, "version": "x", "mac": "y", "expires": "never" },
     ] {
         let upsert = ReplaceOptions::builder().upsert(true).build();
@@ -126,7 +127,25 @@ async fn odd_documents_of_the_state_are_shown() {
         }
         all.extend(page);
     }
-    assert_eq!(all.len(), 4, "{all:?}");
+    assert_eq!(all.len(), 5, "{all:?}");
     assert_eq!((all[0].1.key.as_str(), all[1].1.key.as_str()), ("k", "z"));
     assert_eq!((all[1].1.expires, all[1].1.mac.as_deref()), (Some(i64::MIN), Some(b"".as_slice())));
+}
+
+/// Leaves that somebody invented behind the log are no end of what retention deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invented_leaves_are_told() {
+    let base = base!();
+    let (store, ..) = tampered(&base).await;
+    let leaves = base.database().await.collection::<Document>("sceau_leaves");
+    let hashes =
+        mongodb::bson::Binary { subtype: mongodb::bson::spec::BinarySubtype::Generic, bytes: vec![7; 32 * 256] };
+    leaves.insert_one(doc! { "_id": 1_i64 << 62, "hashes": hashes }).await.unwrap();
+    assert!(matches!(store.kept_from().await, Err(StoreError::Damaged(_))));
+    assert!(matches!(store.rebuild(deriver(), &|_, _| ()).await, Err(StoreError::Damaged(_))));
+    assert!(matches!(store.stretches().await, Err(StoreError::Damaged(_))));
+    assert_eq!(store.entries(Index(0), 300).await.unwrap().entries.len(), 300);
+    let first = chunk(&base, 0).await;
+    assert_eq!((first.first, first.len()), (0, 300));
+    assert!(kinds(&first).contains(&(FaultKind::Order, Some(0))), "{:?}", first.faults);
 }
