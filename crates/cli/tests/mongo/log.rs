@@ -143,7 +143,13 @@ impl Load {
     pub fn check(&mut self, server: &Server) {
         let mut client = Client::connect(&server.url).unwrap();
         for request in self.sent.iter_mut().filter(|request| request.keyed && request.fate == Fate::Unknown) {
-            until("an answer to a repeated request", || request.send(&mut client).unwrap().status == 200);
+            until("an answer to a repeated request", || {
+                let answer = request.send(&mut client).unwrap();
+                if answer.status != 200 {
+                    eprintln!("{} {}", answer.status, String::from_utf8_lossy(&answer.body));
+                }
+                answer.status == 200
+            });
         }
         let entries = load::entries(&mut client, 0);
         let known = self.entries.len();
