@@ -8,10 +8,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::JoinHandle,
     time::Duration,
 };
@@ -107,8 +104,9 @@ struct Link {
     server: TcpStream,
     /// Each request that was not answered yet, by its number.
     asked: Mutex<HashMap<i32, Asked>>,
-    /// Whether it was cut: then nothing more may be sent, not even that it has ended.
-    is_cut: AtomicBool,
+    /// Whether it was cut: then nothing more may be sent, not even that it has ended. Held by whoever sends, so that
+    /// nothing slips through beside the message at which it is cut.
+    is_cut: Mutex<bool>,
 }
 
 /// Ends one side of a link.
@@ -128,7 +126,10 @@ fn end(stream: &TcpStream, how: How) {
 
 impl Link {
     fn cut(&self, how: How) {
-        self.is_cut.store(true, Ordering::SeqCst);
+        let mut is_cut = self.is_cut.lock().unwrap();
+        if std::mem::replace(&mut *is_cut, true) {
+            return;
+        }
         end(&self.client, how);
         end(&self.server, how);
     }
@@ -269,14 +270,14 @@ fn accept(listener: TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
         drop(state);
         let (Ok(client), Ok(to)) = (client, TcpStream::connect(server)) else { continue };
         let _ = client.set_nodelay(true).and_then(|()| to.set_nodelay(true));
-        let link = Arc::new(Link { client, server: to, asked: Mutex::default(), is_cut: AtomicBool::new(false) });
+        let link = Arc::new(Link { client, server: to, asked: Mutex::default(), is_cut: Mutex::default() });
         shared.change(|state| {
             state.links.insert(number, link.clone());
         });
         for side in [Side::ToServer, Side::ToClient] {
             let (shared, link) = (shared.clone(), link.clone());
             std::thread::spawn(move || {
-                if pump(&shared, &link, side).is_err() && !link.is_cut.load(Ordering::SeqCst) {
+                if pump(&shared, &link, side).is_err() {
                     link.cut(How::Close);
                 }
                 shared.change(|state| {
@@ -296,20 +297,26 @@ fn pump(shared: &Shared, link: &Link, side: Side) -> io::Result<()> {
     loop {
         let message = read(&mut from)?;
         let asked = link.asked(side, &message).filter(|asked| !QUIET.contains(&asked.command.as_str()));
-        let Some(cut) = asked.and_then(|asked| pass(shared, side, asked)) else {
+        let cut = asked.and_then(|asked| pass(shared, side, asked));
+        let mut is_cut = link.is_cut.lock().unwrap();
+        if *is_cut {
+            return Ok(());
+        }
+        let Some(cut) = cut else {
             to.write_all(&message)?;
             continue;
         };
+        *is_cut = true;
         let arrives = match cut.place {
             Place::Before => 0,
             Place::Within => message.len() / 2,
             Place::After => message.len(),
         };
-        to.write_all(&message[..arrives])?;
+        let _ = to.write_all(&message[..arrives]);
         // RST throws away what was written and is still under way: who is to get something gets the rest in good order.
-        link.is_cut.store(true, Ordering::SeqCst);
         end(to, if arrives == 0 { cut.how } else { How::Close });
         end(from, cut.how);
+        drop(is_cut);
         if cut.stays {
             shared.change(|state| state.cut_all(cut.how));
             shared.wake();
