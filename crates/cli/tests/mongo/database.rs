@@ -148,7 +148,7 @@ fn spawn(directory: &Path, port: u16, more: &[&str]) -> (Child, SocketAddr) {
     let mut command = Command::new(installed().unwrap());
     command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--sync-on-commit", "--storage-path"]);
     // Its cache is a gigabyte if nobody says otherwise.
-    command.arg(directory).args(["--cache-size", "128MB"]).args(more);
+    command.arg(directory).args(["--cache-size", "1GB"]).args(more);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let out = BufReader::new(child.stdout.take().unwrap());
     let (sender, lines) = mpsc::channel();
