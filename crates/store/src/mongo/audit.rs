@@ -44,8 +44,8 @@ pub async fn chunk(inner: &Inner, first: u64) -> Result<AuditChunk, StoreError> 
     }
     let (documents, mut odd) = read(inner, first).await?;
     faults.append(&mut odd);
-    let version = inner.deriver.version().to_owned();
-    blocking(move || assemble(first, documents, faults, version)).await
+    let own = document::version(&inner.deriver);
+    blocking(move || assemble(first, documents, faults, own)).await
 }
 
 /// The least index that a document has.
@@ -113,7 +113,7 @@ async fn read(inner: &Inner, first: u64) -> Result<(Vec<(u64, RawDocumentBuf)>, 
     Ok((documents, faults))
 }
 
-/// A chunk of documents, up to the first that another version of the deriver made.
+/// A chunk of documents, up to the first that another version made.
 fn assemble(
     first: u64,
     documents: Vec<(u64, RawDocumentBuf)>,
@@ -147,39 +147,88 @@ fn assemble(
         chunk.prefixes.push(stored.and_then(|stored| stored.hash).map(prefix));
         chunk.tags.push(stored.and_then(|stored| stored.hmac));
     }
+    let version = version.unwrap_or_else(|| own.clone());
     if let Ok(columns) = Columns::of(&records) {
         let mut shadow = Shadow::default();
+        let mut stale = Stale::default();
         for (at, row) in rows.iter().enumerate() {
             let Some((raw, stored)) = row else { continue };
             let index = start + at as u64;
-            if let Some(fault) = compare(index, raw, stored, |sealed| columns.document(at, sealed, &mut shadow)) {
-                chunk.faults.push(fault);
+            match compare(index, raw, stored, |sealed| columns.document(at, sealed, &mut shadow)) {
+                None => {}
+                Some(Difference::Fault(fault)) => chunk.faults.push(fault),
+                Some(Difference::Derived(field)) if version != own => stale.add(index, field),
+                Some(Difference::Derived(field)) => {
+                    let detail =
+                        format!("the field {field} does not fit the document's other fields; run `sceau rebuild`");
+                    chunk.faults.push(Fault::at(FaultKind::Record, index, detail));
+                }
             }
         }
+        chunk.faults.extend(stale.fault(&version, &own));
     }
-    chunk.records = Some((vec![records], version.unwrap_or(own)));
+    // What columns are made of is the deriver's matter alone.
+    chunk.records = Some((vec![records], document::deriver_version(&version).to_owned()));
     Ok(chunk)
 }
 
+/// Documents of another version that are not what this one would write. Their version is their own word, so that is never
+/// passed over; it is one fault, since after a change of the product it is said of every document.
+#[derive(Default)]
+struct Stale {
+    span: Option<(u64, u64)>,
+    count: u64,
+    /// The first that differs, and in what.
+    field: String,
+}
+
+impl Stale {
+    fn add(&mut self, index: u64, field: String) {
+        let (first, _) = *self.span.get_or_insert_with(|| {
+            self.field = field;
+            (index, index)
+        });
+        self.span = Some((first, index));
+        self.count += 1;
+    }
+
+    fn fault(&self, version: &str, own: &str) -> Option<Fault> {
+        let (first, last) = self.span?;
+        let shown: String = version.chars().take(80).collect();
+        let detail = format!(
+            "{} documents made by version {shown:?} are not what this version {own} writes (the first in the field {}): \
+             stale or altered; run `sceau rebuild` and verify again",
+            self.count, self.field
+        );
+        Some(Fault::range(FaultKind::Record, first, last, detail))
+    }
+}
+
 /// What is wrong with a document, its record aside, which the auditor compares.
+enum Difference {
+    Fault(Fault),
+    /// A field that is made of others.
+    Derived(String),
+}
+
 fn compare(
     index: u64,
     raw: &RawDocumentBuf,
     stored: &Stored<'_>,
     write: impl FnOnce(&Sealed<'_>) -> Result<RawDocumentBuf, StoreError>,
-) -> Option<Fault> {
+) -> Option<Difference> {
+    let fault = |kind, detail: &str| Some(Difference::Fault(Fault::at(kind, index, detail)));
     let Some(entry) = stored.entry else {
-        return Some(Fault::at(FaultKind::EntryUnreadable, index, "the document holds no entry"));
+        return fault(FaultKind::EntryUnreadable, "the document holds no entry");
     };
     let leaf = leaf_hash(entry).0;
     if stored.hash.is_some_and(|hash| hash != leaf && hash[..4] == leaf[..4]) {
-        return Some(Fault::at(FaultKind::Prefix, index, "the field hash is not that of the entry"));
+        return fault(FaultKind::Prefix, "the field hash is not that of the entry");
     }
     if !stored.odd.is_empty() {
         let detail = format!("fields that are not what they should be: {}", stored.odd.join(", "));
-        return Some(Fault::at(FaultKind::Record, index, detail));
+        return fault(FaultKind::Record, &detail);
     }
-    // Another version may write otherwise; its records are compared all the same, by the auditor.
     let hash = stored.hash.unwrap_or(leaf);
     let tag = stored.hmac.as_ref().map(<[u8; 32]>::as_slice);
     let sealed = Sealed { index, entry, leaf: &hash, tag, deriver: stored.deriver };
@@ -188,9 +237,5 @@ fn compare(
         Err(error) => error.to_string(),
     };
     // A key of another kind has been told already.
-    if differs == names::ID {
-        return None;
-    }
-    let detail = format!("the field {differs} does not fit the document's other fields; run `sceau rebuild`");
-    Some(Fault::at(FaultKind::Record, index, detail))
+    (differs != names::ID).then_some(Difference::Derived(differs))
 }

@@ -12,7 +12,7 @@ use datafusion::arrow::{
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use mongodb::bson::RawDocumentBuf;
-use sceau_event::{Keyword, Micros, Number};
+use sceau_event::{Deriver, Keyword, Micros, Number};
 use shadow::Shadow;
 
 pub use read::{Stored, difference, entry, from_hex, index};
@@ -31,8 +31,24 @@ pub struct Sealed<'a> {
     pub leaf: &'a [u8],
     /// Its HMAC.
     pub tag: Option<&'a [u8]>,
-    /// The version of the deriver that made the record.
+    /// The [`version`] that made the document.
     pub deriver: &'a str,
+}
+
+/// What stands between the version of the deriver and that of the shadow's rules; neither holds one.
+const BESIDES: char = '/';
+
+/// By which rules a document is made: `2/1-unicode-17.0.0`, the deriver's version, then that of the shadow. A document that
+/// names others was made by another version of the product, and is made anew by a rebuild.
+#[must_use]
+pub fn version(deriver: &Deriver) -> String {
+    format!("{}{BESIDES}{}", deriver.version(), shadow::version())
+}
+
+/// The deriver's part of a [`version`].
+#[must_use]
+pub fn deriver_version(version: &str) -> &str {
+    version.rsplit_once(BESIDES).map_or(version, |(deriver, _)| deriver)
 }
 
 /// The documents of consecutive entries from `first` on. There is one tag an entry.

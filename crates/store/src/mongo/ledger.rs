@@ -152,7 +152,8 @@ impl Inner {
             return Err(StoreError::Internal("a commit's head does not fit its entries".into()).into());
         }
         let (inner, batches, tags) = (self.clone(), commit.batches, commit.tags);
-        let made = blocking(move || inner.costs.of(|| documents(first, &batches, &tags, inner.deriver.version())));
+        let made =
+            blocking(move || inner.costs.of(|| documents(first, &batches, &tags, &document::version(&inner.deriver))));
         let steps = vec![
             Step::Insert(names::LOGS, made.await?),
             Step::Insert(names::TILES, commit.tiles.iter().map(tile_document).collect()),

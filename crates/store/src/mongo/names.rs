@@ -52,7 +52,7 @@ pub const ENTRY: &str = "entry";
 pub const HASH: &str = "hash";
 /// HMAC over index and leaf, hexadecimal.
 pub const HMAC: &str = "hmac";
-/// Version of the deriver that made the record.
+/// By which rules the document was made, see `document::version`.
 pub const DERIVER: &str = "deriver";
 /// Event time, microseconds since the epoch, Int64: what orders and cursors go by.
 pub const TIME_MICROS: &str = "time_micros";

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use sceau_event::Deriver;
 use sceau_ledger::leaf_hash;
@@ -23,6 +22,10 @@ use crate::{
 
 /// Documents that are looked at together.
 const TOGETHER: u64 = 2_048;
+/// Bytes of documents from which on no more are looked at together.
+const TOGETHER_BYTES: usize = 16 << 20;
+/// Documents that one transaction replaces: each may be a megabyte with some ten thousand keys in the index of words.
+const REPLACED: usize = 200;
 
 /// Gives how many entries there are; documents that are right already are left alone.
 pub async fn rebuild(
@@ -34,25 +37,48 @@ pub async fn rebuild(
     let size = inner.timed_store(HeadNote::read(&inner.database)).await?.head.size.0;
     let mut next = first;
     while next < size {
-        let end = size.min(next.saturating_add(TOGETHER));
-        let logs = inner.database.collection::<RawDocumentBuf>(names::LOGS);
-        let range = doc! { "_id": { "$gte": number(next), "$lt": number(end) } };
-        let found = inner
-            .timed(async { logs.find(range).sort(doc! { "_id": 1 }).await?.try_collect::<Vec<RawDocumentBuf>>().await })
-            .await?;
-        if found.len() as u64 != end - next && prune::end(inner).await? <= next {
-            return Err(StoreError::Damaged(format!("of the entries {next} to {} some are missing", end - 1)));
+        let found = read(inner, next, size.min(next.saturating_add(TOGETHER))).await?;
+        let end = next + found.len() as u64;
+        let gapless =
+            (next..).zip(&found).all(|(index, raw)| document::index(raw).is_some_and(|found| found.0 == index));
+        if found.is_empty() || !gapless {
+            // Retention may have deleted them meanwhile.
+            let kept = prune::end(inner).await?;
+            if kept <= next {
+                return Err(StoreError::Damaged(format!("of the entries from {next} on some are missing")));
+            }
+            next = kept;
+            continue;
         }
         let deriver = deriver.clone();
-        let wrong = blocking(move || changed(&found, &deriver)).await?;
-        if !wrong.is_empty() {
+        let mut wrong = blocking(move || changed(&found, &deriver)).await?;
+        while !wrong.is_empty() {
+            let rest = wrong.split_off(wrong.len().min(REPLACED));
             let steps = vec![Step::Replace(names::LOGS, wrong)];
             inner.transact(Turn { heads: None, steps }).await.map_err(explained)?;
+            wrong = rest;
         }
         next = end;
         progress(next - first, size - first);
     }
     Ok(size - first)
+}
+
+/// Documents from `first` on, as many as fit into memory, at least one of those that are there.
+async fn read(inner: &Inner, first: u64, end: u64) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    let logs = inner.database.collection::<RawDocumentBuf>(names::LOGS);
+    let range = doc! { "_id": { "$gte": number(first), "$lt": number(end) } };
+    inner
+        .timed(async {
+            let mut cursor = logs.find(range).sort(doc! { "_id": 1 }).await?;
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            while bytes < TOGETHER_BYTES && cursor.advance().await? {
+                bytes += cursor.current().as_bytes().len();
+                found.push(cursor.current().to_owned());
+            }
+            Ok(found)
+        })
+        .await
 }
 
 fn explained(error: CommitError) -> StoreError {
@@ -84,14 +110,14 @@ fn changed(found: &[RawDocumentBuf], deriver: &Arc<Deriver>) -> Result<Vec<Docum
     let batch = builder.finish()?;
     let columns = Columns::of(batch.records())?;
     let mut shadow = Shadow::default();
-    let mut wrong = Vec::new();
+    let (version, mut wrong) = (document::version(deriver), Vec::new());
     for (row, ((index, stored), raw)) in kept.iter().zip(found).enumerate() {
         let sealed = Sealed {
             index: *index,
             entry: batch.entries().value(row),
             leaf: &batch.leaves()[row].0,
             tag: stored.hmac.as_ref().map(<[u8; 32]>::as_slice),
-            deriver: deriver.version(),
+            deriver: &version,
         };
         let wanted = columns.document(row, &sealed, &mut shadow)?;
         if document::difference(raw, &wanted).is_some() {

@@ -149,3 +149,44 @@ async fn invented_leaves_are_told() {
     assert_eq!((first.first, first.len()), (0, 300));
     assert!(kinds(&first).contains(&(FaultKind::Order, Some(0))), "{:?}", first.faults);
 }
+
+/// What another version made is stale until it is made anew, and is told as one fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_of_another_version_are_one_fault() {
+    let base = base!();
+    let (store, _, logs) = tampered(&base).await;
+    let own = logs.find_one(doc! { "_id": 0_i64 }).await.unwrap().unwrap().get_str("deriver").unwrap().to_owned();
+    let (deriver_s, rules) = own.rsplit_once('/').unwrap();
+    assert_eq!(deriver_s, deriver().version());
+    assert!(rules.contains("unicode"), "{rules}");
+    let other = format!("{deriver_s}/1-unicode-1.0.0");
+    logs.update_many(doc! {}, doc! { "$set": { "deriver": &other } }).await.unwrap();
+    // They agree with what this version writes: nothing is wrong.
+    let agreed = chunk(&base, 0).await;
+    assert_eq!(kinds(&agreed), []);
+    assert_eq!(agreed.records.unwrap().1, deriver().version());
+    logs.update_many(doc! { "_id": { "$gte": 10_i64, "$lt": 200_i64 } }, doc! { "$unset": { "shadow": 1 } })
+        .await
+        .unwrap();
+    let stale = chunk(&base, 0).await;
+    assert_eq!(stale.faults.len(), 1, "{:?}", stale.faults);
+    let fault = &stale.faults[0];
+    assert_eq!((fault.kind, fault.first, fault.last), (FaultKind::Record, Some(10), Some(199)));
+    for words in ["190 documents", "unicode-1.0.0", "shadow", "sceau rebuild"] {
+        assert!(fault.detail.contains(words), "{}", fault.detail);
+    }
+    assert_eq!(store.rebuild(deriver(), &|_, _| ()).await.unwrap(), 300);
+    assert_eq!(kinds(&chunk(&base, 0).await), []);
+    let left = logs.count_documents(doc! { "deriver": { "$ne": own } }).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+/// A validator that somebody switched off is on again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn preparing_switches_validators_on() {
+    let base = base!();
+    let (_store, _, logs) = tampered(&base).await;
+    logs.insert_one(doc! { "_id": 1_000_i64, "note": "mine" }).await.unwrap();
+    Mongo::prepare(&base.options).await.unwrap();
+    assert!(logs.insert_one(doc! { "_id": 1_001_i64, "note": "mine" }).await.is_err());
+}

@@ -22,6 +22,15 @@ use crate::{
     },
 };
 
+/// Names the rules by which shadows are made. Unicode moves with the compiler, and what is a word and how it is folded
+/// with it.
+#[must_use]
+pub fn version() -> String {
+    const RULES: u32 = 1;
+    let (major, minor, update) = char::UNICODE_VERSION;
+    format!("{RULES}-unicode-{major}.{minor}.{update}")
+}
+
 /// What the strings of a column in `shadow.t` begin with; a blank follows.
 #[must_use]
 pub fn keyword_tag(keyword: Keyword) -> &'static str {
