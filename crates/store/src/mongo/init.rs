@@ -13,14 +13,17 @@ use super::{
 };
 use crate::error::StoreError;
 
-/// Makes what is missing; changes validators and views to this version's.
+/// Makes what is missing; changes validators and views to this version's, and switches validators on that somebody switched
+/// off.
 pub async fn prepare(database: &Database) -> Result<(), StoreError> {
     for (collection, validator) in validators::all() {
         let validator = doc! { "$jsonSchema": validator };
         let made = database.create_collection(collection).validator(validator.clone()).await;
         match made {
             Err(error) if trouble::exists(&error) => {
-                database.run_command(doc! { "collMod": collection, "validator": validator }).await?;
+                let mut changes = doc! { "collMod": collection, "validator": validator };
+                changes.extend(doc! { "validationLevel": "strict", "validationAction": "error" });
+                database.run_command(changes).await?;
             }
             other => other?,
         }
