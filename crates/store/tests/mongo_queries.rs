@@ -482,6 +482,39 @@ async fn limits_are_told_apart() {
     assert!(matches!(gone, Err(StoreError::Unavailable(_))), "{gone:?}");
 }
 
+/// The server is told how long it may work, for every question.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_question_tells_the_server_its_limit() {
+    use mongodb::{
+        Client,
+        event::{EventHandler, command::CommandEvent},
+        options::ClientOptions,
+    };
+    let Some(server) = Server::start("limits told to MongoDB") else { return };
+    let mut options = ClientOptions::parse(server.uri("", "sceau")).await.unwrap();
+    let (told, heard) = std::sync::mpsc::channel();
+    options.command_event_handler = Some(EventHandler::callback(move |event| {
+        if let CommandEvent::Started(event) = event
+            && event.command_name == "aggregate"
+        {
+            let number = |name: &str| match event.command.get(name) {
+                Some(Bson::Int32(number)) => Some(i64::from(*number)),
+                Some(Bson::Int64(number)) => Some(*number),
+                _ => None,
+            };
+            told.send((number("maxTimeMS"), event.command.get_bool("allowDiskUse").ok())).unwrap();
+        }
+    }));
+    let questions = Questions::new(&Client::with_options(options).unwrap().database("sceau"));
+    let (all, limit) = (everything(), Duration::from_millis(4_321));
+    questions.search(&all, &page(Order::Newest, 5, None), limit).await.unwrap();
+    questions.count(&all, limit).await.unwrap();
+    questions.top(&all, &field("user"), 5, limit).await.unwrap();
+    questions.histogram(&all, SECOND, None, limit).await.unwrap();
+    let told: Vec<_> = heard.try_iter().collect();
+    assert_eq!(told, [(Some(4_321), Some(false)); 4]);
+}
+
 /// The deepest query that can be written is one that a server takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deepest_question_is_taken() {

@@ -79,12 +79,23 @@ const CUT: [i32; 3] = [43, 175, 237];
 
 /// What became of a question.
 fn failure(error: Error, limit: Duration) -> StoreError {
-    match trouble::code(&error) {
-        Some(code) if LATE.contains(&code) => StoreError::Timeout(limit.as_secs()),
-        Some(code) if MEMORY.contains(&code) => StoreError::Memory,
-        Some(code) if CUT.contains(&code) => StoreError::Unavailable(trouble::text(&error)),
-        _ => error.into(),
+    let known = trouble::code(&error).and_then(|code| known(code, limit));
+    match known {
+        Some(StoreError::Unavailable(_)) => StoreError::Unavailable(trouble::text(&error)),
+        Some(known) => known,
+        None => error.into(),
     }
+}
+
+/// What a code says of a question; `None`: no more than of anything else.
+fn known(code: i32, limit: Duration) -> Option<StoreError> {
+    if LATE.contains(&code) {
+        return Some(StoreError::Timeout(limit.as_secs()));
+    }
+    if MEMORY.contains(&code) {
+        return Some(StoreError::Memory);
+    }
+    CUT.contains(&code).then(|| StoreError::Unavailable(String::new()))
 }
 
 fn damaged(what: &str) -> StoreError {
@@ -203,5 +214,23 @@ impl Search for Mongo {
 
     async fn count(&self, query: &Query, limit: Duration) -> Result<Counts, StoreError> {
         self.inner.questions.count(query, limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_s_limits_are_told_by_their_codes() {
+        let limit = Duration::from_secs(7);
+        for code in [50, 262] {
+            assert!(matches!(known(code, limit), Some(StoreError::Timeout(7))), "{code}");
+        }
+        for code in [146, 292, 16_945] {
+            assert!(matches!(known(code, limit), Some(StoreError::Memory)), "{code}");
+        }
+        assert!(matches!(known(43, limit), Some(StoreError::Unavailable(_))));
+        assert!(known(2, limit).is_none());
     }
 }
