@@ -4,6 +4,7 @@
 //! (columns, filters, segments) is derived from entries and can be rebuilt from them.
 
 pub mod batch;
+mod bounds;
 pub mod embedded;
 pub mod error;
 pub mod mongo;

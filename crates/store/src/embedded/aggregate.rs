@@ -29,8 +29,9 @@ use super::{
     write,
 };
 use crate::{
+    bounds,
     error::StoreError,
-    query::{Query, bounds},
+    query::Query,
     schema,
     traits::{Counts, Histogram, HistogramRow, TopRow, TopTable},
 };

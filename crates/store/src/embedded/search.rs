@@ -18,8 +18,9 @@ use super::{
     tail, write,
 };
 use crate::{
+    bounds,
     error::StoreError,
-    query::{Cursor, Order, Page, Query, bounds},
+    query::{Cursor, Order, Page, Query},
     schema,
     traits::{Counts, Histogram, Hit, Hits, Search, TopTable},
 };

@@ -19,8 +19,9 @@ use sceau_ledger::Index;
 
 use super::{Mongo, names, query as pipelines, trouble};
 use crate::{
+    bounds,
     error::StoreError,
-    query::{Cursor, Page, Query, bounds},
+    query::{Cursor, Page, Query},
     traits::{Counts, Histogram, HistogramRow, Hit, Hits, Search, TopRow, TopTable},
 };
 

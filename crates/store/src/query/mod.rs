@@ -1,6 +1,5 @@
 //! One query model for every backend: a time range, a filter tree, an order and a page.
 
-pub(crate) mod bounds;
 mod cursor;
 mod filter;
 mod network;

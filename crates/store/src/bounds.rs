@@ -1,7 +1,6 @@
 //! What a question may ask for at most, and where the bars of a histogram begin: the same in every backend.
 
-use super::Page;
-use crate::error::StoreError;
+use crate::{error::StoreError, query::Page};
 
 /// Bars and values of one answer, beyond which the question is refused.
 pub(crate) const MAX_ROWS: usize = 10_000;
