@@ -5,11 +5,9 @@ use sceau_event::{Field, Keyword, MAX_COUNT, Number};
 
 use super::{both, condition::condition, expression, matching};
 use crate::{
+    bounds::{self, MAX_ROWS},
     mongo::names,
-    query::{
-        Cursor, Order, Page, Query, Test,
-        bounds::{self, MAX_ROWS},
-    },
+    query::{Cursor, Order, Page, Query, Test},
 };
 
 /// A page of hits and one more: `_id`, event time and entry.
