@@ -31,7 +31,7 @@ pub use error::LedgerError;
 pub use hash::{Head, Index, LeafHash, RootHash, TreeSize, leaf_hash};
 pub use key_change::{KeyChange, LogChange, Lost, MacChange, MacCommitment, NewChain, SignedKeyChange, Signer};
 pub use key_history::{ChainStart, KeyHistory, LogKeys};
-pub use mac::{BundleMac, MacKey, MacKeys, entry_mac};
+pub use mac::{BundleMac, EntryMac, MacKey, MacKeys, entry_mac};
 pub use proof::{check_consistency, check_inclusion, consistency_proof, inclusion_proof};
 pub use seal::{EpochKey, EpochPublic, FIRST_PREVIOUS, Seal, SealBody, WriterId};
 pub use slots::{Chosen, FILE_SIZE, SLOT_SIZE, Slot, choose, decode, encode, wiped};

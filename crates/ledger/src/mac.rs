@@ -187,11 +187,10 @@ impl BundleMac {
     }
 
     fn range(key: &MacKey, first: u64) -> Self {
-        // HMAC fills a short key up with zeros itself (RFC 2104); doing it here leaves no length to be refused.
-        let mut block = Zeroizing::new([0u8; 64]);
-        block[..32].copy_from_slice(&key.0);
-        let mut state = Hmac::<Sha256>::new((&*block).into());
-        state.update(LABEL);
+        Self::of(labelled(key), first)
+    }
+
+    fn of(mut state: Hmac<Sha256>, first: u64) -> Self {
         state.update(&first.to_be_bytes());
         BundleMac { state, first, count: 0 }
     }
@@ -222,10 +221,44 @@ impl fmt::Debug for BundleMac {
     }
 }
 
-/// The MAC of a single entry: that of a range with only this entry in it.
+/// HMAC under a key, with the label taken in: what all MACs of that key have in common.
+fn labelled(key: &MacKey) -> Hmac<Sha256> {
+    // HMAC fills a short key up with zeros itself (RFC 2104); doing it here leaves no length to be refused.
+    let mut block = Zeroizing::new([0u8; 64]);
+    block[..32].copy_from_slice(&key.0);
+    let mut state = Hmac::<Sha256>::new((&*block).into());
+    state.update(LABEL);
+    state
+}
+
+/// Makes the MACs of single entries: each is that of a range with only this entry in it. The key is set up once.
+#[derive(Clone)]
+pub struct EntryMac(Hmac<Sha256>);
+
+impl EntryMac {
+    /// Under this key.
+    #[must_use]
+    pub fn new(key: &MacKey) -> Self {
+        Self(labelled(key))
+    }
+
+    /// The MAC of an entry.
+    #[must_use]
+    pub fn tag(&self, index: Index, leaf: LeafHash) -> [u8; 32] {
+        let mut mac = BundleMac::of(self.0.clone(), index.0);
+        mac.push(leaf);
+        mac.state.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for EntryMac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EntryMac(redacted)")
+    }
+}
+
+/// The MAC of a single entry under a key that is needed once; see [`EntryMac`] for many.
 #[must_use]
 pub fn entry_mac(key: &MacKey, index: Index, leaf: LeafHash) -> [u8; 32] {
-    let mut mac = BundleMac::range(key, index.0);
-    mac.push(leaf);
-    mac.tag()
+    EntryMac::new(key).tag(index, leaf)
 }

@@ -19,7 +19,7 @@ use mongodb::{
     options::{Acknowledgment, ClientOptions, WriteConcern},
 };
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
-use sceau_ledger::{BundleMac, Index, MacKey, Tree, entry_mac};
+use sceau_ledger::{BundleMac, EntryMac, Index, MacKey, Tree};
 use sceau_store::{
     Batch, BatchBuilder, Commit, Store,
     mongo::{Mongo, MongoOptions, MongoUri, Secret},
@@ -114,8 +114,9 @@ impl Sealer {
     fn commit(&mut self, batch: Arc<Batch>) -> Commit {
         let (mut macs, mut tags) = (Vec::new(), Vec::new());
         let first = self.tree.head().size.0;
+        let entry_mac = EntryMac::new(&self.key);
         for (index, leaf) in (first..).zip(batch.leaves()) {
-            tags.push(entry_mac(&self.key, Index(index), *leaf));
+            tags.push(entry_mac.tag(Index(index), *leaf));
             self.bundle.push(*leaf);
             let count = self.bundle.count();
             if count == 256 || index + 1 == first + batch.len() as u64 {

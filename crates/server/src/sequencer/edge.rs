@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sceau_ledger::{BundleMac, Index, LeafHash, MacKeys, TileHash, Tree, entry_mac};
+use sceau_ledger::{BundleMac, EntryMac, Index, LeafHash, MacKeys, TileHash, Tree};
 use sceau_store::{Batch, StoreError, traits::BundleTag};
 
 use crate::metrics::Metrics;
@@ -52,17 +52,20 @@ impl Edge {
     pub fn append<'a>(&mut self, batches: impl Iterator<Item = &'a [LeafHash]>, tagged: bool) -> Grown {
         let mut grown = Grown::default();
         let mut bundle = self.tree.head().size.0 / 256;
+        let single = |keys: &MacKeys, bundle| keys.at(bundle).filter(|_| tagged).map(EntryMac::new);
+        let mut entry_mac = single(&self.keys, bundle);
         for leaves in batches {
             for &leaf in leaves {
-                if tagged && let Some(key) = self.keys.at(bundle) {
+                if let Some(entry_mac) = &entry_mac {
                     let index = bundle * 256 + u64::from(self.bundle.count());
-                    grown.tags.push(entry_mac(key, Index(index), leaf));
+                    grown.tags.push(entry_mac.tag(Index(index), leaf));
                 }
                 self.bundle.push(leaf);
                 if self.bundle.count() == 256 {
                     grown.macs.push(BundleTag { bundle, count: 256, tag: self.bundle.tag() });
                     bundle += 1;
                     self.bundle = self.keys.start(bundle);
+                    entry_mac = single(&self.keys, bundle);
                 }
             }
             grown.tiles.extend(self.tree.append(leaves));
@@ -76,7 +79,7 @@ impl Edge {
 
 #[cfg(test)]
 mod tests {
-    use sceau_ledger::MacKey;
+    use sceau_ledger::{MacKey, entry_mac};
 
     use super::*;
 
