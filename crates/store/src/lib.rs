@@ -5,8 +5,10 @@
 
 pub mod batch;
 mod bounds;
+mod costs;
 pub mod embedded;
 pub mod error;
+mod leaves;
 pub mod mongo;
 pub mod query;
 pub mod schema;

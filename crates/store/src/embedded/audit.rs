@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::RowSelection;
 use sceau_ledger::{Fault, FaultKind};
 
 use super::{Inner, db, hidden, ledger::usize_of, prune, segment::Segment, tail, write};
-use crate::{error::StoreError, schema, traits::AuditChunk};
+use crate::{error::StoreError, leaves, schema, traits::AuditChunk};
 use batches::{effective_end, tail_chunk};
 
 /// Rows of one chunk of the tail.
@@ -53,7 +53,7 @@ fn stretch(inner: &Inner, mut first: u64, blobs: bool) -> Result<Option<AuditChu
     let mut faults = if first == 0 { structure(pruned, &catalogue, &spans) } else { Vec::new() };
     // Where entries are there as well, they count.
     let there = catalogue.iter().map(|row| row.first).chain(rows.iter().map(|row| row.first)).min();
-    let chunk = prune::chunk(first, there.unwrap_or(u64::MAX), &leaves);
+    let chunk = leaves::chunk(first, there.unwrap_or(u64::MAX), &leaves);
     if !chunk.is_empty() {
         return Ok(Some(with(faults, chunk)));
     }

@@ -14,8 +14,8 @@ use sceau_ledger::{Head, RootHash, TileHash, TreeSize};
 pub use open::Access;
 use open::{Opened, connect, see};
 
-use super::costs::Costs;
 use crate::{
+    costs::Costs,
     error::StoreError,
     traits::{BundleTag, SealText},
 };

@@ -8,7 +8,6 @@ mod adopt;
 mod aggregate;
 mod audit;
 mod compact;
-pub(crate) mod costs;
 pub mod db;
 pub mod eval;
 mod filter;

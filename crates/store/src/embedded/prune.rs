@@ -7,33 +7,16 @@
 use std::sync::{Arc, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
-use sceau_ledger::LeafHash;
 
 use super::{
-    Inner,
-    compact::{self, BUNDLE},
+    Inner, compact,
     db::{self, number},
-    ledger::usize_of,
     segment::Segment,
 };
-use crate::{error::StoreError, traits::AuditChunk};
-
-/// Bytes of a full bundle's leaves.
-const WIDTH: usize = 32 * BUNDLE;
-
-/// The leaves of one bundle of deleted entries, as stored.
-pub(super) struct LeafRow {
-    pub bundle: u64,
-    pub hashes: Vec<u8>,
-}
-
-impl LeafRow {
-    /// The leaves, if there are as many as there should be.
-    pub fn leaves(&self) -> Option<impl Iterator<Item = LeafHash> + '_> {
-        let leaf = |hash: &[u8]| LeafHash(hash.try_into().unwrap_or([0; 32]));
-        (self.hashes.len() == WIDTH).then(|| self.hashes.chunks_exact(32).map(leaf))
-    }
-}
+use crate::{
+    error::StoreError,
+    leaves::{LeafRow, behind, of_bundle},
+};
 
 /// The index behind the last deleted entry. Gaps before it are left for tiles and audit to find.
 pub(super) fn end(connection: &Connection) -> Result<u64, StoreError> {
@@ -41,7 +24,7 @@ pub(super) fn end(connection: &Connection) -> Result<u64, StoreError> {
         .prepare_cached("SELECT bundle FROM leaf_tile ORDER BY bundle DESC LIMIT 1")?
         .query_row([], |row| db::odd_integer(row, 0))
         .optional()?;
-    Ok(last.map_or(0, |bundle| bundle.saturating_add(1).saturating_mul(BUNDLE as u64)))
+    Ok(last.map_or(0, behind))
 }
 
 /// Up to `limit` bundles of leaves from `bundle` on, by number.
@@ -56,27 +39,7 @@ pub(super) fn rows(connection: &Connection, bundle: u64, limit: usize) -> Result
 
 /// The first `width` leaves of a bundle of deleted entries.
 pub(super) fn leaves(connection: &Connection, bundle: u64, width: u16) -> Result<Vec<[u8; 32]>, StoreError> {
-    let row = rows(connection, bundle, 1)?.into_iter().next().filter(|row| row.bundle == bundle);
-    let leaves = row.as_ref().and_then(LeafRow::leaves);
-    let leaves = leaves.ok_or_else(|| StoreError::Damaged(format!("the leaves of tile 0/{bundle} are missing")))?;
-    Ok(leaves.take(usize::from(width)).map(|leaf| leaf.0).collect())
-}
-
-/// The leaves of deleted entries from `first`, or from the next bundle that has some, up to `end` and as long as they
-/// follow each other.
-pub(super) fn chunk(first: u64, end: u64, rows: &[LeafRow]) -> AuditChunk {
-    let mut chunk = AuditChunk { first, ..Default::default() };
-    for row in rows {
-        let start = row.bundle.saturating_mul(BUNDLE as u64);
-        let next = if chunk.pruned.is_empty() { start } else { chunk.first.saturating_add(chunk.pruned.len() as u64) };
-        // What is not as long as it should be is as good as missing.
-        let Some(leaves) = row.leaves().filter(|_| start < end && start == next) else { break };
-        if chunk.pruned.is_empty() {
-            chunk.first = first.max(start);
-        }
-        chunk.pruned.extend(leaves.skip(usize_of(first.saturating_sub(start))));
-    }
-    chunk
+    of_bundle(rows(connection, bundle, 1)?.into_iter().next(), bundle, usize::from(width))
 }
 
 /// Deletes the oldest segments that end at or before `before`; gives the first entry that is kept then.

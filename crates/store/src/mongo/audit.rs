@@ -15,7 +15,7 @@ use super::{
     head::number,
     indexes, names, prune,
 };
-use crate::{batch, error::StoreError, traits::AuditChunk};
+use crate::{batch, error::StoreError, leaves, traits::AuditChunk};
 
 /// Rows of one chunk.
 const CHUNK: usize = 8_192;
@@ -37,7 +37,7 @@ pub async fn chunk(inner: &Inner, first: u64) -> Result<AuditChunk, StoreError> 
         let there = first_index(inner).await?.unwrap_or(u64::MAX);
         let rows = prune::rows(inner, first / 256, LEAF_ROWS).await?;
         // Where entries are there as well, they count.
-        let chunk = prune::chunk(first, there, &rows);
+        let chunk = leaves::chunk(first, there, &rows);
         if !chunk.is_empty() {
             return Ok(AuditChunk { faults, ..chunk });
         }

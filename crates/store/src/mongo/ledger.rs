@@ -241,7 +241,7 @@ impl Ledger for Mongo {
     async fn put_checkpoint(&self, size: TreeSize, note: &str) -> Result<(), StoreError> {
         let what = format!("the checkpoint of size {}", size.0);
         let (collection, id, text) = (names::CHECKPOINTS, number(size.0), note.to_owned());
-        self.inner.fix(Fixed { collection, id, field: "note", text, again: true, what }).await
+        self.inner.fix(Fixed { collection, id, field: "note", text, what }).await
     }
 
     async fn latest_checkpoint(&self) -> Result<Option<String>, StoreError> {
@@ -272,7 +272,7 @@ impl Ledger for Mongo {
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {
         let what = format!("the seal of epoch {}", seal.epoch);
         let (collection, id) = (names::SEALS, number(seal.epoch));
-        self.inner.fix(Fixed { collection, id, field: "text", text: seal.text, again: true, what }).await
+        self.inner.fix(Fixed { collection, id, field: "text", text: seal.text, what }).await
     }
 
     async fn seals(&self, from: u64, limit: usize) -> Result<Vec<SealText>, StoreError> {
@@ -312,7 +312,7 @@ impl Ledger for Mongo {
     async fn fix_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
         let what = format!("the fact {name}");
         let (collection, text) = (names::FACTS, value.to_owned());
-        self.inner.fix(Fixed { collection, id: name.into(), field: "value", text, again: true, what }).await
+        self.inner.fix(Fixed { collection, id: name.into(), field: "value", text, what }).await
     }
 }
 

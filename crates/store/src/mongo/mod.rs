@@ -45,7 +45,7 @@ use tokio::{sync::Mutex, time::timeout};
 pub use connect::{MongoLimits, MongoOptions, MongoUri, Secret};
 
 use crate::{
-    embedded::costs::Stage,
+    costs::Stage,
     error::StoreError,
     traits::{self, Store},
 };

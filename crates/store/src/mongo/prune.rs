@@ -18,34 +18,12 @@ use super::{
 };
 use crate::{
     error::{CommitError, StoreError},
-    traits::{AuditChunk, Stretch},
+    leaves::{BUNDLE, LeafRow, behind, of_bundle},
+    traits::Stretch,
 };
 
-/// Entries of a bundle.
-const BUNDLE: u64 = 256;
-/// Bytes of a full bundle's leaves.
-const WIDTH: usize = 32 * BUNDLE as usize;
 /// What a document weighs where the database does not tell.
 const USUAL_BYTES: u64 = 1_024;
-
-/// The leaves of one bundle of deleted entries, as stored.
-pub struct LeafRow {
-    bundle: u64,
-    hashes: Vec<u8>,
-}
-
-impl LeafRow {
-    fn of(document: &Document) -> Self {
-        let hashes = document.get_binary_generic("hashes").cloned().unwrap_or_default();
-        Self { bundle: unsigned(document, names::ID), hashes }
-    }
-
-    /// The leaves, if there are as many as there should be.
-    fn leaves(&self) -> Option<impl Iterator<Item = LeafHash> + '_> {
-        let leaf = |hash: &[u8]| LeafHash(hash.try_into().unwrap_or([0; 32]));
-        (self.hashes.len() == WIDTH).then(|| self.hashes.chunks_exact(32).map(leaf))
-    }
-}
 
 /// The index behind the last deleted entry. Gaps before it are left for tiles and audit to find.
 pub async fn end(inner: &Inner) -> Result<u64, StoreError> {
@@ -64,39 +42,22 @@ pub async fn end(inner: &Inner) -> Result<u64, StoreError> {
 /// The same as the collection has it, whatever somebody may have put there.
 pub async fn told_end(inner: &Inner) -> Result<u64, StoreError> {
     let last = inner.by_id(names::LEAVES, doc! { "_id": { "$gte": 0_i64 } }, 1, -1).await?;
-    Ok(last.first().map_or(0, |last| unsigned(last, names::ID).saturating_add(1).saturating_mul(BUNDLE)))
+    Ok(last.first().map_or(0, |last| behind(unsigned(last, names::ID))))
 }
 
 /// Up to `limit` bundles of leaves from `bundle` on, by number.
 pub async fn rows(inner: &Inner, bundle: u64, limit: usize) -> Result<Vec<LeafRow>, StoreError> {
     let found = inner.by_id(names::LEAVES, doc! { "_id": { "$gte": number(bundle) } }, limit, 1).await?;
-    Ok(found.iter().map(LeafRow::of).collect())
+    let row = |document: &Document| LeafRow {
+        bundle: unsigned(document, names::ID),
+        hashes: document.get_binary_generic("hashes").cloned().unwrap_or_default(),
+    };
+    Ok(found.iter().map(row).collect())
 }
 
 /// The first `width` leaves of a bundle of deleted entries.
 pub async fn leaves(inner: &Inner, bundle: u64, width: usize) -> Result<Vec<[u8; 32]>, StoreError> {
-    let row = rows(inner, bundle, 1).await?.into_iter().next().filter(|row| row.bundle == bundle);
-    let leaves = row.as_ref().and_then(LeafRow::leaves);
-    let leaves = leaves.ok_or_else(|| StoreError::Damaged(format!("the leaves of tile 0/{bundle} are missing")))?;
-    Ok(leaves.take(width).map(|leaf| leaf.0).collect())
-}
-
-/// The leaves of deleted entries from `first`, or from the next bundle that has some, up to `end` and as long as they
-/// follow each other.
-pub fn chunk(first: u64, end: u64, rows: &[LeafRow]) -> AuditChunk {
-    let mut chunk = AuditChunk { first, ..Default::default() };
-    for row in rows {
-        let start = row.bundle.saturating_mul(BUNDLE);
-        let next = if chunk.pruned.is_empty() { start } else { chunk.first.saturating_add(chunk.pruned.len() as u64) };
-        // What is not as long as it should be is as good as missing.
-        let Some(leaves) = row.leaves().filter(|_| start < end && start == next) else { break };
-        if chunk.pruned.is_empty() {
-            chunk.first = first.max(start);
-        }
-        let skip = usize::try_from(first.saturating_sub(start)).unwrap_or(usize::MAX);
-        chunk.pruned.extend(leaves.skip(skip));
-    }
-    chunk
+    of_bundle(rows(inner, bundle, 1).await?.into_iter().next(), bundle, width)
 }
 
 /// Whole stretches from the first kept entry on.

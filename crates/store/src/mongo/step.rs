@@ -34,7 +34,7 @@ pub enum Step {
     Fix(Fixed),
 }
 
-/// A text under a key, written once.
+/// A text under a key, written once; the same again is no error.
 #[derive(Debug)]
 pub struct Fixed {
     pub collection: &'static str,
@@ -42,8 +42,6 @@ pub struct Fixed {
     /// The field that holds the text.
     pub field: &'static str,
     pub text: String,
-    /// Whether writing the same again is no error.
-    pub again: bool,
     /// What it is, for the error.
     pub what: String,
 }
@@ -222,7 +220,7 @@ impl Fixed {
                 collection.insert_one(document).session(session).await?;
                 Ok(())
             }
-            Some(found) if self.again && found.get_str(self.field).is_ok_and(|text| text == self.text) => Ok(()),
+            Some(found) if found.get_str(self.field).is_ok_and(|text| text == self.text) => Ok(()),
             Some(_) => Err(CommitError::from(StoreError::Exists(self.what.clone())).into()),
         }
     }
