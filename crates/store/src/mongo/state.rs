@@ -100,8 +100,8 @@ impl Mongo {
         Ok(found.await?.iter().map(read).collect())
     }
 
-    /// Documents whose `_id` is not what it should be. No index knows them; of the state there are some hundred thousand
-    /// documents at most (`docs/limits.md`), so they are looked through.
+    /// Documents whose `_id` is not what it should be. No index knows them; of the state there are about a million documents
+    /// at most, as many as idempotency keys are remembered (`docs/limits.md`), so they are looked through.
     async fn odd_states(&self, after: &str, limit: usize) -> Result<Vec<(String, StateDocument)>, StoreError> {
         let no_text = |name: &str| [doc! { name: { "$not": { "$type": "string" } } }, list(name)];
         let filter = doc! { "$or": ([no_text("_id.c"), no_text("_id.k")].concat()) };
