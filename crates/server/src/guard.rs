@@ -104,10 +104,7 @@ pub(crate) async fn adopt(store: &dyn Store, keys: &KeyDir) -> Result<(), Server
             let expect = Expect::Any;
             changes.push(StateChange { collection, key, value: Some(document.value), expect, expires });
         }
-        store.write(signed(&macs, changes)).await.map_err(|error| match error {
-            CommitError::Failed(error) => ServerError::Store(error),
-            other => ServerError::Internal(other.to_string()),
-        })?;
+        store.write(signed(&macs, changes)).await.map_err(CommitError::into_store)?;
     }
     keys.note_state()
 }

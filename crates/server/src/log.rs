@@ -36,7 +36,7 @@ use crate::{
     sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Payload, Sequencer},
 };
 pub(crate) use open::Open;
-pub(crate) use start::{check_head, last_received, restore_bundle};
+pub(crate) use start::{check_head, check_noted, last_received, restore_bundle};
 
 /// Bodies up to this size are made into entries where they are: handing them to another thread costs more.
 const INLINE_BODY: usize = 64 << 10;

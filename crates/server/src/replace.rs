@@ -246,11 +246,7 @@ pub(crate) async fn commit(
     let head = edge.tree.head();
     let state = guard::signed(&keys.mac_keys(), vec![write]);
     let commit = Commit { batches: vec![Arc::new(batch)], head, tiles, macs, tags, state };
-    store.commit(expected, commit).await.map_err(|error| match error {
-        CommitError::Unavailable(reason) => StoreError::Unavailable(reason).into(),
-        CommitError::Failed(error) => ServerError::Store(error),
-        other => ServerError::Internal(other.to_string()),
-    })?;
+    store.commit(expected, commit).await.map_err(CommitError::into_store)?;
     keys.note_head(&head)
 }
 

@@ -24,7 +24,7 @@ use crate::{
     history, init,
     keydir::KeyDir,
     lease::{Keeper, Owner, Taken},
-    log::{Log, Open, restore_bundle},
+    log::{Log, Open, check_noted, restore_bundle},
     metrics::Metrics,
     place, prover,
     reader::{Reader, load_deriver},
@@ -225,12 +225,7 @@ impl Standby {
         let store = &*self.store;
         init::check_belongs(&self.keys, &history::read(store).await?)?;
         let head = store.head().await?;
-        let noted = self.keys.noted_head();
-        if let Some(noted) = noted
-            && (noted.size > head.size || !prover::starts_with(store, &noted).await?)
-        {
-            return Err(ServerError::Rollback { place: self.config.place.to_string(), noted, found: head });
-        }
+        let noted = check_noted(&self.config, store, &self.keys, head).await?;
         let bundles = head.size.0 / 256;
         let seen = noted.map_or(0, |noted| noted.size.0 / 256);
         let next = bundles.min(seen.saturating_add(STEP));

@@ -189,8 +189,9 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// As the error of a write that expects no head and no state.
-    pub(crate) fn into_store(self) -> StoreError {
+    /// As the error of a write of which nobody else can be in the way.
+    #[must_use]
+    pub fn into_store(self) -> StoreError {
         match self {
             Self::Failed(error) => error,
             Self::Unavailable(text) => StoreError::Unavailable(text),

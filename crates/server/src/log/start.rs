@@ -54,16 +54,26 @@ pub(crate) async fn check_head(config: &Config, store: &dyn Store, keys: &KeyDir
         let text = format!("the stored hashes lead to {}, the stored head is {head}", tree.head());
         return Err(StoreError::Damaged(text).into());
     }
-    let Some(noted) = keys.noted_head() else {
-        if head.size.0 > 0 {
-            tracing::warn!(%head, "the key directory notes no head: nothing shows whether this is an older copy of the log");
-        }
-        return Ok(tree);
-    };
-    if noted.size > head.size || !prover::starts_with(store, &noted).await? {
-        return Err(ServerError::Rollback { place: config.place.to_string(), noted, found: head });
+    if check_noted(config, store, keys, head).await?.is_none() && head.size.0 > 0 {
+        tracing::warn!(%head, "the key directory notes no head: nothing shows whether this is an older copy of the log");
     }
     Ok(tree)
+}
+
+/// Makes sure that the store was not set back behind what the key directory notes, and gives that.
+pub(crate) async fn check_noted(
+    config: &Config,
+    store: &dyn Store,
+    keys: &KeyDir,
+    head: Head,
+) -> Result<Option<Head>, ServerError> {
+    let noted = keys.noted_head();
+    if let Some(noted) = noted
+        && (noted.size > head.size || !prover::starts_with(store, &noted).await?)
+    {
+        return Err(ServerError::Rollback { place: config.place.to_string(), noted, found: head });
+    }
+    Ok(noted)
 }
 
 /// The receive time of the newest entry.
