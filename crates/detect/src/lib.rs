@@ -1,0 +1,11 @@
+//! Detection: Sigma rules and correlations on records. Records in, findings out.
+//!
+//! The same records in the same order under the same rules and settings give the same findings, byte for byte. The crate
+//! does no I/O and knows no clock.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod types;
+
+pub use types::{Exception, Finding, Level, Phase, Refusal, RuleFile, RuleMeta, RuleOverride, Settings};
