@@ -6,6 +6,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod error;
+mod rules;
 mod types;
 
+pub use error::DetectError;
+pub use rules::{Condition, Correlation, CorrelationKind, Expression, Operator, Window};
 pub use types::{Exception, Finding, Level, Phase, Refusal, RuleFile, RuleMeta, RuleOverride, Settings};
