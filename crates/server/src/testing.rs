@@ -91,6 +91,8 @@ pub enum Failure {
     Commit,
     /// The database goes away for this one; nothing is written.
     CommitAway,
+    /// It is too large for the database, which takes half from now on; nothing is written.
+    CommitTooLarge,
     /// It is written, and yet it fails.
     CommitPersisted,
     Full,
@@ -249,6 +251,11 @@ impl Ledger for Failing {
         }
         if self.is_fenced_out() {
             return Err(CommitError::HeadMoved { actual: Head::empty() });
+        }
+        if self.is(Failure::CommitTooLarge) {
+            let mut limits = self.limits.lock().unwrap();
+            limits.entries /= 2;
+            return Err(CommitError::Unavailable("that is too much".into()));
         }
         let limits = *self.limits.lock().unwrap();
         let (entries, bytes) = commit

@@ -6,6 +6,8 @@ use std::time::Duration;
 use sceau_store::mongo::{Mongo, MongoOptions, MongoUri};
 
 mod contract;
+#[path = "mongo/large.rs"]
+mod large;
 #[path = "mongo/lease.rs"]
 mod lease;
 mod mongo_server;

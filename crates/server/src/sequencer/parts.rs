@@ -6,7 +6,7 @@ use sceau_store::{Batch, traits::CommitLimits};
 
 /// The entries of a group in parts that a store takes, in order. Of one that is too heavy by itself nobody knows how heavy
 /// its halves are: they are looked at again.
-pub(super) fn parts(batches: Vec<Arc<Batch>>, limits: CommitLimits) -> Vec<Vec<Arc<Batch>>> {
+pub(super) fn split(batches: Vec<Arc<Batch>>, limits: CommitLimits) -> Vec<Vec<Arc<Batch>>> {
     let fits = |entries: usize, bytes: usize| entries <= limits.entries && bytes <= limits.bytes;
     let (mut parts, mut part): (Vec<Vec<Arc<Batch>>>, Vec<Arc<Batch>>) = (Vec::new(), Vec::new());
     let (mut entries, mut bytes) = (0, 0);
@@ -64,7 +64,7 @@ mod tests {
             [(500, usize::MAX), (499, usize::MAX), (64, usize::MAX), (1, usize::MAX), (77, 9_000), (500, 1)]
         {
             let limits = CommitLimits { entries: count, bytes };
-            let parts = parts(all.clone(), limits);
+            let parts = split(all.clone(), limits);
             for part in &parts {
                 let len: usize = part.iter().map(|batch| batch.len()).sum();
                 let weight: usize = part.iter().map(|batch| batch.weight()).sum();
@@ -78,7 +78,7 @@ mod tests {
             let unparsed = |batches: &[Arc<Batch>]| batches.iter().map(|batch| batch.unparsed()).sum::<usize>();
             assert_eq!(unparsed(&parts.concat()), unparsed(&all), "{limits:?}");
         }
-        assert!(parts(Vec::new(), CommitLimits::NONE).is_empty());
-        assert_eq!(parts(all, CommitLimits::NONE).len(), 1);
+        assert!(split(Vec::new(), CommitLimits::NONE).is_empty());
+        assert_eq!(split(all, CommitLimits::NONE).len(), 1);
     }
 }

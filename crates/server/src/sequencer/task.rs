@@ -13,7 +13,7 @@ use super::{
     Appended, Cause, Parts, Request,
     edge::{Edge, Grown, extend},
     live::LiveKeys,
-    parts::parts,
+    parts::split,
     plan::{Plan, Planned, Taken},
 };
 use crate::error::ServerError;
@@ -134,7 +134,7 @@ impl Task {
                 return Vec::new();
             }
         };
-        let parts = parts(batches, self.parts.store.commit_limits());
+        let parts = split(batches, self.parts.store.commit_limits());
         if parts.len() > 1 && taken.len() > 1 {
             // Only a request that is too large by itself is ever split.
             let mut first: Vec<Request> = taken.into_iter().map(Taken::back).collect();
@@ -142,7 +142,7 @@ impl Task {
             return vec![first, second];
         }
         let started = Instant::now();
-        let result = self.write(&parts, state, mac).await;
+        let result = self.write(parts, state, mac).await;
         self.parts.metrics.commit(started.elapsed());
         let kept = self.edge.tree.head().size.0 - expected.size.0;
         if result.is_err() && kept > 0 {
@@ -152,44 +152,40 @@ impl Task {
         self.finish(result, taken).await.into_iter().collect()
     }
 
-    /// Writes a group, part by part. The state goes with the last one.
+    /// Writes a group, part by part. The state goes with the last one. Once something of the request is durable, the rest is
+    /// tried for a while: only the whole of it is acknowledged.
     async fn write(
         &mut self,
-        parts: &[Vec<Arc<Batch>>],
+        parts: Vec<Vec<Arc<Batch>>>,
         state: Vec<StateWrite>,
         mac: Option<(u64, MacKey)>,
     ) -> Result<(), CommitError> {
-        let Some((last, first)) = parts.split_last() else {
+        if parts.is_empty() {
             return if state.is_empty() { Ok(()) } else { self.parts.store.write(state).await };
-        };
-        for (number, part) in first.iter().enumerate() {
-            self.write_part(part, &[], None, number > 0).await?;
         }
-        self.write_part(last, &state, mac, !first.is_empty()).await
-    }
-
-    /// Writes a part. Once something of the request is durable, the rest is tried for a while: only the whole of it is
-    /// acknowledged.
-    async fn write_part(
-        &mut self,
-        batches: &[Arc<Batch>],
-        state: &[StateWrite],
-        mac: Option<(u64, MacKey)>,
-        begun: bool,
-    ) -> Result<(), CommitError> {
-        let started = Instant::now();
-        loop {
-            let again = begun && started.elapsed() < self.parts.limits.rest_time;
-            let result = self.write_once(batches, state.to_vec(), mac.clone()).await;
-            match result {
-                Err(CommitError::Unavailable(_) | CommitError::Full) if again => tokio::time::sleep(PAUSE).await,
+        let mut waiting = parts;
+        waiting.reverse();
+        let mut durable: Option<Instant> = None;
+        while let Some(part) = waiting.pop() {
+            let (state, mac) = if waiting.is_empty() { (state.clone(), mac.clone()) } else { (Vec::new(), None) };
+            match self.write_once(&part, state, mac).await {
                 Ok(()) => {
-                    batches.iter().for_each(|batch| self.parts.metrics.accepted(batch));
-                    return Ok(());
+                    part.iter().for_each(|batch| self.parts.metrics.accepted(batch));
+                    durable = Some(Instant::now());
                 }
-                result => return result,
+                Err(CommitError::Unavailable(_) | CommitError::Full)
+                    if durable.is_some_and(|since| since.elapsed() < self.parts.limits.rest_time) =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                    // The store may have found out that it takes less at once.
+                    let rest = std::iter::once(part).chain(waiting.into_iter().rev()).flatten().collect();
+                    waiting = split(rest, self.parts.store.commit_limits());
+                    waiting.reverse();
+                }
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     /// Writes a part and moves the edge, once that is durable.

@@ -473,6 +473,22 @@ async fn the_rest_of_a_split_request_waits_for_the_database() {
 }
 
 #[tokio::test]
+async fn the_rest_of_a_split_request_is_split_anew_where_the_database_takes_less() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    store.limit(CommitLimits { entries: 100, bytes: usize::MAX });
+    store.fail_after(2, Failure::CommitTooLarge);
+    let request = IngestRequest { idempotency: Some("k".into()), ..lines() };
+    let answer = log.ingest(numbered(450), &request).await.unwrap();
+    assert_eq!((answer.accepted, answer.tree_size), (450, 450));
+    assert!(log.ingest(numbered(450), &request).await.unwrap().replayed);
+    assert_eq!(log.head().borrow().size.0, 450);
+    log.close().await.unwrap();
+    drop((log, store));
+    green(&fixture).await;
+}
+
+#[tokio::test]
 async fn what_of_a_split_request_is_in_the_log_is_told() {
     let mut fixture = Fixture::new().await;
     fixture.config.limits.rest_time = std::time::Duration::ZERO;

@@ -75,7 +75,7 @@ impl Inner {
     }
 
     async fn fix(self: &Arc<Self>, fixed: Fixed) -> Result<(), StoreError> {
-        let turn = Turn { heads: None, steps: vec![Step::Fix(fixed)] };
+        let turn = Turn { steps: vec![Step::Fix(fixed)], ..Turn::default() };
         self.transact(turn).await.map(drop).map_err(CommitError::into_store)
     }
 
@@ -151,6 +151,8 @@ impl Inner {
         if first + count as u64 != commit.head.size.0 {
             return Err(StoreError::Internal("a commit's head does not fit its entries".into()).into());
         }
+        let bytes = commit.batches.iter().map(|batch| batch.weight()).sum();
+        let load = (count > 0).then_some(CommitLimits { entries: count, bytes });
         let (inner, batches, tags) = (self.clone(), commit.batches, commit.tags);
         let made =
             blocking(move || inner.costs.of(|| documents(first, &batches, &tags, &document::version(&inner.deriver))));
@@ -160,7 +162,7 @@ impl Inner {
             Step::Replace(names::MACS, commit.macs.iter().map(mac_document).collect()),
             Step::State(commit.state, now_micros()),
         ];
-        self.transact(Turn { heads: Some((expected, commit.head)), steps }).await.map(drop)
+        self.transact(Turn { heads: Some((expected, commit.head)), steps, load }).await.map(drop)
     }
 
     async fn adopt(self: &Arc<Self>, moved: Moved) -> Result<(), CommitError> {
@@ -169,12 +171,12 @@ impl Inner {
             Moved::Seals(seals) => {
                 let seal = |seal: SealText| rawdoc! { "_id": id(seal.epoch), "text": seal.text };
                 let seals = seals.into_iter().map(seal).collect();
-                Turn { heads: None, steps: vec![Step::Insert(names::SEALS, seals)] }
+                Turn { steps: vec![Step::Insert(names::SEALS, seals)], ..Turn::default() }
             }
             Moved::Checkpoints(checkpoints) => {
                 let note = |(size, note): (TreeSize, String)| rawdoc! { "_id": id(size.0), "note": note };
                 let notes = checkpoints.into_iter().map(note).collect();
-                Turn { heads: None, steps: vec![Step::Insert(names::CHECKPOINTS, notes)] }
+                Turn { steps: vec![Step::Insert(names::CHECKPOINTS, notes)], ..Turn::default() }
             }
             Moved::Leaves(moved) => {
                 moved.check()?;
@@ -189,7 +191,7 @@ impl Inner {
                     Step::Insert(names::TILES, moved.tiles.iter().map(tile_document).collect()),
                     Step::Replace(names::MACS, moved.macs.iter().map(mac_document).collect()),
                 ];
-                Turn { heads: Some((moved.expected, moved.head)), steps }
+                Turn { heads: Some((moved.expected, moved.head)), steps, load: None }
             }
         };
         self.transact(turn).await.map(drop)
@@ -266,7 +268,7 @@ impl Ledger for Mongo {
         if steps.is_empty() {
             return Ok(0);
         }
-        self.inner.transact(Turn { heads: None, steps }).await.map_err(CommitError::into_store)
+        self.inner.transact(Turn { steps, ..Turn::default() }).await.map_err(CommitError::into_store)
     }
 
     async fn put_seal(&self, seal: SealText) -> Result<(), StoreError> {

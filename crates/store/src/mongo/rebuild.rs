@@ -55,7 +55,7 @@ pub async fn rebuild(
         while !wrong.is_empty() {
             let rest = wrong.split_off(wrong.len().min(REPLACED));
             let steps = vec![Step::Replace(names::LOGS, wrong)];
-            inner.transact(Turn { heads: None, steps }).await.map_err(explained)?;
+            inner.transact(Turn { steps, ..Turn::default() }).await.map_err(explained)?;
             wrong = rest;
         }
         next = end;

@@ -171,7 +171,7 @@ impl State for Mongo {
             return Ok(());
         }
         let steps = vec![Step::State(writes, now_micros())];
-        self.inner.transact(Turn { heads: None, steps }).await.map(drop)
+        self.inner.transact(Turn { steps, ..Turn::default() }).await.map(drop)
     }
 
     async fn purge(&self, now: i64) -> Result<u64, StoreError> {
@@ -183,7 +183,7 @@ impl State for Mongo {
             if !ids.is_empty() {
                 // What was written anew meanwhile stays.
                 let filter = doc! { "_id": { "$in": ids }, "expires": { "$lte": now } };
-                let turn = Turn { heads: None, steps: vec![Step::Delete(names::STATE, filter)] };
+                let turn = Turn { steps: vec![Step::Delete(names::STATE, filter)], ..Turn::default() };
                 gone += self.inner.transact(turn).await.map_err(CommitError::into_store)?;
             }
             if last {

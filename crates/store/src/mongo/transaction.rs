@@ -31,7 +31,10 @@ use super::{
     step::{Step, StepError},
     trouble,
 };
-use crate::error::{CommitError, StoreError};
+use crate::{
+    error::{CommitError, StoreError},
+    traits::CommitLimits,
+};
 
 /// How often a transaction is tried that met another one.
 const ATTEMPTS: u32 = 8;
@@ -92,6 +95,8 @@ pub struct Turn {
     pub heads: Option<(Head, Head)>,
     /// What is written.
     pub steps: Vec<Step>,
+    /// How much of what is limited it holds, if it holds entries.
+    pub load: Option<CommitLimits>,
 }
 
 /// A transaction that did not end well.
@@ -100,6 +105,8 @@ enum Trouble {
     Refused(CommitError),
     /// Nothing was written; it met another transaction, or the connection was lost.
     Again(Error),
+    /// Nothing was written; the server ended it, although it met no other.
+    Ended(Error),
     /// Nothing was written; the database does not answer.
     Away(String),
     /// Nobody knows yet.
@@ -135,26 +142,29 @@ impl Inner {
         let mut pause = PAUSE;
         for attempt in 1.. {
             let id = ObjectId::new();
-            match self.attempt(writer, fence, id, turn).await {
+            let error = match self.attempt(writer, fence, id, turn).await {
                 Ok(deleted) => {
                     writer.turn = id;
+                    turn.load.inspect(|_| self.size.fitted());
                     return Ok(deleted);
                 }
                 Err(Trouble::Refused(error)) => return Err(error),
                 Err(Trouble::Away(text)) => return Err(CommitError::Unavailable(text)),
-                Err(Trouble::Again(error)) if attempt >= ATTEMPTS || trouble::away(&error) && attempt > 1 => {
-                    return Err(CommitError::Unavailable(trouble::text(&error)));
-                }
-                Err(Trouble::Again(error)) => {
-                    tracing::debug!(error = trouble::text(&error), attempt, "a transaction is tried again");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
                 Err(Trouble::Unknown(text)) => {
                     // Deletions are told by count only where all went well; whoever deletes looks again.
                     return self.settle(writer, fence, id, &text).await.map(|()| 0);
                 }
+                Err(Trouble::Ended(error)) if self.size.ended(turn.load) => {
+                    return Err(CommitError::Unavailable(trouble::text(&error)));
+                }
+                Err(Trouble::Again(error) | Trouble::Ended(error)) => error,
+            };
+            if attempt >= ATTEMPTS || trouble::away(&error) && attempt > 1 {
+                return Err(CommitError::Unavailable(trouble::text(&error)));
             }
+            tracing::debug!(error = trouble::text(&error), attempt, "a transaction is tried again");
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
         Err(StoreError::Internal("a transaction was tried for ever".into()).into())
     }
@@ -163,10 +173,12 @@ impl Inner {
         let limit = self.options.limits.operation;
         let silent = format!("no answer within {} s", limit.as_secs());
         match timeout(limit, writer.begin()).await {
-            Ok(begun) => begun.map_err(|error| self.judge(error))?,
+            Ok(begun) => begun.map_err(|error| self.judge(error, turn))?,
             Err(_) => return Err(Trouble::Away(silent)),
         }
-        let written = timeout(limit, self.write(&mut writer.session, fence, id, turn)).await;
+        // What has the head document meets no other transaction.
+        let mut behind = false;
+        let written = timeout(limit, self.write(&mut writer.session, fence, (id, turn), &mut behind)).await;
         let deleted = match written {
             Ok(Ok(deleted)) => deleted,
             failed => {
@@ -174,14 +186,25 @@ impl Inner {
                 return Err(match failed {
                     Ok(Err(StepError::Refused(error))) => Trouble::Refused(error),
                     Ok(Err(StepError::Moved)) => self.moved(fence, turn).await,
-                    Ok(Err(StepError::Driver(error))) => self.judge(error),
-                    _ => Trouble::Away(silent),
+                    Ok(Err(StepError::Driver(error))) if behind && trouble::ended(&error) => Trouble::Ended(error),
+                    Ok(Err(StepError::Driver(error))) => self.judge(error, turn),
+                    _ => {
+                        if behind {
+                            self.size.ended(turn.load);
+                        }
+                        Trouble::Away(silent)
+                    }
                 });
             }
         };
         match timeout(limit, writer.commit()).await {
             Ok(Ok(())) => Ok(deleted),
-            Ok(Err(error)) => Err(Trouble::Unknown(trouble::text(&error))),
+            Ok(Err(error)) => {
+                if trouble::ended(&error) {
+                    self.size.ended(turn.load);
+                }
+                Err(Trouble::Unknown(trouble::text(&error)))
+            }
             Err(_) => Err(Trouble::Unknown(silent)),
         }
     }
@@ -190,12 +213,13 @@ impl Inner {
         &self,
         session: &mut ClientSession,
         fence: i64,
-        id: ObjectId,
-        turn: &Turn,
+        (id, turn): (ObjectId, &Turn),
+        behind: &mut bool,
     ) -> Result<u64, StepError> {
         if !head::take(&self.writing, session, fence, id, turn.heads).await? {
             return Err(StepError::Moved);
         }
+        *behind = true;
         let mut deleted = 0;
         for step in &turn.steps {
             deleted += step.run(&self.writing, session).await?;
@@ -204,7 +228,7 @@ impl Inner {
     }
 
     /// What an error before the end of a transaction means. Nothing was written in any case.
-    fn judge(&self, error: Error) -> Trouble {
+    fn judge(&self, error: Error, turn: &Turn) -> Trouble {
         if trouble::hopeless(&error) {
             return Trouble::Refused(StoreError::Mongo(trouble::text(&error)).into());
         }
@@ -214,7 +238,7 @@ impl Inner {
         }
         if trouble::too_large(&error) {
             // Whoever is told to come again later comes with less.
-            self.size.halve();
+            self.size.refused(turn.load);
             return Trouble::Away(trouble::text(&error));
         }
         if trouble::transient(&error) || trouble::away(&error) {

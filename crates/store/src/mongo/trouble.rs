@@ -18,10 +18,14 @@ const NAMESPACE_EXISTS: i32 = 48;
 const WRITE_CONFLICT: i32 = 112;
 /// The transaction is not there any more.
 const NO_SUCH_TRANSACTION: i32 = 251;
+/// Something that should not happen.
+const INTERNAL: i32 = 1;
+/// What secantusd-rs, with that code, calls a transaction that is not there any more.
+const CLOSED: &str = "transaction already closed";
 /// The transaction is too much for the server's cache, or for its log.
 const TOO_LARGE: [i32; 2] = [388, 257];
 /// No primary, stepping down, shutting down, starting up; or in trouble of its own, such as a full disk.
-const AWAY: [i32; 14] = [1, 14_031, 6, 7, 89, 91, 134, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435];
+const AWAY: [i32; 14] = [INTERNAL, 14_031, 6, 7, 89, 91, 134, 189, 9_001, 10_058, 10_107, 11_600, 11_602, 13_435];
 
 /// The server's code for an error, if the server made it.
 pub fn code(error: &Error) -> Option<i32> {
@@ -66,7 +70,7 @@ pub fn away(error: &Error) -> bool {
         | ErrorKind::ConnectionPoolCleared { .. }
         | ErrorKind::DnsResolve { .. }
         | ErrorKind::Shutdown => true,
-        _ => code(error).is_some_and(|code| AWAY.contains(&code)),
+        _ => code(error).is_some_and(|code| AWAY.contains(&code)) && !gone(error),
     }
 }
 
@@ -75,10 +79,23 @@ pub fn too_large(error: &Error) -> bool {
     code(error).is_some_and(|code| TOO_LARGE.contains(&code))
 }
 
+/// The server has given the transaction up.
+fn gone(error: &Error) -> bool {
+    match code(error) {
+        Some(NO_SUCH_TRANSACTION) => true,
+        Some(INTERNAL) => error.to_string().contains(CLOSED),
+        _ => false,
+    }
+}
+
 /// The transaction did not happen, and may do better when it is tried again.
 pub fn transient(error: &Error) -> bool {
-    error.contains_label(TRANSIENT_TRANSACTION_ERROR)
-        || code(error).is_some_and(|code| [WRITE_CONFLICT, NO_SUCH_TRANSACTION].contains(&code))
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR) || code(error) == Some(WRITE_CONFLICT) || gone(error)
+}
+
+/// The server ended the transaction: it was neither away nor asked to.
+pub fn ended(error: &Error) -> bool {
+    transient(error) && !away(error)
 }
 
 /// A document is in the way, or is no valid one: trying again can't help.
