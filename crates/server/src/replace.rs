@@ -26,6 +26,7 @@ use crate::{
     prover,
     reader::load_deriver,
     sequencer::{Edge, Grown},
+    takeover::{self, Standing},
     verify::{VerifyOptions, verify_open},
 };
 
@@ -108,6 +109,8 @@ async fn survey(config: &Config, store: &dyn Store) -> Result<Survey, ServerErro
         left.slots = left.slots.filter(|_| !drawn(Lost::Epoch));
         left.heads = left.heads.filter(|_| !drawn(Lost::Heads));
     }
+    let last = epochs::last_seal(store).await?;
+    refuse_waiting(store, config, &left, &history, last.as_ref()).await?;
     if left.next_log.is_some() {
         return Err(other(
             "log.key.next",
@@ -123,7 +126,6 @@ async fn survey(config: &Config, store: &dyn Store) -> Result<Survey, ServerErro
     if left.mac.as_ref().is_some_and(|keys| !present(keys)) {
         return Err(other("mac.key", "lacks the present key of this log; move it away if that one is lost"));
     }
-    let last = epochs::last_seal(store).await?;
     let slot = present_slot(&left, last.as_ref(), &history).map_err(|error| other("epoch.key", &error.to_string()))?;
     let lost: Vec<Lost> = [
         (Lost::Log, left.log.is_none()),
@@ -138,6 +140,28 @@ async fn survey(config: &Config, store: &dyn Store) -> Result<Survey, ServerErro
         return Err(ServerError::Config(format!("nothing is lost: {} holds every key of this log", path.display())));
     }
     Ok(Survey { history, left, lost, last, slot })
+}
+
+/// The epoch key of a server that waits is not that of the present epoch, and not lost: one in its place would begin a
+/// chain that no auditor has pinned, in the name of a loss that never was.
+async fn refuse_waiting(
+    store: &dyn Store,
+    config: &Config,
+    left: &Left,
+    history: &KeyHistory,
+    last: Option<&Seal>,
+) -> Result<(), ServerError> {
+    let slots = left.slots.as_deref().unwrap_or_default();
+    if store.writing().is_none() || matches!(takeover::standing(store, slots, history, last).await?, Standing::Present)
+    {
+        return Ok(());
+    }
+    Err(ServerError::Config(format!(
+        "{} is the key directory of a server that waits for this log, and its epoch key is not lost: `sceau serve --standby` \
+         takes the log over with it when no other server has it. If log.key or mac.key is missing, copy it from the server \
+         that has the log. Only if every copy of them is lost for good, move epoch.key away, and run this again",
+        config.key_dir.display()
+    )))
 }
 
 /// The key of the present epoch. One of an epoch before it, out of a backup, is as good as lost.

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     IngestRequest,
     keydir::{self, EPOCH_KEY, HEADS, LOG_KEY, MAC_KEY},
-    testing::Fixture,
+    testing::{Cluster, Fixture},
     verify::{Cancel, VerifyReport, verify_dir},
 };
 
@@ -99,6 +99,37 @@ async fn an_epoch_key_out_of_a_backup_is_as_good_as_lost() {
     assert_eq!(replace(&fixture).await.unwrap().lost, ["epoch"]);
     filled(&fixture, 5).await;
     assert!(report(&fixture, &[&fixture.report.first_epoch_key]).await.ok);
+}
+
+#[tokio::test]
+async fn the_epoch_key_of_a_server_that_waits_is_not_lost() {
+    let cluster = Cluster::new().await;
+    let (second, _) = cluster.join("second");
+    let first = cluster.fixture.config.clone();
+    // The second has not had the log yet; then the first had it before.
+    for (holder, waiting) in [(&first, &second), (&second, &first)] {
+        let log = cluster.log(holder, &cluster.store()).await.unwrap();
+        log.close().await.unwrap();
+        let key = std::fs::read(waiting.key_dir.join(EPOCH_KEY)).unwrap();
+        // The advice to move a stale copy away must not be what is said first.
+        for missing in [None, Some(LOG_KEY), Some(MAC_KEY)] {
+            let kept = missing.map(|name| std::fs::read(waiting.key_dir.join(name)).unwrap());
+            missing.inspect(|name| std::fs::remove_file(waiting.key_dir.join(name)).unwrap());
+            let refused = survey(waiting, &*cluster.store()).await.err().unwrap().to_string();
+            assert!(refused.contains("--standby") && refused.contains("not lost"), "{refused}");
+            if let (Some(name), Some(kept)) = (missing, kept) {
+                std::fs::write(waiting.key_dir.join(name), kept).unwrap();
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+                std::fs::set_permissions(waiting.key_dir.join(name), mode).unwrap();
+            }
+        }
+        assert_eq!(std::fs::read(waiting.key_dir.join(EPOCH_KEY)).unwrap(), key);
+        let nothing = survey(holder, &*cluster.store()).await.err().unwrap().to_string();
+        assert!(nothing.contains("nothing is lost"), "{nothing}");
+    }
+    lose(&cluster.fixture, &[EPOCH_KEY, LOG_KEY]);
+    let survey = survey(&first, &*cluster.store()).await.unwrap();
+    assert_eq!(survey.lost, [Lost::Log, Lost::Epoch]);
 }
 
 #[tokio::test]

@@ -39,19 +39,18 @@ pub(crate) enum Standing {
     New(Slot),
 }
 
-/// Finds out our place.
+/// Finds out our place, whose epoch keys are in these slots.
 ///
 /// # Errors
-/// The store or the keys can't be read.
+/// The store can't be read.
 pub(crate) async fn standing(
     store: &dyn Store,
-    keys: &KeyDir,
+    slots: &[Slot],
     history: &KeyHistory,
     last: Option<&Seal>,
 ) -> Result<Standing, ServerError> {
-    let slots = keys.epoch_slots()?;
     let (epoch, public) = epochs::expected(last, history);
-    if choose(&slots, epoch, &public).is_ok() {
+    if choose(slots, epoch, &public).is_ok() {
         return Ok(Standing::Present);
     }
     let first: WriterId = history::fact(store, "writer").await?.parse()?;
@@ -66,7 +65,7 @@ pub(crate) async fn standing(
             return Ok(Standing::Resting(slot.clone(), writer_of(at)));
         }
     }
-    match slots.as_slice() {
+    match slots {
         [slot] if slot.is_fresh() && !chains.iter().any(|chain| chain.key == slot.key().public()) => {
             Ok(Standing::New(slot.clone()))
         }
@@ -101,7 +100,7 @@ pub(crate) async fn claim(
     tree: Tree,
 ) -> Result<bool, ServerError> {
     let last = epochs::last_seal(store).await?;
-    let (slot, writer) = match standing(store, keys, history, last.as_ref()).await? {
+    let (slot, writer) = match standing(store, &keys.epoch_slots()?, history, last.as_ref()).await? {
         Standing::Present => return Ok(false),
         Standing::Resting(slot, writer) => (slot, writer),
         Standing::New(slot) => (slot, WriterId(*random::<16>()?)),

@@ -164,3 +164,24 @@ fn keys_are_not_shared_by_two_servers() {
     let directory = run_within(sceau().args(["serve", "--standby", "--data-dir", &text(&copy.place.data())]), LONG);
     assert!(directory.with(1).err.contains("--store mongodb://"));
 }
+
+#[test]
+fn the_keys_of_a_server_that_waits_are_not_replaced() {
+    let Some(database) = Database::start("replacing the keys of a waiting server on MongoDB") else { return };
+    let first = Log::new(&database);
+    let second = Second::of(&first);
+    let replace = ["keys", "replace", "--i-have-lost-the-keys"];
+    let key = || std::fs::read(second.log.place.keys().join("epoch.key")).unwrap();
+    let before = key();
+    first.serve().stop();
+    let refused = second.log.run(&replace).with(1);
+    assert!(refused.err.contains("--standby") && refused.err.contains("not lost"), "{refused:?}");
+    assert_eq!(key(), before);
+    // It takes over with that key.
+    let server = second.log.serve();
+    until("the take-over", || is_ready(&server.url));
+    server.stop();
+    let refused = first.run(&replace).with(1);
+    assert!(refused.err.contains("not lost"), "{refused:?}");
+    verify(&second.log, first.pin(), &second.pin);
+}

@@ -154,7 +154,7 @@ pub(super) async fn current_epoch(
         return Ok(Some(chosen.slot.key().public()));
     }
     // What can't be read about it is found as it is walked.
-    match takeover::standing(store, keys, history, last.as_ref()).await {
+    match takeover::standing(store, &slots, history, last.as_ref()).await {
         Ok(Standing::Resting(..) | Standing::New(_)) => Ok(None),
         _ => Ok(Some(slots.last().map_or(public, |slot| slot.key().public()))),
     }
