@@ -37,6 +37,37 @@ fn a_password_is_shown_nowhere_and_not_wanted_on_the_command_line() {
     hidden(run(command.env("SCEAU_STORE_PASSWORD", HIDDEN)).with(1));
 }
 
+/// A password for a user that the URI does not name is told as a mistake; one that is set to nothing is none.
+#[test]
+fn a_password_that_is_set_to_nothing_is_not_given() {
+    let uri = "mongodb://127.0.0.1:1/logs?serverSelectionTimeoutMS=100&replicaSet=rs0";
+    let place = Place::new();
+    place.init();
+    let data = text(&place.data());
+    let commands: [&[&str]; 10] = [
+        &["serve", "--listen", "127.0.0.1:0", "--store", uri],
+        &["serve", "--standby", "--listen", "127.0.0.1:0", "--store", uri],
+        &["init", "--store", uri],
+        &["verify", "--store", uri],
+        &["count", "--store", uri],
+        &["keys", "rotate", "log", "--store", uri],
+        &["mongo", "init", "--store", uri],
+        &["mongo", "init", "--admin-store", uri],
+        &["migrate", "--from", &data, "--to", uri],
+        &["migrate", "--from", uri, "--to", "elsewhere"],
+    ];
+    for args in commands {
+        let with = |password: &str| {
+            let mut command = place.command(args);
+            run(command.env_remove("SCEAU_DATA_DIR").env("SCEAU_STORE_PASSWORD", password)).with(1)
+        };
+        let names_no_user = "names no user";
+        assert!(with(HIDDEN).err.contains(names_no_user), "{args:?}");
+        let said = with("");
+        assert!(!said.err.contains(names_no_user) && said.err.contains("127.0.0.1:1"), "{said:?}");
+    }
+}
+
 #[test]
 fn a_log_is_in_one_place() {
     let uri = "mongodb://127.0.0.1:1/logs";

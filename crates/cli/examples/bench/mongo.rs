@@ -45,7 +45,7 @@ const SHARE: Bar = Bar::AtLeast(70.0);
 
 /// Runs all three; the database is dropped before and after.
 pub async fn run(sceau: &Path, dir: &Path, uri: &str, count: u64, report: &Report) -> Outcome<()> {
-    let password = std::env::var(PASSWORD).ok();
+    let password = std::env::var(PASSWORD).ok().filter(|password| !password.is_empty());
     let mut client = ClientOptions::parse(uri).await?;
     if let (Some(password), Some(user)) = (&password, &mut client.credential) {
         user.password = Some(password.clone());
