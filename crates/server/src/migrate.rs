@@ -63,6 +63,10 @@ pub async fn migrate(from: &Config, to: &Config, progress: Progress<'_>) -> Resu
     let keys = KeyDir::open(&from.key_dir, from.place.directory())?;
     let deriver = load_deriver(from)?;
     from.place.check_free(deriver.clone()).await?;
+    // A source in a database is only read, its lease too: so that no server of this key directory begins there meanwhile,
+    // the directory is kept. Where the target has a lease, taking that keeps it.
+    let kept = from.place.directory().is_none() && to.place.directory().is_some();
+    let _kept = if kept { Some(Owner::of(&keys)?) } else { None };
     let source = from.place.open_with(deriver.clone(), from.store_options()).await?;
     let copied = into(from, to, &source, &keys, &deriver, progress).await;
     let closed = source.close().await;

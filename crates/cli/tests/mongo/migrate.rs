@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     common::{Place, Said, numbered, run_within, sceau, text, until},
     database::{ADMIN, Database, NAME, PASSWORD},
-    log::LONG,
+    log::{LONG, Log},
 };
 
 /// A log in a directory, with rotated keys and a token; its public facts.
@@ -117,4 +117,29 @@ fn a_database_with_another_log_is_refused() {
     run(&other, &["init", "--store", &uri]).with(0);
     let said = moving(&place, &text(&place.data()), &uri).with(1);
     assert!(said.err.contains("holds a log already"), "{said:?}");
+}
+
+#[test]
+fn a_log_that_a_server_has_is_not_moved() {
+    let Some(database) = Database::start("moving a log out of MongoDB that a server has") else { return };
+    let log = Log::new(&database);
+    let target = text(&log.place.root.join("target"));
+    let migrate = || moving(&log.place, &log.uri, &target);
+    let server = log.serve();
+    let refused = migrate().with(1);
+    assert!(refused.err.contains("stop it first") && !std::path::Path::new(&target).exists(), "{refused:?}");
+    server.stop();
+    let moved = migrate().with(0).json();
+    // Whoever may only read moves it as well, and nothing is written to it.
+    prepared(&database);
+    database.create_user("backup", vec![doc! { "role": "sceau_backup", "db": NAME }]);
+    let lease = || {
+        let leases = database.admin().collection::<Document>("sceau_lease");
+        database.run(async { leases.find_one(doc! {}).await }).unwrap()
+    };
+    let before = lease();
+    let other = text(&log.place.root.join("other"));
+    let again = moving(&log.place, &database.uri("backup"), &other).with(0).json();
+    assert_eq!((&again["entries"], &again["root_hash"]), (&moved["entries"], &moved["root_hash"]));
+    assert_eq!(lease(), before);
 }
