@@ -116,6 +116,7 @@ impl Mongo {
                 }
                 let session = found.get_document("session").ok().filter(|session| *session != writer.session.id());
                 if let Some(session) = session {
+                    // Anew with each attempt: what a killed server had sent can begin a transaction after the first time.
                     self.inner.end_session(session).await;
                 }
             }
