@@ -12,8 +12,11 @@ use crate::traits::CommitLimits;
 
 /// What a server with memory enough takes in a fraction of a second.
 const MOST: CommitLimits = CommitLimits { entries: 10_000, bytes: 6 << 20 };
-/// After so many halvings a commit holds 156 entries or 96 KiB, which is little more than the largest entry.
-const MOST_HALVINGS: u32 = 6;
+/// After so many halvings a commit holds 9 entries. How many pages a transaction changes grows with the entries and their
+/// words, of which each can be on a page of its own in the index, more than with bytes.
+const MOST_HALVINGS: u32 = 10;
+/// A little more than the largest entry: it must fit.
+const LEAST_BYTES: usize = 96 << 10;
 
 /// How much commits hold now.
 #[derive(Debug, Default)]
@@ -25,7 +28,7 @@ pub struct Size {
 
 /// What one commit holds at most after so many halvings.
 fn halved(halvings: u32) -> CommitLimits {
-    CommitLimits { entries: MOST.entries >> halvings, bytes: MOST.bytes >> halvings }
+    CommitLimits { entries: MOST.entries >> halvings, bytes: (MOST.bytes >> halvings).max(LEAST_BYTES) }
 }
 
 impl Size {
@@ -84,14 +87,14 @@ mod tests {
         assert_eq!(size.limits(), MOST);
         size.refused(load(10_000, 1 << 20));
         assert_eq!(size.limits(), CommitLimits { entries: 5_000, bytes: 3 << 20 });
-        (0..100).for_each(|_| size.refused(load(usize::MAX, 0)));
-        assert_eq!(size.limits(), CommitLimits { entries: 156, bytes: 96 << 10 });
+        (0..100).for_each(|_| size.refused(load(10_000, 6 << 20)));
+        assert_eq!(size.limits(), CommitLimits { entries: 9, bytes: 96 << 10 });
     }
 
     #[test]
     fn what_was_refused_is_not_sent_again() {
         for (entries, bytes, wanted) in
-            [(994, 100 << 10, 625), (100, 5 << 20, 5_000), (100, 1 << 20, 1_250), (200, 0, 156), (1, 0, 10_000)]
+            [(994, 100 << 10, 625), (100, 5 << 20, 5_000), (100, 1 << 20, 1_250), (118, 28 << 10, 78), (1, 0, 10_000)]
         {
             let size = Size::default();
             size.refused(load(entries, bytes));
