@@ -52,10 +52,8 @@ pub(super) async fn copy(
     let mut reading = Reading::new(source.clone(), deriver.clone(), &**target, next..head.size.0);
     let mut next = reading.batch().await?;
     while let Some(batch) = next {
-        let expected = growing.tree.head();
-        let commit = growing.commit(batch, target.keeps_tags()).await?;
         // The next entries are read and derived while these are being written.
-        let (written, following) = tokio::join!(write(&**target, expected, commit), reading.batch());
+        let (written, following) = tokio::join!(growing.put(&**target, batch), reading.batch());
         written?;
         progress(growing.tree.head().size.0, head.size.0);
         next = following?;
@@ -86,23 +84,6 @@ async fn leaves(growing: &mut Growing, target: &dyn Store, progress: Progress<'_
         let moved = MovedLeaves { expected, head, leaves, tiles, macs };
         target.adopt(Moved::Leaves(moved)).await.map_err(refused)?;
         progress(head.size.0, growing.end);
-    }
-}
-
-async fn write(target: &dyn Store, expected: Head, commit: Commit) -> Result<(), ServerError> {
-    let begun = Instant::now();
-    let mut told = false;
-    loop {
-        match target.commit(expected, commit.clone()).await {
-            Err(error @ (CommitError::Full | CommitError::Unavailable(_))) if begun.elapsed() < PATIENCE => {
-                if !told {
-                    tracing::warn!(%error, "the target takes nothing now; it is asked again for up to 5 minutes");
-                    told = true;
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-            written => return written.map_err(refused),
-        }
     }
 }
 
@@ -195,6 +176,35 @@ struct Growing {
 }
 
 impl Growing {
+    /// Adds a batch to the target, in pieces if that takes less at once than it did before.
+    async fn put(&mut self, target: &dyn Store, batch: Arc<Batch>) -> Result<(), ServerError> {
+        let mut begun = Instant::now();
+        let mut told = false;
+        let mut waiting = vec![batch];
+        while let Some(batch) = waiting.pop() {
+            let (limits, len) = (target.commit_limits(), batch.len());
+            if len > 1 && (len > limits.entries || batch.weight() > limits.bytes) {
+                waiting.extend([batch.slice(len / 2, len - len / 2), batch.slice(0, len / 2)].map(Arc::new));
+                continue;
+            }
+            let before = self.tree.clone();
+            let commit = self.commit(batch.clone(), target.keeps_tags()).await?;
+            match target.commit(before.head(), commit).await {
+                Ok(()) => begun = Instant::now(),
+                Err(error @ (CommitError::Full | CommitError::Unavailable(_))) if begun.elapsed() < PATIENCE => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "the target takes nothing now; it is asked again for up to 5 minutes");
+                    }
+                    self.tree = before;
+                    waiting.push(batch);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        Ok(())
+    }
+
     /// The commit that adds a batch, once its leaves are known to be those that the source sealed.
     async fn commit(&mut self, batch: Arc<Batch>, tagged: bool) -> Result<Commit, ServerError> {
         let first = self.tree.head().size.0;

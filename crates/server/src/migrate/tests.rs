@@ -159,6 +159,23 @@ async fn a_cut_migration_goes_on_where_it_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_takes_less_than_before_gets_less() {
+    let fixture = fixture().await;
+    let to = beside(&fixture, "copy");
+    let (source, failing, target, keys, deriver, origin) =
+        opened(&fixture, &to, CommitLimits { entries: 300, bytes: usize::MAX }).await;
+    failing.fail_after(2, Failure::CommitTooLarge);
+    let place = to.place.to_string();
+    let copied = copy(&source, &target, &origin, &place, &keys, &deriver, QUIET).await.unwrap();
+    assert_eq!((copied.entries, copied.resumed_at), (origin.head.size.0, 0));
+    for store in [source, target] {
+        store.close().await.unwrap();
+    }
+    drop(failing);
+    same(&fixture, &to).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_behind_the_entries_is_gone_on_with_too() {
     let fixture = fixture().await;
     let to = beside(&fixture, "copy");
