@@ -11,5 +11,5 @@ mod rules;
 mod types;
 
 pub use error::DetectError;
-pub use rules::{Condition, Correlation, CorrelationKind, Expression, Operator, Window};
+pub use rules::{Condition, Correlation, CorrelationKind, Expression, Matched, Operator, ReasonKind, RuleSet, Window};
 pub use types::{Exception, Finding, Level, Phase, Refusal, RuleFile, RuleMeta, RuleOverride, Settings};

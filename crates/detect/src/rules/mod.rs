@@ -1,5 +1,27 @@
-//! Rules: from files to what is matched.
+//! Rules: from files to what is matched. `docs/rules.md` tells the form of rules, mappings and lists, and what is refused.
+//!
+//! rsigma's parser reads the files and its engine matches records; what both would pass over in silence is looked for
+//! before, and values and conditions are made into matchers here ([`value`] tells why).
 
+mod builtin;
+mod clock;
 mod correlation;
+mod detection;
+mod document;
+mod draft;
+mod encode;
+mod except;
+mod link;
+mod load;
+mod mapping;
+mod names;
+mod pattern;
+mod refuse;
+mod set;
+mod shape;
+mod value;
+mod view;
 
 pub use correlation::{Condition, Correlation, CorrelationKind, Expression, Operator, Window};
+pub use refuse::ReasonKind;
+pub use set::{Matched, RuleSet};

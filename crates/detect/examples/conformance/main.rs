@@ -1,0 +1,34 @@
+//! How the Sigma rules of others fare with Sceau.
+//!
+//! `cargo run --release -p sceau-detect --example conformance [--verbose] [DATA]`
+//!
+//! Prints how many rules load, why the others are refused, and whether the rules fire on their own sample events; with
+//! `--verbose` each refusal. The data is not part of Sceau; without it there is nothing to say, aloud.
+#![allow(clippy::unwrap_used)]
+
+mod regression;
+mod rules;
+
+use std::path::PathBuf;
+
+fn main() {
+    let (mut verbose, mut data) = (false, None);
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--verbose" => verbose = true,
+            _ => data = Some(PathBuf::from(argument)),
+        }
+    }
+    let data = data
+        .or_else(|| std::env::var_os("SCEAU_SHARED").map(PathBuf::from))
+        .unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")));
+    let sigma = data.join("sigma");
+    if !sigma.exists() {
+        eprintln!("SKIPPED: no test data at {}", sigma.display());
+        return;
+    }
+    let set = rules::load(&sigma);
+    rules::print(&set, verbose);
+    let pairs = regression::run(&sigma, &set);
+    regression::print(&pairs);
+}

@@ -1,0 +1,33 @@
+//! The rules of SigmaHQ and their own events, which lie beside the repository.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "../examples/conformance/regression.rs"]
+mod regression;
+#[path = "../examples/conformance/rules.rs"]
+mod rules;
+
+#[test]
+fn every_rule_loads_or_is_refused_by_name() {
+    let Some(sigma) = common::shared("sigma") else { return };
+    let set = rules::load(&sigma);
+    rules::print(&set, true);
+    let mut paths = Vec::new();
+    rules::walk(&sigma.join("rules"), ".yml", &mut paths);
+    assert!(set.rules().len() + set.refusals().len() >= paths.len());
+    for refusal in set.refusals() {
+        assert!(!refusal.rule.is_empty() && !refusal.reason.is_empty() && refusal.line > 0, "{refusal:?}");
+    }
+    assert!(set.refusals().len() * 100 < paths.len(), "{} of {}", set.refusals().len(), paths.len());
+}
+
+#[test]
+fn rules_fire_on_their_own_events() {
+    let Some(sigma) = common::shared("sigma") else { return };
+    let pairs = regression::run(&sigma, &rules::load(&sigma));
+    regression::print(&pairs);
+    let wrong = pairs.iter().filter(|pair| pair.loaded && pair.wanted != pair.found);
+    let wrong: Vec<String> = wrong.map(|pair| format!("{}: {} not {}", pair.title, pair.found, pair.wanted)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(pairs.iter().filter(|pair| pair.loaded).count() > 90);
+}
