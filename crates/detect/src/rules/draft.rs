@@ -62,9 +62,13 @@ pub(super) fn read(
     let kind = document::kind(mapping)?;
     match kind {
         Kind::Action => return Ok(Read::Action),
-        Kind::Detection => shape::check(mapping.get("detection").unwrap_or(&Value::Null), &[])?,
+        Kind::Detection => {
+            logsource(mapping)?;
+            shape::check(mapping.get("detection").unwrap_or(&Value::Null), &[])?;
+        }
         Kind::Correlation => link::check(mapping)?,
         Kind::Filter => {
+            logsource(mapping)?;
             let filter = mapping.get("filter").unwrap_or(&Value::Null);
             shape::check(filter, &["rules"])?;
             targets(filter)?;

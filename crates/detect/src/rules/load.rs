@@ -9,6 +9,7 @@ use super::names::Slots;
 use super::refuse::{Fault, ReasonKind as R};
 use crate::error::DetectError;
 use crate::types::{Refusal, RuleFile, Settings};
+use serde_norway::{Mapping, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most documents of all rule files together.
@@ -32,6 +33,8 @@ pub(super) struct Loader {
     filters: Vec<Filter>,
     /// What refused documents were called.
     refused: BTreeSet<String>,
+    /// What correlations that can't even be read refer to, and from which file.
+    orphans: Vec<(String, String)>,
     /// The ids of rules that a refused correlation refers to.
     quiet: BTreeSet<String>,
 }
@@ -85,6 +88,7 @@ impl Loader {
                 draft::read(file, &document, &mapping, settings).inspect_err(|_| {
                     let called = ["id", "name"].into_iter().filter_map(|key| mapping.get(key)?.as_str());
                     self.refused.extend(called.map(str::to_owned));
+                    self.orphans.extend(orphans(&mapping).map(|rule| (rule, file.path.clone())));
                 })
             });
             let fault = match read {
@@ -243,6 +247,10 @@ impl Loader {
 
     /// Connects correlations with what they refer to; those that can't be are refused, and those that refer to them.
     fn link_all(&mut self, settings: &Settings) {
+        let orphans = std::mem::take(&mut self.orphans);
+        let found = orphans.iter().filter_map(|(rule, path)| self.resolve(rule, path).ok());
+        let ids: Vec<String> = found.map(|at| self.drafts[at].id.clone()).collect();
+        self.quiet.extend(ids);
         loop {
             let mut made = BTreeMap::new();
             let mut faults = BTreeMap::new();
@@ -315,6 +323,17 @@ impl Loader {
         let quiet = |draft: &Draft| self.quiet.contains(&draft.id);
         self.parts.extend(self.drafts.iter().enumerate().filter(|(_, draft)| quiet(draft)).map(|(at, _)| at));
     }
+}
+
+/// What a document's correlation refers to, whatever else is wrong with it.
+fn orphans(mapping: &Mapping) -> impl Iterator<Item = String> + '_ {
+    let rules = mapping.get("correlation").and_then(|correlation| correlation.get("rules"));
+    let list = match rules {
+        Some(Value::Sequence(list)) => list.as_slice(),
+        Some(single) => std::slice::from_ref(single),
+        None => &[],
+    };
+    list.iter().filter_map(Value::as_str).map(str::to_owned)
 }
 
 /// The files by path, so that their order on a disk means nothing.

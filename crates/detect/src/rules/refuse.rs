@@ -117,9 +117,18 @@ impl Fault {
     /// The refusal of the document of `text` that begins at `line` of `path`.
     pub fn refusal(self, path: &str, line: usize, text: &str, rule: String) -> Refusal {
         let near = self.near.as_deref().filter(|near| !near.is_empty());
-        let below = near.and_then(|near| text.lines().position(|line| line.contains(near))).unwrap_or(0);
+        let below = near.and_then(|near| text.lines().position(|line| has_word(line, near))).unwrap_or(0);
         Refusal { path: path.to_owned(), line: line + below, rule, kind: self.kind.word(), reason: self.reason }
     }
+}
+
+/// Whether a text stands in a line, not as a part of a longer word.
+fn has_word(line: &str, text: &str) -> bool {
+    let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    line.match_indices(text).any(|(at, _)| {
+        let (before, after) = (line[..at].chars().next_back(), line[at + text.len()..].chars().next());
+        !(part(before) && part(text.chars().next())) && !(part(after) && part(text.chars().next_back()))
+    })
 }
 
 pub(super) fn fault<T>(kind: ReasonKind, reason: impl Into<String>) -> Result<T, Fault> {

@@ -98,7 +98,8 @@ impl Chain {
             Modifier::Cased => flag(&mut self.cased, "cased"),
             Modifier::Neq => flag(&mut self.neq, "neq"),
             Modifier::Expand => flag(&mut self.expand, "expand"),
-            Modifier::WindAsh => flag(&mut self.windash, "windash").and_then(|()| self.early("windash")),
+            // It commutes with what compares, and most rules have it last.
+            Modifier::WindAsh => flag(&mut self.windash, "windash"),
             Modifier::Wide => self.wide(Wide::Le),
             Modifier::Utf16be => self.wide(Wide::Be),
             Modifier::Utf16 => self.wide(Wide::Bom),
