@@ -9,7 +9,9 @@
 mod error;
 mod rules;
 mod types;
+mod windows;
 
 pub use error::DetectError;
 pub use rules::{Condition, Correlation, CorrelationKind, Expression, Matched, Operator, ReasonKind, RuleSet, Window};
 pub use types::{Exception, Finding, Level, Phase, Refusal, RuleFile, RuleMeta, RuleOverride, Settings};
+pub use windows::{Fields, Limits, OpenBurst, Restored, RuleStats, SnapshotError, Stats, Windows, unsupported};

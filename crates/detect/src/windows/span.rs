@@ -1,0 +1,88 @@
+//! Where windows lie on the time of the events.
+
+use super::item::Item;
+use crate::rules::Window;
+
+/// The window of a record: it ends at that record and holds those before it as far as this reaches. Some window that
+/// contains a record fulfils a condition exactly if the window of that record or of a later one that reaches it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    window: Window,
+    /// Two records exactly so far apart are in one window.
+    timespan: i64,
+}
+
+impl Span {
+    pub fn new(window: Window, timespan: i64) -> Self {
+        Self { window, timespan: timespan.max(1) }
+    }
+
+    pub fn sliding(timespan: i64) -> Self {
+        Self::new(Window::Sliding, timespan)
+    }
+
+    pub fn timespan(&self) -> i64 {
+        self.timespan
+    }
+
+    /// Does a window hold all between any two of its records? Not a session: one that goes may break it in two.
+    pub fn dense(&self) -> bool {
+        !matches!(self.window, Window::Session { .. })
+    }
+
+    pub fn tumbling(&self) -> bool {
+        self.window == Window::Tumbling
+    }
+
+    /// The bucket that a moment is in, if there are buckets.
+    pub fn bucket(&self, time: i64) -> i64 {
+        if self.tumbling() { time.div_euclid(self.timespan) } else { 0 }
+    }
+
+    /// The place of the first item in the window of the one at `at`.
+    pub fn start(&self, items: &[Item], at: usize) -> usize {
+        let time = items[at].time;
+        match self.window {
+            Window::Sliding => {
+                let from = time.saturating_sub(self.timespan);
+                items[..at].partition_point(|item| item.time < from)
+            }
+            Window::Tumbling => {
+                let bucket = self.bucket(time);
+                items[..at].partition_point(|item| self.bucket(item.time) < bucket)
+            }
+            Window::Session { gap } => {
+                let from = time.saturating_sub(self.timespan);
+                let mut start = at;
+                while start > 0
+                    && items[start - 1].time >= from
+                    && items[start].time.saturating_sub(items[start - 1].time) <= gap
+                {
+                    start -= 1;
+                }
+                start
+            }
+        }
+    }
+
+    /// Can a record at `later` have one at `earlier` in its window?
+    pub fn reaches(&self, earlier: i64, later: i64) -> bool {
+        later.saturating_sub(earlier) <= self.timespan && self.bucket(earlier) == self.bucket(later)
+    }
+
+    /// How long after the last record whose window fulfils the condition another such one still belongs to the burst.
+    pub fn pause(&self) -> i64 {
+        match self.window {
+            Window::Session { gap } => gap.min(self.timespan),
+            Window::Sliding | Window::Tumbling => self.timespan,
+        }
+    }
+
+    /// Does a record at `time` belong to a burst from `first` to `last`?
+    pub fn adjoins(&self, first: i64, last: i64, time: i64) -> bool {
+        match self.window {
+            Window::Tumbling => self.bucket(first) == self.bucket(time),
+            _ => time >= first.saturating_sub(self.pause()) && time <= last.saturating_add(self.pause()),
+        }
+    }
+}
