@@ -135,8 +135,9 @@ impl Windows {
             return;
         }
         let Some(group) = table.get_mut(number) else { return };
+        let from = group.items.slice().get(found.window.start).map_or(found.at.time, |item| item.time);
         let joined = group.bursts_mut().iter_mut().find(|burst| {
-            plan.span.adjoins(burst.matched.0, burst.matched.1, found.at.time)
+            plan.span.adjoins(burst.matched.0, burst.matched.1, from, found.at.time)
         });
         if let Some(burst) = joined {
             burst.goes_on(&found.at);

@@ -44,6 +44,9 @@ use crate::types::{Finding, Phase, RuleMeta};
 pub trait Fields {
     /// The first value of the field that the rule calls `name`.
     fn field<'r>(&self, rule: usize, record: &'r Record<'_>, name: &str) -> Option<Cow<'r, str>>;
+
+    /// Does a correlation not count the record, though the rules below it matched?
+    fn excepted(&self, correlation: usize, record: &Record<'_>) -> bool;
 }
 
 /// Longer values are kept as their beginning and their hash, so that nobody can fill the memory with a few records.
@@ -202,6 +205,10 @@ impl Windows {
                 continue;
             }
             let hit = self.pending.remove(next);
+            if hit.leaf.is_some() && self.plans.list[at].correlated && fields.excepted(self.plans.list[at].rule, record) {
+                self.release(&hit);
+                continue;
+            }
             let slot = 1 << hit.slot.min(item::MAX_SLOTS - 1);
             match self.place(&hit, record, fields) {
                 Some((key, value)) => {
@@ -251,10 +258,8 @@ impl Windows {
         let mut key = Vec::with_capacity(3);
         let placed = match &plan.group {
             GroupBy::Entities => {
-                let rule = hit.leaf.unwrap_or(plan.rule);
-                key.extend(ENTITIES.iter().map(|name| {
-                    fields.field(rule, record, name).map_or(NONE, |value| hold(names, &value))
-                }));
+                let id = |entity: &Keyword| record.keyword(*entity).map_or(NONE, |value| hold(names, value));
+                key.extend(ENTITIES.iter().map(id));
                 true
             }
             GroupBy::Fields(wanted) => wanted.iter().all(|field| {
@@ -299,7 +304,10 @@ impl Windows {
         let of = |name: &str, id: &Id| (name.to_owned(), names.text(*id).to_owned());
         let ids = group.key.ids().iter();
         match &plan.group {
-            GroupBy::Entities => ENTITIES.iter().zip(ids).filter(|(_, id)| **id != NONE).map(|(n, id)| of(n, id)).collect(),
+            GroupBy::Entities => {
+                let there = ENTITIES.iter().zip(ids).filter(|(_, id)| **id != NONE);
+                there.map(|(entity, id)| of(entity.name(), id)).collect()
+            }
             GroupBy::Fields(fields) => fields.iter().zip(ids).map(|((name, _), id)| of(name, id)).collect(),
         }
     }
@@ -366,6 +374,7 @@ impl Windows {
         let Some(burst) = found.bursts().iter().find(|burst| burst.number == number) else { return };
         let due = burst_end(plan, burst, self.lateness);
         let owner = burst.source;
+        let keep = plan.span.timespan().saturating_add(self.lateness);
         if due >= self.sources.clock(owner) {
             if let Some(burst) = self.tables[at].burst_mut(group, number) {
                 burst.noted.retain(|&other| other != source);
@@ -377,7 +386,6 @@ impl Windows {
             return;
         }
         self.end(at, group, number, rules, out);
-        let keep = plan.span.timespan().saturating_add(self.lateness);
         let expired = |item: &Item| self.sources.clock(item.source).saturating_sub(keep) > item.edge();
         let past = |group: &Group| group.bursts().is_empty() && group.items.slice().iter().all(expired);
         let past = self.tables[at].get(group).is_some_and(past);
@@ -418,8 +426,7 @@ impl Windows {
 
 /// The moment on the source's clock after which a burst is over.
 fn burst_end(plan: &Plan, burst: &burst::Burst, lateness: i64) -> i64 {
-    let pause = if plan.span.tumbling() { plan.span.timespan() } else { plan.span.pause() };
-    burst.edge.saturating_add(pause).saturating_add(lateness)
+    burst.edge.saturating_add(plan.span.timespan()).saturating_add(lateness)
 }
 
 /// Holds a value, a long one cut.

@@ -1,5 +1,6 @@
 //! What is to be done with the matches of each rule, worked out once when the rules are loaded.
 
+use sceau_event::Keyword;
 use sha2::{Digest, Sha256};
 
 use super::item::MAX_SLOTS;
@@ -8,7 +9,7 @@ use crate::rules::{Condition, Correlation, CorrelationKind, Expression, Operator
 use crate::types::RuleMeta;
 
 /// What a rule that fires on single records is grouped by, as far as the record has it.
-pub(crate) const ENTITIES: [&str; 3] = ["source.ip", "user.name", "host.name"];
+pub(crate) const ENTITIES: [Keyword; 3] = [Keyword::SourceIp, Keyword::UserName, Keyword::HostName];
 
 /// Findings of a rule that fires on single records are summed up as long as the next one comes within an hour.
 const SINGLE_TIMESPAN: i64 = 3_600_000_000;
@@ -74,6 +75,8 @@ pub(crate) struct Plan {
     /// The rules it refers to.
     pub refers: Vec<usize>,
     pub fires: bool,
+    /// `false`: a rule that fires on single records.
+    pub correlated: bool,
     /// Must it remember records? One that fires at each record needn't.
     pub remembers: bool,
     /// Where its own matches go: plan and place among what that one refers to.
@@ -151,6 +154,7 @@ fn single(rule: usize, meta: &RuleMeta) -> Plan {
         group: GroupBy::Entities,
         refers: vec![rule],
         fires: true,
+        correlated: false,
         remembers: false,
         parents: Vec::new(),
     }
@@ -169,6 +173,7 @@ fn correlated(correlation: &Correlation, judge: Judge, remembers: bool, hash: [u
         group: GroupBy::Fields(correlation.group_by.iter().map(names).collect()),
         refers: correlation.refers.clone(),
         fires: correlation.fires,
+        correlated: true,
         remembers,
         parents: Vec::new(),
     }

@@ -70,19 +70,15 @@ impl Span {
         later.saturating_sub(earlier) <= self.timespan && self.bucket(earlier) == self.bucket(later)
     }
 
-    /// How long after the last record whose window fulfils the condition another such one still belongs to the burst.
-    pub fn pause(&self) -> i64 {
+    /// Does a record at `time`, whose window begins at `from`, belong to a burst whose first and last records with a
+    /// window that fulfils the condition are at `first` and `last`?
+    pub fn adjoins(&self, first: i64, last: i64, from: i64, time: i64) -> bool {
+        let within = |pause: i64| time >= first.saturating_sub(pause) && time <= last.saturating_add(pause);
         match self.window {
-            Window::Session { gap } => gap.min(self.timespan),
-            Window::Sliding | Window::Tumbling => self.timespan,
-        }
-    }
-
-    /// Does a record at `time` belong to a burst from `first` to `last`?
-    pub fn adjoins(&self, first: i64, last: i64, time: i64) -> bool {
-        match self.window {
+            Window::Sliding => within(self.timespan),
             Window::Tumbling => self.bucket(first) == self.bucket(time),
-            _ => time >= first.saturating_sub(self.pause()) && time <= last.saturating_add(self.pause()),
+            // The same session, though its last records fulfilled nothing.
+            Window::Session { gap } => within(gap) || (from <= last && time >= first),
         }
     }
 }

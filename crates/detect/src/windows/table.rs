@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 
 use super::burst::Burst;
-use super::group::{Group, Key};
+use super::group::Group;
 use super::limits::RuleStats;
 use super::names::Id;
 use super::verdict::NEAR;
@@ -164,6 +164,7 @@ fn hash(key: &[Id]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::group::Key;
     use super::*;
 
     #[test]
