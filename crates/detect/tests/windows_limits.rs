@@ -190,7 +190,8 @@ fn one_hammered_group_takes_little_and_is_counted_to_the_last() {
 fn records_beyond_the_limit_go_oldest_first_and_are_counted() {
     let sum = counting(correlation(1, CorrelationKind::ValueSum, &[0], 10 * MINUTE, 1_000_000), "size");
     let limits = Limits { records: 100, ..Limits::default() };
-    let mut bench = Bench::new(vec![meta("a", "detection", false), meta("c1", "value_sum", true)], vec![sum], limits, 0);
+    let mut bench =
+        Bench::new(vec![meta("a", "detection", false), meta("c1", "value_sum", true)], vec![sum], limits, 0);
     for at in 0..1_000 {
         bench.push(&Event { size: Some(1), ..Event::at(at, MONTH_END + at as i64, "10.0.0.1") });
     }
@@ -251,7 +252,8 @@ fn a_burst_that_has_to_go_is_summed_up() {
     for at in 0..25 {
         bench.push(&Event::at(at, MONTH_END, &format!("10.0.0.{at}")));
     }
-    let ended: Vec<&str> = bench.found.iter().filter(|f| f.phase == Phase::Ended).map(|f| f.group[0].1.as_str()).collect();
+    let ended: Vec<&str> =
+        bench.found.iter().filter(|f| f.phase == Phase::Ended).map(|f| f.group[0].1.as_str()).collect();
     assert_eq!(ended.len(), 15);
     assert_eq!(ended[0], "10.0.0.0");
     assert_eq!(bench.windows.open_bursts().len(), 10);
@@ -289,8 +291,7 @@ fn long_values_are_told_apart_and_cut() {
 fn what_cant_be_decided_exactly_is_refused() {
     let count = |operator| {
         let mut one = correlation(1, CorrelationKind::EventCount, &[0], MINUTE, 5);
-        one.condition =
-            Condition::Threshold { predicates: vec![(operator, 5)], fields: Vec::new(), percentile: None };
+        one.condition = Condition::Threshold { predicates: vec![(operator, 5)], fields: Vec::new(), percentile: None };
         one
     };
     for operator in [Operator::Lt, Operator::Lte, Operator::Eq, Operator::Neq] {
@@ -303,7 +304,12 @@ fn what_cant_be_decided_exactly_is_refused() {
     ordered.condition = Condition::Expression(Expression::Or(vec![Expression::Rule(0), Expression::Rule(1)]));
     assert!(unsupported(&ordered, 100).is_some());
     assert_eq!(unsupported(&all_of(ordered), 100), None);
-    let windows = Windows::new(&[meta("a", "detection", false), meta("b", "event_count", true)], &[count(Operator::Eq)], Limits::default(), 0);
+    let windows = Windows::new(
+        &[meta("a", "detection", false), meta("b", "event_count", true)],
+        &[count(Operator::Eq)],
+        Limits::default(),
+        0,
+    );
     assert_eq!(windows.refused().len(), 1);
 }
 
@@ -319,7 +325,9 @@ fn other_rules_begin_anew_and_the_others_go_on() {
         Bench::new(bench.rules, bench.correlations, bench.limits, bench.lateness)
     };
     let mut bench = both("before");
-    (0..4).for_each(|at| { bench.push(&Event::at(at, MONTH_END, "10.0.0.1")); });
+    (0..4).for_each(|at| {
+        bench.push(&Event::at(at, MONTH_END, "10.0.0.1"));
+    });
     let after = both("after");
     let mut out = Vec::new();
     let mut restored = both("after");
@@ -391,7 +399,8 @@ proptest! {
                 bench.push(&Event { user, size: Some(3), ..Event::at(at, time, &format!("10.0.0.{}", at % 3)) });
             }
             bench.push(&Event { rules: vec![], ..Event::at(2_000, MONTH_END + 9 * DAY, "-") });
-            bench.windows.snapshot();
+            let again = bench.windows.snapshot();
+            assert!(bench.restarted().windows.restore(&again).is_ok());
         }
     }
 }

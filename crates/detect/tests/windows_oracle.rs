@@ -155,13 +155,23 @@ impl Oracle {
         Self { correlations, groups, clocks: BTreeMap::new(), out: Vec::new() }
     }
 
-    fn finding(&self, at: usize, open: &Open, phase: Phase, values: BTreeMap<String, Vec<String>>, key: &[String]) -> Finding {
+    fn finding(
+        &self,
+        at: usize,
+        open: &Open,
+        phase: Phase,
+        values: BTreeMap<String, Vec<String>>,
+        key: &[String],
+    ) -> Finding {
         let rule = format!("c{}", self.correlations[at].rule);
         let mut members = open.members.clone();
         members.sort_by_key(|kept| (kept.time, kept.index));
         let mut values = values;
         if phase == Phase::Ended {
-            for (name, of) in [("user.name", (|k: &Kept| k.user.clone()) as fn(&Kept) -> Option<String>), ("source.ip", |k| k.address.clone())] {
+            for (name, of) in [
+                ("user.name", (|k: &Kept| k.user.clone()) as fn(&Kept) -> Option<String>),
+                ("source.ip", |k| k.address.clone()),
+            ] {
                 let mut all: Vec<String> = members.iter().filter_map(of).collect();
                 all.sort();
                 all.dedup();
@@ -310,15 +320,12 @@ impl Oracle {
         values: BTreeMap<String, Vec<String>>,
     ) {
         let one = &self.correlations[at];
-        let within = |open: &Open, pause: i64| {
-            matched.time >= open.matched.0 - pause && matched.time <= open.matched.1 + pause
-        };
+        let within =
+            |open: &Open, pause: i64| matched.time >= open.matched.0 - pause && matched.time <= open.matched.1 + pause;
         let near = |open: &&mut Open| match one.window {
             Window::Tumbling => bucket(one, open.matched.0) == bucket(one, matched.time),
             Window::Sliding => within(open, one.timespan),
-            Window::Session { gap } => {
-                within(open, gap) || (from <= open.matched.1 && matched.time >= open.matched.0)
-            }
+            Window::Session { gap } => within(open, gap) || (from <= open.matched.1 && matched.time >= open.matched.0),
         };
         if let Some(open) = open.iter_mut().find(near) {
             if matched.time >= open.matched.1 {

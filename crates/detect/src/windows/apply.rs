@@ -119,15 +119,7 @@ impl Windows {
     }
 
     /// A window for which the condition holds belongs to a burst, or begins one.
-    fn burst(
-        &mut self,
-        at: usize,
-        number: u32,
-        found: &Found,
-        hit: &Hit,
-        rules: &[RuleMeta],
-        out: &mut Vec<Finding>,
-    ) {
+    fn burst(&mut self, at: usize, number: u32, found: &Found, hit: &Hit, rules: &[RuleMeta], out: &mut Vec<Finding>) {
         let plan = &self.plans.list[at];
         let members = &self.scratch.members[found.members.clone()];
         let table = &mut self.tables[at];
@@ -136,9 +128,10 @@ impl Windows {
         }
         let Some(group) = table.get_mut(number) else { return };
         let from = group.items.slice().get(found.window.start).map_or(found.at.time, |item| item.time);
-        let joined = group.bursts_mut().iter_mut().find(|burst| {
-            plan.span.adjoins(burst.matched.0, burst.matched.1, from, found.at.time)
-        });
+        let joined = group
+            .bursts_mut()
+            .iter_mut()
+            .find(|burst| plan.span.adjoins(burst.matched.0, burst.matched.1, from, found.at.time));
         if let Some(burst) = joined {
             burst.goes_on(&found.at);
             burst.add(members, &mut self.names);

@@ -92,7 +92,8 @@ impl Burst {
 
     /// What it takes, the texts aside.
     pub fn bytes(&self) -> usize {
-        let list = |len: usize, each: usize| if len == 0 { 0 } else { HEAP_COST + len.next_power_of_two().max(4) * each };
+        let list =
+            |len: usize, each: usize| if len == 0 { 0 } else { HEAP_COST + len.next_power_of_two().max(4) * each };
         let told = list(self.users.len(), size_of::<Id>()) + list(self.addresses.len(), size_of::<Id>());
         size_of::<Self>() + HEAP_COST + DUE_COST + list(self.evidence.len(), size_of::<(i64, u64)>()) + told
     }
@@ -160,5 +161,9 @@ fn finding_id(rule: &str, group: &[(String, String)], first: u64) -> [u8; 16] {
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
 }

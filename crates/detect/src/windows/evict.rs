@@ -60,7 +60,8 @@ impl Windows {
     /// Ends all bursts of a plan that will be no more, in an order that doesn't depend on the numbers of groups.
     pub(super) fn end_all(&mut self, at: usize, rules: &[RuleMeta], out: &mut Vec<Finding>) {
         let from = out.len();
-        let bursting: Vec<u32> = self.tables.get(at).map(|table: &Table| table.of_level(BURSTING).collect()).unwrap_or_default();
+        let bursting: Vec<u32> =
+            self.tables.get(at).map(|table: &Table| table.of_level(BURSTING).collect()).unwrap_or_default();
         bursting.into_iter().for_each(|group| self.end_early(at, group, rules, out));
         out[from..].sort_by(|a, b| (a.last, &a.id).cmp(&(b.last, &b.id)));
     }

@@ -26,15 +26,15 @@ use std::collections::BTreeMap;
 use sceau_event::{Keyword, Record};
 use sha2::{Digest, Sha256};
 
-pub use self::limits::{Limits, RuleStats, Stats};
-pub use self::plan::unsupported;
-pub use self::snapshot::{Restored, SnapshotError};
 use self::apply::Scratch;
 use self::group::Group;
 use self::item::{Item, seen};
+pub use self::limits::{Limits, RuleStats, Stats};
 use self::names::{Id, NONE, Names};
-use self::read::MAX_TIME;
+pub use self::plan::unsupported;
 use self::plan::{ENTITIES, GroupBy, Judge, Plan, Plans};
+use self::read::MAX_TIME;
+pub use self::snapshot::{Restored, SnapshotError};
 use self::sources::Sources;
 use self::table::Table;
 use crate::rules::Correlation;
@@ -205,7 +205,8 @@ impl Windows {
                 continue;
             }
             let hit = self.pending.remove(next);
-            if hit.leaf.is_some() && self.plans.list[at].correlated && fields.excepted(self.plans.list[at].rule, record) {
+            if hit.leaf.is_some() && self.plans.list[at].correlated && fields.excepted(self.plans.list[at].rule, record)
+            {
                 self.release(&hit);
                 continue;
             }
@@ -335,11 +336,7 @@ impl Windows {
         let groups = self.plans.list.iter().zip(&self.tables).flat_map(|(plan, table)| {
             let bursting = table.of_level(table::BURSTING).filter_map(|at| table.get(at));
             bursting.flat_map(Group::bursts).map(|burst| {
-                let open = OpenBurst {
-                    rule: plan.rule,
-                    count: burst.count,
-                    last: sceau_event::Micros(burst.times.1),
-                };
+                let open = OpenBurst { rule: plan.rule, count: burst.count, last: sceau_event::Micros(burst.times.1) };
                 (burst::hex(&burst.id), open)
             })
         });

@@ -72,8 +72,6 @@ pub(crate) struct Plan {
     pub judge: Judge,
     pub span: Span,
     pub group: GroupBy,
-    /// The rules it refers to.
-    pub refers: Vec<usize>,
     pub fires: bool,
     /// `false`: a rule that fires on single records.
     pub correlated: bool,
@@ -152,7 +150,6 @@ fn single(rule: usize, meta: &RuleMeta) -> Plan {
         judge: Judge::Count(1),
         span: Span::sliding(SINGLE_TIMESPAN),
         group: GroupBy::Entities,
-        refers: vec![rule],
         fires: true,
         correlated: false,
         remembers: false,
@@ -171,7 +168,6 @@ fn correlated(correlation: &Correlation, judge: Judge, remembers: bool, hash: [u
         judge,
         span: Span::new(correlation.window, correlation.timespan),
         group: GroupBy::Fields(correlation.group_by.iter().map(names).collect()),
-        refers: correlation.refers.clone(),
         fires: correlation.fires,
         correlated: true,
         remembers,
@@ -195,7 +191,9 @@ fn order(correlations: &[Correlation], rules: usize) -> Vec<usize> {
             order.push(at);
         } else if !std::mem::replace(&mut begun[at], true) {
             todo.push((at, true));
-            todo.extend(correlations[at].refers.iter().rev().filter_map(|&rule| of_rule[rule]).map(|below| (below, false)));
+            todo.extend(
+                correlations[at].refers.iter().rev().filter_map(|&rule| of_rule[rule]).map(|below| (below, false)),
+            );
         }
     }
     order
@@ -233,7 +231,11 @@ fn judge(correlation: &Correlation, most: usize) -> Result<Judge, String> {
                 Condition::Threshold { predicates, .. } => least(predicates, kind, all as u64)? == all as u64,
                 Condition::Expression(expression) => needs_all(expression, all),
             };
-            if wanted { Ok(Judge::InOrder(all)) } else { Err("temporal_ordered asks for fewer than all of its rules".into()) }
+            if wanted {
+                Ok(Judge::InOrder(all))
+            } else {
+                Err("temporal_ordered asks for fewer than all of its rules".into())
+            }
         }
         (Condition::Threshold { predicates, fields, percentile }, _) => number(kind, predicates, fields, *percentile),
         (Condition::Expression(_), _) => Err(format!("a condition in words makes no sense for {}", kind.name())),

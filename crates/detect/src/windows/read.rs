@@ -110,7 +110,11 @@ impl<'b> Reader<'b> {
     /// How many elements follow; each takes a byte at least, so that nobody makes us reserve memory for nothing.
     pub fn count(&mut self) -> Result<usize> {
         let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
-        if count > self.rest.len() { Err(SnapshotError::Malformed("a list is longer than the rest")) } else { Ok(count) }
+        if count > self.rest.len() {
+            Err(SnapshotError::Malformed("a list is longer than the rest"))
+        } else {
+            Ok(count)
+        }
     }
 
     pub fn time(&mut self) -> Result<i64> {

@@ -115,7 +115,8 @@ impl Windows {
         match at {
             Some(at) => {
                 restored.kept += 1;
-                self.tables[at].counted = RuleStats { evicted, thinned, ungrouped, ended_early, ..RuleStats::default() };
+                self.tables[at].counted =
+                    RuleStats { evicted, thinned, ungrouped, ended_early, ..RuleStats::default() };
             }
             None => restored.changed += usize::from(groups > 0),
         }
@@ -209,7 +210,11 @@ fn write_group(to: &mut Writer, group: &Group, valued: bool, names: &Names) {
         to.signed(item.time.wrapping_sub(before.0));
         to.signed(item.index.wrapping_sub(before.1) as i64);
         before = item.key();
-        if valued { to.id(item.value as Id, names) } else { to.signed(item.value) }
+        if valued {
+            to.id(item.value as Id, names)
+        } else {
+            to.signed(item.value)
+        }
         to.number(u64::from(item.count));
         to.number(u64::from(item.source));
         to.signed(i64::from(item.seen) - i64::from(super::item::seen(item.time)));
@@ -232,7 +237,10 @@ fn read_group(from: &mut Reader<'_>, kind: u64, names: &mut Names, sources: usiz
     let mut items: Vec<Item> = Vec::new();
     for _ in 0..from.count()? {
         let item = read_item(from, kind, names, items.last().map_or((0, 0), Item::key))?;
-        if item.source as usize >= sources || item.count == 0 || items.last().is_some_and(|last| last.key() >= item.key()) {
+        if item.source as usize >= sources
+            || item.count == 0
+            || items.last().is_some_and(|last| last.key() >= item.key())
+        {
             return Err(SnapshotError::Malformed("a record has no source, no count or no order"));
         }
         items.push(item);

@@ -156,9 +156,9 @@ impl Table {
 
 /// Ids are given out in order, so nobody can choose them to collide; they only have to be spread.
 fn hash(key: &[Id]) -> u64 {
-    let mixed = key.iter().fold(key.len() as u64, |hash, &id| {
-        (hash.rotate_left(23) ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    });
+    let mixed = key
+        .iter()
+        .fold(key.len() as u64, |hash, &id| (hash.rotate_left(23) ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed ^ (mixed >> 32)
 }
 

@@ -80,13 +80,7 @@ impl Crowd {
 
 /// Lets go of those that have enough others within half a timespan both before and after them: any window that contains
 /// them contains one of the halves. In a bucket it is enough that there are enough before.
-fn crowded(
-    span: Span,
-    least: u64,
-    thinned: &mut Thinned,
-    value: impl Fn(&Item) -> i64,
-    weight: impl Fn(&Item) -> u64,
-) {
+fn crowded(span: Span, least: u64, thinned: &mut Thinned, value: impl Fn(&Item) -> i64, weight: impl Fn(&Item) -> u64) {
     let items = std::mem::take(&mut thinned.kept);
     let half = span.timespan() / 2;
     let mut kept: Vec<Item> = Vec::with_capacity(items.len());

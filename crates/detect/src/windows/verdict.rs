@@ -164,7 +164,11 @@ fn told_percentile(reckon: &Reckon, window: &[Item]) -> i64 {
 fn decimal(millionths: i128) -> String {
     let sign = if millionths < 0 { "-" } else { "" };
     let (whole, part) = (millionths.unsigned_abs() / 1_000_000, millionths.unsigned_abs() % 1_000_000);
-    if part == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part:06}").trim_end_matches('0').to_owned() }
+    if part == 0 {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{part:06}").trim_end_matches('0').to_owned()
+    }
 }
 
 /// A number as it is kept: in millionths; what has more digits is cut, what is greater than nine trillion is that.
@@ -227,6 +231,9 @@ mod tests {
         for (text, value) in cases {
             assert_eq!(millionths(text), value, "{text}");
         }
-        assert_eq!((decimal(12_500_000), decimal(-3_000_001), decimal(7_000_000)), ("12.5".into(), "-3.000001".into(), "7".into()));
+        assert_eq!(
+            (decimal(12_500_000), decimal(-3_000_001), decimal(7_000_000)),
+            ("12.5".into(), "-3.000001".into(), "7".into())
+        );
     }
 }

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sceau_detect::{
-    Condition, Correlation, CorrelationKind, Expression, Fields, Finding, Level, Limits, Operator, RuleMeta, Window, Windows,
+    Condition, Correlation, CorrelationKind, Expression, Fields, Finding, Level, Limits, Operator, RuleMeta, Window,
+    Windows,
 };
 use sceau_event::{Keyword, Micros, Number, Record};
 
@@ -23,7 +24,9 @@ impl Fields for Plain {
         let at = Keyword::ALL.iter().find(|keyword| keyword.name() == name);
         match at {
             Some(keyword) => record.keyword(*keyword).map(Cow::Borrowed),
-            None => record.fields.iter().find(|(other, _)| other == name).map(|(_, value)| Cow::Borrowed(value.as_ref())),
+            None => {
+                record.fields.iter().find(|(other, _)| other == name).map(|(_, value)| Cow::Borrowed(value.as_ref()))
+            }
         }
     }
 
@@ -62,7 +65,11 @@ pub fn correlation(rule: usize, kind: CorrelationKind, refers: &[usize], timespa
         aliases: BTreeMap::new(),
         timespan,
         window: Window::Sliding,
-        condition: Condition::Threshold { predicates: vec![(Operator::Gte, least)], fields: Vec::new(), percentile: None },
+        condition: Condition::Threshold {
+            predicates: vec![(Operator::Gte, least)],
+            fields: Vec::new(),
+            percentile: None,
+        },
         fires: true,
     }
 }
@@ -162,6 +169,13 @@ impl Bench {
         assert_eq!(windows.snapshot(), bytes);
         assert_eq!(windows.stats(&self.rules), self.windows.stats(&self.rules));
         let (rules, correlations) = (self.rules.clone(), self.correlations.clone());
-        Self { rules, correlations, windows, found: self.found.clone(), lateness: self.lateness, limits: self.limits.clone() }
+        Self {
+            rules,
+            correlations,
+            windows,
+            found: self.found.clone(),
+            lateness: self.lateness,
+            limits: self.limits.clone(),
+        }
     }
 }
