@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::item::MAX_SLOTS;
 use super::span::Span;
-use crate::rules::{Condition, Correlation, CorrelationKind, Expression, Operator};
+use crate::rules::{Condition, Correlation, CorrelationKind, Expression, Operator, Window};
 use crate::types::RuleMeta;
 
 /// What a rule that fires on single records is grouped by, as far as the record has it.
@@ -132,8 +132,10 @@ impl Plans {
                     }
                 }
             }
-            // What comes from a correlation may come twice, and must then be recognised.
-            let remembers = judge != Judge::Count(1) || correlation.refers.iter().any(|&rule| of_rule[rule].is_some());
+            // What comes from a correlation may come twice, and must then be recognised; a session has no length of its own.
+            let plain = correlation.refers.iter().all(|&rule| of_rule[rule].is_none());
+            let session = matches!(correlation.window, Window::Session { .. });
+            let remembers = judge != Judge::Count(1) || !plain || session;
             of_rule[correlation.rule] = Some(here);
             plans.list.push(correlated(correlation, judge, remembers, hash.finalize().into()));
         }
