@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod detector;
 mod error;
 mod rules;
 mod types;
 mod windows;
 
+pub use detector::{Detector, FINDING_SOURCE};
 pub use error::DetectError;
 pub use rules::{Condition, Correlation, CorrelationKind, Expression, Matched, Operator, ReasonKind, RuleSet, Window};
 pub use types::{Exception, Finding, Level, Phase, Refusal, RuleFile, RuleMeta, RuleOverride, Settings};

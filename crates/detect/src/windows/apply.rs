@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::burst::Burst;
+use super::ending::burst_end;
 use super::group::{Group, Key};
 use super::item::{Item, MATCHED, MEMBER, THIN_AT};
 use super::plan::Plan;
 use super::table::{BURSTING, LEVELS};
 use super::thin::thin;
 use super::verdict::{self, NEAR, judge, tell};
-use super::{Entering, Hit, Windows, burst_end};
+use super::{Entering, Hit, Windows};
 use crate::types::{Finding, Phase, RuleMeta};
 
 /// Working memory.

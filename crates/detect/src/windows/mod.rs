@@ -6,11 +6,13 @@
 
 mod apply;
 mod burst;
+mod ending;
 mod evict;
 mod group;
 mod item;
 mod limits;
 mod names;
+mod place;
 mod plan;
 mod read;
 mod snapshot;
@@ -24,15 +26,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sceau_event::{Keyword, Record};
-use sha2::{Digest, Sha256};
 
 use self::apply::Scratch;
 use self::group::Group;
 use self::item::{Item, seen};
 pub use self::limits::{Limits, RuleStats, Stats};
 use self::names::{Id, NONE, Names};
+use self::place::hold;
 pub use self::plan::unsupported;
-use self::plan::{ENTITIES, GroupBy, Judge, Plan, Plans};
+use self::plan::{ENTITIES, GroupBy, Plan, Plans};
 use self::read::MAX_TIME;
 pub use self::snapshot::{Restored, SnapshotError};
 use self::sources::Sources;
@@ -48,9 +50,6 @@ pub trait Fields {
     /// Does a correlation not count the record, though the rules below it matched?
     fn excepted(&self, correlation: usize, record: &Record<'_>) -> bool;
 }
-
-/// Longer values are kept as their beginning and their hash, so that nobody can fill the memory with a few records.
-const MAX_VALUE: usize = 256;
 
 /// All windows of all rules.
 #[derive(Debug)]
@@ -187,119 +186,6 @@ impl Windows {
         self.enforce(rules, out);
     }
 
-    /// Puts all hits of one plan into their groups.
-    fn step(
-        &mut self,
-        at: usize,
-        record: &Record<'_>,
-        rules: &[RuleMeta],
-        fields: &impl Fields,
-        out: &mut Vec<Finding>,
-    ) {
-        // By group and record: a record that matched several of the rules is one record.
-        let mut entering: Vec<Entering> = Vec::new();
-        let mut next = 0;
-        while next < self.pending.len() {
-            if self.pending[next].plan != at {
-                next += 1;
-                continue;
-            }
-            let hit = self.pending.remove(next);
-            if hit.leaf.is_some() && self.plans.list[at].correlated && fields.excepted(self.plans.list[at].rule, record)
-            {
-                self.release(&hit);
-                continue;
-            }
-            let slot = 1 << hit.slot.min(item::MAX_SLOTS - 1);
-            match self.place(&hit, record, fields) {
-                Some((key, value)) => {
-                    let new = Entering { key, item: Item { mask: slot, value, ..hit.item }, hit };
-                    match entering.iter_mut().find(|old| old.key == new.key && old.item.key() == new.item.key()) {
-                        Some(old) => {
-                            old.item.mask |= slot;
-                            old.hit.leaf = old.hit.leaf.or(hit.leaf);
-                            self.left(at, &new);
-                        }
-                        None => entering.push(new),
-                    }
-                }
-                None => {
-                    self.tables[at].counted.ungrouped += 1;
-                    self.release(&hit);
-                }
-            }
-        }
-        for new in entering {
-            self.apply(at, &new, rules, out);
-            self.left(at, &new);
-        }
-    }
-
-    /// Gives back what was held for a record while it came into its group.
-    fn left(&mut self, plan: usize, new: &Entering) {
-        new.key.iter().for_each(|id| self.names.drop(*id));
-        if self.plans.list[plan].judge.valued() {
-            self.names.drop(new.item.value as Id);
-        }
-        self.release(&new.hit);
-    }
-
-    fn release(&mut self, hit: &Hit) {
-        // Those of the record of the moment are held once for all its hits.
-        if hit.via.is_some() {
-            self.names.drop(hit.item.user);
-            self.names.drop(hit.item.address);
-        }
-    }
-
-    /// A hit's group, and the value that its plan reckons with; both are held. `None`: it lacks a field.
-    fn place(&mut self, hit: &Hit, record: &Record<'_>, fields: &impl Fields) -> Option<(Vec<Id>, i64)> {
-        let plan = &self.plans.list[hit.plan];
-        let names = &mut self.names;
-        let mut key = Vec::with_capacity(3);
-        let placed = match &plan.group {
-            GroupBy::Entities => {
-                let id = |entity: &Keyword| record.keyword(*entity).map_or(NONE, |value| hold(names, value));
-                key.extend(ENTITIES.iter().map(id));
-                true
-            }
-            GroupBy::Fields(wanted) => wanted.iter().all(|field| {
-                let value = plan
-                    .field_name(field, hit.slot)
-                    .and_then(|name| value(&self.plans, &self.tables, names, hit, record, fields, name));
-                key.extend(value);
-                value.is_some()
-            }),
-        };
-        let reckoned = placed.then(|| match &plan.judge {
-            Judge::Distinct { fields: counted, .. } => {
-                let mut texts = Vec::with_capacity(counted.len());
-                for name in counted {
-                    let id = value(&self.plans, &self.tables, names, hit, record, fields, name)?;
-                    texts.push(names.text(id).to_owned());
-                    names.drop(id);
-                }
-                // As JSON, so that ("a b", "c") and ("a", "b c") differ.
-                let text = if let [text] = &texts[..] { text.clone() } else { serde_json::to_string(&texts).ok()? };
-                Some(i64::from(hold(names, &text)))
-            }
-            Judge::Number { field, .. } => {
-                let id = value(&self.plans, &self.tables, names, hit, record, fields, field)?;
-                let number = verdict::millionths(names.text(id).trim());
-                names.drop(id);
-                number
-            }
-            Judge::Count(_) | Judge::Together(_) | Judge::InOrder(_) => Some(0),
-        });
-        match reckoned.flatten() {
-            Some(value) => Some((key, value)),
-            None => {
-                key.iter().for_each(|id| names.drop(*id));
-                None
-            }
-        }
-    }
-
     /// The values of a group, with their names.
     fn told_group(plan: &Plan, group: &Group, names: &Names) -> Vec<(String, String)> {
         let of = |name: &str, id: &Id| (name.to_owned(), names.text(*id).to_owned());
@@ -347,71 +233,6 @@ impl Windows {
         self.bytes + self.names.bytes() + self.sources.bytes()
     }
 
-    /// Sums up bursts whose end the source's clock has passed.
-    fn end_due(&mut self, source: u32, rules: &[RuleMeta], out: &mut Vec<Finding>) {
-        let from = out.len();
-        while let Some((_, plan, group, number)) = self.sources.pop(source) {
-            self.end_or_wait(source, plan as usize, group, number, rules, out);
-        }
-        // In an order that doesn't depend on the numbers of groups.
-        out[from..].sort_by(|a, b| (a.last, &a.id).cmp(&(b.last, &b.id)));
-    }
-
-    fn end_or_wait(
-        &mut self,
-        source: u32,
-        at: usize,
-        group: u32,
-        number: u64,
-        rules: &[RuleMeta],
-        out: &mut Vec<Finding>,
-    ) {
-        let plan = &self.plans.list[at];
-        let Some(found) = self.tables[at].get(group) else { return };
-        let Some(burst) = found.bursts().iter().find(|burst| burst.number == number) else { return };
-        let due = burst_end(plan, burst, self.lateness);
-        let owner = burst.source;
-        let keep = plan.span.timespan().saturating_add(self.lateness);
-        if due >= self.sources.clock(owner) {
-            if let Some(burst) = self.tables[at].burst_mut(group, number) {
-                burst.noted.retain(|&other| other != source);
-                if !burst.noted.contains(&owner) {
-                    burst.noted.push(owner);
-                    self.sources.note(owner, (due, at as u32, group, number));
-                }
-            }
-            return;
-        }
-        self.end(at, group, number, rules, out);
-        let expired = |item: &Item| self.sources.clock(item.source).saturating_sub(keep) > item.edge();
-        let past = |group: &Group| group.bursts().is_empty() && group.items.slice().iter().all(expired);
-        let past = self.tables[at].get(group).is_some_and(past);
-        if past {
-            self.forget(at, group);
-        }
-    }
-
-    /// Closes a burst and tells its totals.
-    fn end(&mut self, at: usize, group: u32, number: u64, rules: &[RuleMeta], out: &mut Vec<Finding>) {
-        let plan = &self.plans.list[at];
-        let table = &mut self.tables[at];
-        let Some(found) = table.get_mut(group) else { return };
-        let Some(burst) = found.close(number) else { return };
-        self.bytes -= burst.bytes();
-        self.bursts -= 1;
-        table.bursts -= 1;
-        if let Some(found) = table.get(group) {
-            let values = BTreeMap::new();
-            let told = Self::told_group(plan, found, &self.names);
-            out.push(burst.finding(Phase::Ended, &rules[plan.rule], told, values, &self.names));
-            if found.bursts().is_empty() {
-                // Its records are past: whatever is still gathering is more likely to fire.
-                table.touch(group, 0);
-            }
-        }
-        burst.release(&mut self.names);
-    }
-
     /// Removes a group. Its bursts must be closed.
     fn forget(&mut self, at: usize, group: u32) {
         if let Some(group) = self.tables[at].remove(group) {
@@ -419,48 +240,4 @@ impl Windows {
             group.release(self.plans.list[at].judge.valued(), &mut self.names);
         }
     }
-}
-
-/// The moment on the source's clock after which a burst is over.
-fn burst_end(plan: &Plan, burst: &burst::Burst, lateness: i64) -> i64 {
-    burst.edge.saturating_add(plan.span.timespan()).saturating_add(lateness)
-}
-
-/// Holds a value, a long one cut.
-fn hold(names: &mut Names, value: &str) -> Id {
-    if value.len() <= MAX_VALUE {
-        return names.hold(value);
-    }
-    let begin = &value[..value.floor_char_boundary(MAX_VALUE / 2)];
-    names.hold(&format!("{begin}… sha256:{}", burst::hex(&Sha256::digest(value))))
-}
-
-/// The value of a field for a hit, held.
-fn value(
-    plans: &Plans,
-    tables: &[Table],
-    names: &mut Names,
-    hit: &Hit,
-    record: &Record<'_>,
-    fields: &impl Fields,
-    name: &str,
-) -> Option<Id> {
-    if let Some((child, group)) = hit.via {
-        let plan = &plans.list[child];
-        if let (GroupBy::Fields(wanted), Some(group)) = (&plan.group, tables[child].get(group))
-            && let Some(at) = wanted.iter().position(|(field, _)| field == name)
-        {
-            return group.key.ids().get(at).map(|id| names.share(*id));
-        }
-    }
-    if let Some(rule) = hit.leaf {
-        return fields.field(rule, record, name).map(|value| hold(names, &value));
-    }
-    // An earlier record, which isn't at hand: these two are remembered of it.
-    let known = match name {
-        "user.name" => hit.item.user,
-        "source.ip" => hit.item.address,
-        _ => NONE,
-    };
-    (known != NONE).then(|| names.share(known))
 }

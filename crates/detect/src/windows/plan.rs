@@ -53,13 +53,15 @@ impl Judge {
     }
 }
 
+/// A field: its name in findings, and that for each of the referred rules.
+pub(crate) type FieldNames = (String, Vec<Option<String>>);
+
 /// By what records are grouped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupBy {
     /// [`ENTITIES`].
     Entities,
-    /// For each field: the name in findings, and the name for each of the referred rules.
-    Fields(Vec<(String, Vec<Option<String>>)>),
+    Fields(Vec<FieldNames>),
 }
 
 /// What is done with the matches of one rule: a correlation, or a rule that fires on single records.
@@ -72,6 +74,8 @@ pub(crate) struct Plan {
     pub judge: Judge,
     pub span: Span,
     pub group: GroupBy,
+    /// The fields that the judge reckons with, in the same way.
+    pub reckons: Vec<FieldNames>,
     pub fires: bool,
     /// `false`: a rule that fires on single records.
     pub correlated: bool,
@@ -83,7 +87,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The name under which a field goes in the referred rule at a place.
-    pub fn field_name<'p>(&'p self, field: &'p (String, Vec<Option<String>>), at: usize) -> Option<&'p str> {
+    pub fn field_name<'p>(&'p self, field: &'p FieldNames, at: usize) -> Option<&'p str> {
         field.1.get(at).and_then(Option::as_deref)
     }
 }
@@ -152,6 +156,7 @@ fn single(rule: usize, meta: &RuleMeta) -> Plan {
         judge: Judge::Count(1),
         span: Span::sliding(SINGLE_TIMESPAN),
         group: GroupBy::Entities,
+        reckons: Vec::new(),
         fires: true,
         correlated: false,
         remembers: false,
@@ -164,12 +169,18 @@ fn correlated(correlation: &Correlation, judge: Judge, remembers: bool, hash: [u
         let by_rule = (0..correlation.refers.len()).map(|at| correlation.field_name(at, name).map(str::to_owned));
         (name.clone(), by_rule.collect())
     };
+    let reckons = match &judge {
+        Judge::Distinct { fields, .. } => fields.iter().map(names).collect(),
+        Judge::Number { field, .. } => vec![names(field)],
+        Judge::Count(_) | Judge::Together(_) | Judge::InOrder(_) => Vec::new(),
+    };
     Plan {
         rule: correlation.rule,
         hash,
         judge,
         span: Span::new(correlation.window, correlation.timespan),
         group: GroupBy::Fields(correlation.group_by.iter().map(names).collect()),
+        reckons,
         fires: correlation.fires,
         correlated: true,
         remembers,

@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
+use super::Windows;
 use super::burst::{Burst, hex};
+use super::ending::burst_end;
 use super::group::{Group, Key};
 use super::item::{Item, MATCHED, MEMBER, SLOTS};
 use super::limits::RuleStats;
@@ -11,7 +13,6 @@ use super::plan::{Judge, Plan, Plans};
 use super::read::{Reader, Writer};
 use super::sources::Sources;
 use super::table::{BURSTING, Table};
-use super::{Windows, burst_end};
 use crate::rules::Correlation;
 use crate::types::{Finding, RuleMeta};
 

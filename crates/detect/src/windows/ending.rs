@@ -1,0 +1,81 @@
+//! Bursts end when the clock of their source has passed them.
+
+use std::collections::BTreeMap;
+
+use super::burst::Burst;
+use super::group::Group;
+use super::item::Item;
+use super::plan::Plan;
+use super::{Finding, Phase, RuleMeta, Windows};
+
+impl Windows {
+    /// Sums up bursts whose end the source's clock has passed.
+    pub(super) fn end_due(&mut self, source: u32, rules: &[RuleMeta], out: &mut Vec<Finding>) {
+        let from = out.len();
+        while let Some((_, plan, group, number)) = self.sources.pop(source) {
+            self.end_or_wait(source, plan as usize, group, number, rules, out);
+        }
+        // In an order that doesn't depend on the numbers of groups.
+        out[from..].sort_by(|a, b| (a.last, &a.id).cmp(&(b.last, &b.id)));
+    }
+
+    fn end_or_wait(
+        &mut self,
+        source: u32,
+        at: usize,
+        group: u32,
+        number: u64,
+        rules: &[RuleMeta],
+        out: &mut Vec<Finding>,
+    ) {
+        let plan = &self.plans.list[at];
+        let Some(found) = self.tables[at].get(group) else { return };
+        let Some(burst) = found.bursts().iter().find(|burst| burst.number == number) else { return };
+        let due = burst_end(plan, burst, self.lateness);
+        let owner = burst.source;
+        let keep = plan.span.timespan().saturating_add(self.lateness);
+        if due >= self.sources.clock(owner) {
+            if let Some(burst) = self.tables[at].burst_mut(group, number) {
+                burst.noted.retain(|&other| other != source);
+                if !burst.noted.contains(&owner) {
+                    burst.noted.push(owner);
+                    self.sources.note(owner, (due, at as u32, group, number));
+                }
+            }
+            return;
+        }
+        self.end(at, group, number, rules, out);
+        let expired = |item: &Item| self.sources.clock(item.source).saturating_sub(keep) > item.edge();
+        let past = |group: &Group| group.bursts().is_empty() && group.items.slice().iter().all(expired);
+        let past = self.tables[at].get(group).is_some_and(past);
+        if past {
+            self.forget(at, group);
+        }
+    }
+
+    /// Closes a burst and tells its totals.
+    pub(super) fn end(&mut self, at: usize, group: u32, number: u64, rules: &[RuleMeta], out: &mut Vec<Finding>) {
+        let plan = &self.plans.list[at];
+        let table = &mut self.tables[at];
+        let Some(found) = table.get_mut(group) else { return };
+        let Some(burst) = found.close(number) else { return };
+        self.bytes -= burst.bytes();
+        self.bursts -= 1;
+        table.bursts -= 1;
+        if let Some(found) = table.get(group) {
+            let values = BTreeMap::new();
+            let told = Self::told_group(plan, found, &self.names);
+            out.push(burst.finding(Phase::Ended, &rules[plan.rule], told, values, &self.names));
+            if found.bursts().is_empty() {
+                // Its records are past: whatever is still gathering is more likely to fire.
+                table.touch(group, 0);
+            }
+        }
+        burst.release(&mut self.names);
+    }
+}
+
+/// The moment on the source's clock after which a burst is over.
+pub(super) fn burst_end(plan: &Plan, burst: &Burst, lateness: i64) -> i64 {
+    burst.edge.saturating_add(plan.span.timespan()).saturating_add(lateness)
+}
