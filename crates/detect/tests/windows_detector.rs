@@ -1,5 +1,7 @@
 //! Rules and windows together: the shipped rules on records made by hand.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod windows_common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What windows do at their limits, with late records, and with snapshots from anybody.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod windows_common;
 
 use proptest::prelude::*;

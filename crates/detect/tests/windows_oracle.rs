@@ -1,5 +1,7 @@
 //! Windows against an oracle that remembers everything and looks at all of it each time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod windows_common;
 
 use std::collections::BTreeMap;
