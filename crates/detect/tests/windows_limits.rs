@@ -189,6 +189,33 @@ fn one_hammered_group_takes_little_and_is_counted_to_the_last() {
 }
 
 #[test]
+fn what_repeats_takes_little_and_still_leads_to_a_finding() {
+    let rules =
+        [("a", "detection"), ("b", "detection"), ("c2", "temporal"), ("c3", "temporal_ordered"), ("c4", "value_count")];
+    let rules = rules.into_iter().map(|(id, kind)| meta(id, kind, kind != "detection")).collect();
+    let all = vec![
+        all_of(correlation(2, CorrelationKind::Temporal, &[0, 1], 10 * MINUTE, 1)),
+        all_of(correlation(3, CorrelationKind::TemporalOrdered, &[0, 1], 10 * MINUTE, 1)),
+        counting(correlation(4, CorrelationKind::ValueCount, &[0, 1], 10 * MINUTE, 2), "user.name"),
+    ];
+    let mut bench = Bench::new(rules, all, Limits::default(), 5 * MINUTE);
+    for at in 0..20_000 {
+        let user = Some("root".to_owned());
+        bench.push(&Event { user, ..Event::at(at, MONTH_END + at as i64 * 25_000, "10.0.0.1") });
+    }
+    let stats = bench.windows.stats(&bench.rules);
+    assert!(stats.bytes < 300_000, "{} bytes", stats.bytes);
+    assert!(stats.rules.values().all(|rule| rule.thinned > 15_000 && rule.evicted == 0));
+    let last = Event {
+        user: Some("admin".to_owned()),
+        rules: vec![1],
+        ..Event::at(20_000, MONTH_END + 18 * MINUTE, "10.0.0.1")
+    };
+    let fired: Vec<String> = bench.push(&last).iter().map(|found| found.rule.clone()).collect();
+    assert_eq!(fired, ["c2", "c3", "c4"]);
+}
+
+#[test]
 fn records_beyond_the_limit_go_oldest_first_and_are_counted() {
     let sum = counting(correlation(1, CorrelationKind::ValueSum, &[0], 10 * MINUTE, 1_000_000), "size");
     let limits = Limits { records: 100, ..Limits::default() };
