@@ -1,10 +1,10 @@
-//! From a parsed rule to one that rsigma's engine evaluates.
+//! From a parsed rule to selections and conditions that can be evaluated.
 
 use super::refuse::{Fault, ReasonKind as R, fault};
 use super::value::Values;
-use rsigma_eval::{CompiledDetection, CompiledMatcher, CompiledRule};
+use rsigma_eval::{CompiledDetection, CompiledMatcher};
 use rsigma_parser::fieldpath::unescape_brackets;
-use rsigma_parser::{ConditionExpr, Detection, Detections, LogSource, Quantifier, SelectorPattern};
+use rsigma_parser::{ConditionExpr, Detection, Detections, Quantifier, SelectorPattern};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The selections and the conditions of a rule or a filter.
@@ -44,23 +44,6 @@ impl Logic {
         let filter = ConditionExpr::Or(filters);
         for condition in &mut self.conditions {
             *condition = ConditionExpr::And(vec![condition.clone(), filter.clone()]);
-        }
-    }
-
-    /// The rule of which the engine says by `number` that it matched.
-    pub fn compiled(self, number: usize) -> CompiledRule {
-        CompiledRule {
-            title: String::new(),
-            id: Some(number.to_string()),
-            level: None,
-            tags: Vec::new(),
-            description: None,
-            falsepositives: Vec::new(),
-            logsource: LogSource::default(),
-            detections: self.named.into_iter().collect(),
-            conditions: self.conditions,
-            include_event: false,
-            custom_attributes: std::sync::Arc::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Rules: from files to what is matched. `docs/rules.md` tells the form of rules, mappings and lists, and what is refused.
 //!
-//! rsigma's parser reads the files and its engine matches records; what both would pass over in silence is looked for
-//! before, and values and conditions are made into matchers here ([`value`] tells why).
+//! rsigma's parser reads the files and its matchers compare values; what both would pass over in silence is looked for
+//! before, values are made into matchers here ([`value`] tells why), and so is the choice of rules for a record ([`plan`]).
 
 mod builtin;
 mod clock;
@@ -16,6 +16,7 @@ mod load;
 mod mapping;
 mod names;
 mod pattern;
+mod plan;
 mod refuse;
 mod set;
 mod shape;

@@ -127,7 +127,8 @@ fn has_word(line: &str, text: &str) -> bool {
     let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     line.match_indices(text).any(|(at, _)| {
         let (before, after) = (line[..at].chars().next_back(), line[at + text.len()..].chars().next());
-        !(part(before) && part(text.chars().next())) && !(part(after) && part(text.chars().next_back()))
+        let longer = part(before) && part(text.chars().next()) || part(after) && part(text.chars().next_back());
+        !longer
     })
 }
 

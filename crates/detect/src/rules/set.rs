@@ -3,15 +3,16 @@
 use super::builtin;
 use super::clock::Clock;
 use super::correlation::{Condition, Correlation, Operator};
+use super::detection::Logic;
 use super::draft::{Body, Draft, feed, hex};
 use super::except::Except;
 use super::load::Loader;
 use super::mapping::{Family, Source, Test};
 use super::names::{self, Place, Slots};
+use super::plan::{Rule, Search, Texts};
 use super::view::{Seen, Table, View};
 use crate::error::DetectError;
 use crate::types::{Refusal, RuleFile, RuleMeta, Settings};
-use rsigma_eval::{CompiledRule, Engine};
 use sceau_event::Record;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -39,13 +40,14 @@ pub struct RuleSet {
 /// The log sources of one file of mappings that have rules.
 struct Group {
     when: Option<Test>,
+    search: Search,
     channels: Vec<Channel>,
 }
 
 /// A log source and its rules.
 struct Channel {
     source: Source,
-    engine: Engine,
+    rules: Vec<Rule>,
     table: Table,
 }
 
@@ -120,13 +122,15 @@ impl RuleSet {
             if group.when.as_ref().is_some_and(|when| !when.holds(seen)) {
                 continue;
             }
+            let mut found = None;
             for channel in &group.channels {
                 if channel.source.when.as_ref().is_some_and(|when| !when.holds(seen)) {
                     continue;
                 }
-                let found = channel.engine.evaluate(&View { seen, table: &channel.table });
-                let rules = found.iter().filter_map(|found| found.header.rule_id.as_deref()?.parse().ok());
-                out.extend(rules.map(|rule| Matched { rule }));
+                let found = found.get_or_insert_with(|| group.search.run(record));
+                let view = View { seen, table: &channel.table };
+                let rules = channel.rules.iter().filter(|rule| rule.holds(&view, found));
+                out.extend(rules.map(|rule| Matched { rule: rule.number }));
             }
         }
         if out.len() > 1 {
@@ -335,39 +339,38 @@ fn build(
     extra: &[BTreeSet<String>],
     slots: &mut Slots,
 ) -> Built {
-    let mut rules: BTreeMap<(usize, usize), Vec<(usize, CompiledRule)>> = BTreeMap::new();
+    let mut rules: BTreeMap<(usize, usize), Vec<(usize, Logic)>> = BTreeMap::new();
     let mut fields: BTreeMap<(usize, usize), BTreeSet<String>> = BTreeMap::new();
     let mut channels = vec![Vec::new(); drafts.len()];
     for (number, draft) in drafts.into_iter().enumerate().filter(|(number, _)| needed[*number]) {
         let Body::Detection { logic, sources, .. } = draft.body else { continue };
         let names: BTreeSet<String> = logic.fields().into_iter().chain(extra[number].iter().cloned()).collect();
-        let compiled = logic.compiled(number);
         for source in sources {
             fields.entry(source).or_default().extend(names.iter().cloned());
-            rules.entry(source).or_default().push((number, compiled.clone()));
+            rules.entry(source).or_default().push((number, logic.clone()));
         }
     }
     let mut groups = Vec::new();
     for (at, family) in families.into_iter().enumerate() {
-        let mut group = Group { when: family.when, channels: Vec::new() };
+        let mut texts = Texts::default();
+        let mut in_file = Vec::new();
         for (place, source) in family.sources.into_iter().enumerate() {
             let Some(rules) = rules.remove(&(at, place)) else { continue };
             let names = fields.remove(&(at, place)).unwrap_or_default();
-            let table = names
+            let table: Table = names
                 .into_iter()
                 .map(|name| {
                     let places = source.places(&super::detection::written(&name), slots);
                     (name, places)
                 })
                 .collect();
-            let here = (groups.len(), group.channels.len());
+            let here = (groups.len(), in_file.len());
             rules.iter().for_each(|(number, _)| channels[*number].push(here));
-            let mut engine = Engine::new();
-            engine.extend_compiled_rules(rules.into_iter().map(|(_, rule)| rule));
-            group.channels.push(Channel { source, engine, table });
+            let rules = rules.into_iter().map(|(number, logic)| Rule::new(number, logic, &table, &mut texts)).collect();
+            in_file.push(Channel { source, rules, table });
         }
-        if !group.channels.is_empty() {
-            groups.push(group);
+        if !in_file.is_empty() {
+            groups.push(Group { when: family.when, search: Search::new(texts), channels: in_file });
         }
     }
     (groups, channels)
