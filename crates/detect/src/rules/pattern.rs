@@ -10,6 +10,7 @@ pub(super) const EXACT: u64 = 1 << 53;
 
 /// The characters that `windash` takes for each other.
 const DASHES: &str = "[-/\u{2013}\u{2014}\u{2015}]";
+const DASH: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
 
 /// A text with wildcards in it, as it is or with anything before and after it.
 pub(super) fn text(parts: &[StringPart], before: bool, after: bool, cased: bool) -> Result<CompiledMatcher, Fault> {
@@ -43,9 +44,9 @@ pub(super) fn windash(text: &SigmaString, before: bool, after: bool, cased: bool
     wild(&text.parts, before, after, cased, |plain| {
         let mut pattern = String::new();
         for c in plain.chars() {
-            match c {
-                '-' | '/' | '\u{2013}' | '\u{2014}' | '\u{2015}' => pattern.push_str(DASHES),
-                c => pattern.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+            match DASH.contains(&c) {
+                true => pattern.push_str(DASHES),
+                false => pattern.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
             }
         }
         pattern
@@ -74,10 +75,20 @@ fn wild(
     if !after {
         pattern.push_str("\\z");
     }
-    match regex::Regex::new(&pattern) {
-        Ok(regex) => Ok(CompiledMatcher::Regex(regex)),
-        Err(error) => fault(R::BadValue, format!("too large a pattern: {error}")),
-    }
+    let regex = match regex::Regex::new(&pattern) {
+        Ok(regex) => CompiledMatcher::Regex(regex),
+        Err(error) => return fault(R::BadValue, format!("too large a pattern: {error}")),
+    };
+    // A part that has to be there is looked for first: it is quicker than the pattern, and tells what the rule needs.
+    let pieces = parts.iter().filter_map(|part| match part {
+        StringPart::Plain(text) => Some(text.split(DASH)),
+        StringPart::Special(_) => None,
+    });
+    let Some(longest) = pieces.flatten().max_by_key(|piece| piece.len()).filter(|piece| !piece.is_empty()) else {
+        return Ok(regex);
+    };
+    let value = if cased { longest.to_owned() } else { longest.to_lowercase() };
+    Ok(CompiledMatcher::AllOf(vec![CompiledMatcher::Contains { value, case_insensitive: !cased }, regex]))
 }
 
 /// A text's pieces in order, and which of them are names of lists (`%name%`).
@@ -126,7 +137,8 @@ mod tests {
         assert!(matches!(matcher("abc*"), CompiledMatcher::StartsWith { .. }));
         assert!(matches!(matcher("**abc**"), CompiledMatcher::Contains { .. }));
         assert!(matches!(matcher(r"a\*c"), CompiledMatcher::Exact { value, .. } if value == "a*c"));
-        let CompiledMatcher::Regex(regex) = matcher("a*b?c*") else { panic!() };
+        let CompiledMatcher::AllOf(both) = matcher("a*b?c*") else { panic!() };
+        let CompiledMatcher::Regex(regex) = &both[1] else { panic!() };
         assert!(regex.is_match("A\n\nBxC and more\n"));
         assert!(!regex.is_match("xA B C"));
     }
