@@ -1,23 +1,22 @@
-//! Which rules of a file of mappings are worth evaluating for a record, and their evaluation.
+//! Which rules are worth evaluating for a record, and their evaluation.
 //!
-//! Most rules need one of some texts to be anywhere in the record. One search for all those texts, once for each record and
-//! file of mappings, leaves few rules to evaluate, whatever log sources the record belongs to.
+//! Most rules need one of some texts to be anywhere in the record. One search for all those texts, once for each record,
+//! leaves few rules to evaluate, whatever log sources the record belongs to.
 
 use super::detection::Logic;
-use super::names::Place;
+use super::names::{Fast, Place};
 use super::view::{Table, View};
-use aho_corasick::{AhoCorasick, MatchKind};
 use rsigma_eval::matcher::GroupMode;
 use rsigma_eval::{CompiledDetection, CompiledDetectionItem, CompiledMatcher, Event};
 use rsigma_parser::ConditionExpr;
 use sceau_event::{Field, Record};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A rule of one log source.
 pub(super) struct Rule {
     /// Its place among all rules.
     pub number: usize,
-    /// Its place among the rules of its file of mappings, if it needs a text that [`Search`] looks for.
+    /// Its place in [`Found`], if it needs a text that [`Search`] looks for.
     needs: Option<usize>,
     named: Vec<CompiledDetection>,
     /// Any of them is enough.
@@ -102,7 +101,8 @@ fn item(item: &CompiledDetectionItem, view: &View<'_, '_>) -> bool {
     }
 }
 
-/// The texts of which at least one has to be in a text of the record, in lower case and ASCII; `None`: there are none.
+/// The texts of which at least one has to be in a text of the record, in lower case, ASCII and of three bytes or more;
+/// `None`: there are none.
 fn needs(detection: &CompiledDetection, table: &Table) -> Option<Vec<String>> {
     match detection {
         CompiledDetection::AllOf(items) => best(items.iter().map(|item| match &item.field {
@@ -124,7 +124,7 @@ fn is_text(place: &Place) -> bool {
 
 fn texts(matcher: &CompiledMatcher) -> Option<Vec<String>> {
     let all = |texts: &[String]| {
-        let fit = texts.iter().all(|text| !text.is_empty() && text.is_ascii());
+        let fit = texts.iter().all(|text| text.len() >= 3 && text.is_ascii());
         fit.then(|| texts.iter().map(|text| text.to_ascii_lowercase()).collect())
     };
     match matcher {
@@ -179,13 +179,28 @@ impl Texts {
     }
 }
 
-/// The search for all texts that the rules of a file of mappings need.
+/// The search for all texts that rules need: by three bytes of each, the rarest ones, of which a
+/// map of bits tells for most places of a record that no text is there.
 pub(super) struct Search {
-    /// `None`: too large; then every rule is evaluated.
-    automaton: Option<AhoCorasick>,
-    /// By text: the rules that need it.
-    rules: Vec<Vec<u32>>,
+    bits: Vec<u64>,
+    /// By three bytes: the texts that are looked for there, and where in them the three bytes are.
+    places: HashMap<u32, Vec<(u32, u32)>, Fast>,
+    texts: Vec<Text>,
     count: usize,
+}
+
+struct Text {
+    text: String,
+    /// The rules that need it.
+    rules: Vec<u32>,
+}
+
+/// How many bits the map has, as a power of two.
+const BITS: u32 = 18;
+
+/// A bit for three bytes.
+const fn bit(three: u32) -> usize {
+    (three.wrapping_mul(0x9e37_79b1) >> (32 - BITS)) as usize
 }
 
 /// Which rules have a text that they need.
@@ -199,35 +214,91 @@ impl Found {
 
 impl Search {
     pub fn new(texts: Texts) -> Self {
-        let (patterns, rules): (Vec<String>, Vec<Vec<u32>>) = texts.rules.into_iter().unzip();
-        let mut builder = AhoCorasick::builder();
-        builder.match_kind(MatchKind::Standard).ascii_case_insensitive(true);
-        Self { automaton: builder.build(&patterns).ok(), rules, count: texts.count }
+        let mut search =
+            Self { bits: vec![0; 1 << (BITS - 6)], places: HashMap::default(), texts: Vec::new(), count: texts.count };
+        for (number, (text, rules)) in (0_u32..).zip(texts.rules) {
+            let threes = text.as_bytes().windows(3).map(|w| u32::from_be_bytes([0, w[0], w[1], w[2]]));
+            let taken = |three: &u32| search.places.get(three).map_or(0, Vec::len);
+            if let Some((three, at)) = threes.zip(0_u32..).min_by_key(|(three, at)| (taken(three), *at)) {
+                search.bits[bit(three) / 64] |= 1 << (bit(three) % 64);
+                search.places.entry(three).or_default().push((number, at));
+            }
+            search.texts.push(Text { text, rules });
+        }
+        search
     }
 
     pub fn run(&self, record: &Record<'_>) -> Found {
-        let Some(automaton) = &self.automaton else { return Found(vec![u64::MAX; self.count.div_ceil(64)]) };
         let mut found = Found(vec![0; self.count.div_ceil(64)]);
         if self.count == 0 {
             return found;
         }
-        let mut mark = |text: &str| {
-            for at in automaton.find_overlapping_iter(text) {
-                for rule in self.rules.get(at.pattern().as_usize()).into_iter().flatten() {
-                    if let Some(word) = found.0.get_mut(*rule as usize / 64) {
-                        *word |= 1 << (rule % 64);
-                    }
-                }
-            }
-        };
         let values = record.keywords.iter().flatten().chain(record.fields.iter().map(|(_, value)| value));
         for value in values {
             match value.is_ascii() {
-                true => mark(value),
+                true => self.mark(value.as_bytes(), &mut found),
                 // Some letters beyond ASCII have their lower case in it.
-                false => mark(&value.to_lowercase()),
+                false => self.mark(value.to_lowercase().as_bytes(), &mut found),
             }
         }
         found
+    }
+
+    fn mark(&self, value: &[u8], found: &mut Found) {
+        let mut three = 0_u32;
+        for (end, byte) in value.iter().enumerate() {
+            three = (three << 8 | u32::from(byte.to_ascii_lowercase())) & 0x00ff_ffff;
+            if self.bits[bit(three) / 64] >> (bit(three) % 64) & 1 == 0 || end < 2 {
+                continue;
+            }
+            for (text, at) in self.places.get(&three).into_iter().flatten() {
+                let Some(text) = self.texts.get(*text as usize) else { continue };
+                let start = (end - 2).checked_sub(*at as usize);
+                let there = start.and_then(|start| value.get(start..start + text.text.len()));
+                if there.is_some_and(|there| there.eq_ignore_ascii_case(text.text.as_bytes())) {
+                    text.rules.iter().for_each(|rule| found.add(*rule as usize));
+                }
+            }
+        }
+    }
+}
+
+impl Found {
+    fn add(&mut self, at: usize) {
+        if let Some(word) = self.0.get_mut(at / 64) {
+            *word |= 1 << (at % 64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sceau_event::{Keyword, Micros};
+    use std::borrow::Cow;
+
+    /// What is found is what is there, wherever in the record and however written.
+    #[test]
+    fn finds_each_text() {
+        let texts = ["abc", "bcd", "abcabc", "a.b", "union select", "zzz", "/etc/passwd"];
+        let mut collected = Texts::default();
+        for text in texts {
+            collected.add(vec![text.to_owned()]);
+        }
+        assert_eq!(collected.add(vec!["abc".to_owned(), "never".to_owned()]), texts.len());
+        let search = Search::new(collected);
+        for value in
+            ["", "ab", "ABC", "xabcd", "abcabc", "aabcabcabc", "UNION SELECT zzzz", "\u{212a}a.b", "a.bcd/ETC/passwd"]
+        {
+            let mut record = Record::new(Micros(0), Cow::Borrowed("s"));
+            record.keywords[Keyword::Message as usize] = Some(Cow::Borrowed(value));
+            record.fields.push((Cow::Borrowed("x"), Cow::Borrowed("nothing")));
+            let found = search.run(&record);
+            let lower = value.to_lowercase();
+            for (at, text) in texts.iter().enumerate() {
+                assert_eq!(found.has(at), lower.contains(text), "{text} in {value}");
+            }
+            assert_eq!(found.has(texts.len()), lower.contains("abc"));
+        }
     }
 }

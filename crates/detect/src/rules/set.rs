@@ -29,6 +29,7 @@ pub struct RuleSet {
     refusals: Vec<Refusal>,
     correlations: Vec<Correlation>,
     groups: Vec<Group>,
+    search: Search,
     /// By rule: the log sources it is evaluated for, as (group, channel).
     channels: Vec<Vec<(usize, usize)>>,
     slots: Slots,
@@ -40,7 +41,6 @@ pub struct RuleSet {
 /// The log sources of one file of mappings that have rules.
 struct Group {
     when: Option<Test>,
-    search: Search,
     channels: Vec<Channel>,
 }
 
@@ -84,8 +84,8 @@ impl RuleSet {
         let needed = needed(&rules, &correlations);
         let extra = extra_fields(&correlations, rules.len());
         let Loader { families, mut slots, drafts, refusals, .. } = loader;
-        let (groups, channels) = build(families, drafts, &needed, &extra, &mut slots);
-        Ok(Self { rules, refusals, correlations, groups, channels, slots, exceptions, clock, hash })
+        let (groups, search, channels) = build(families, drafts, &needed, &extra, &mut slots);
+        Ok(Self { rules, refusals, correlations, groups, search, channels, slots, exceptions, clock, hash })
     }
 
     /// All rules, correlations too, in the order of their files' paths.
@@ -118,16 +118,16 @@ impl RuleSet {
         out.clear();
         let present = self.slots.present(record);
         let seen = Seen { record, present: &present, clock: &self.clock };
+        let mut found = None;
         for group in &self.groups {
             if group.when.as_ref().is_some_and(|when| !when.holds(seen)) {
                 continue;
             }
-            let mut found = None;
             for channel in &group.channels {
                 if channel.source.when.as_ref().is_some_and(|when| !when.holds(seen)) {
                     continue;
                 }
-                let found = found.get_or_insert_with(|| group.search.run(record));
+                let found = found.get_or_insert_with(|| self.search.run(record));
                 let view = View { seen, table: &channel.table };
                 let rules = channel.rules.iter().filter(|rule| rule.holds(&view, found));
                 out.extend(rules.map(|rule| Matched { rule: rule.number }));
@@ -329,7 +329,7 @@ fn extra_fields(correlations: &[Correlation], rules: usize) -> Vec<BTreeSet<Stri
     extra
 }
 
-type Built = (Vec<Group>, Vec<Vec<(usize, usize)>>);
+type Built = (Vec<Group>, Search, Vec<Vec<(usize, usize)>>);
 
 /// Puts each needed rule into the engines of its log sources.
 fn build(
@@ -351,8 +351,8 @@ fn build(
         }
     }
     let mut groups = Vec::new();
+    let mut texts = Texts::default();
     for (at, family) in families.into_iter().enumerate() {
-        let mut texts = Texts::default();
         let mut in_file = Vec::new();
         for (place, source) in family.sources.into_iter().enumerate() {
             let Some(rules) = rules.remove(&(at, place)) else { continue };
@@ -370,8 +370,8 @@ fn build(
             in_file.push(Channel { source, rules, table });
         }
         if !in_file.is_empty() {
-            groups.push(Group { when: family.when, search: Search::new(texts), channels: in_file });
+            groups.push(Group { when: family.when, channels: in_file });
         }
     }
-    (groups, channels)
+    (groups, Search::new(texts), channels)
 }
