@@ -4,6 +4,7 @@
 //! before, values are made into matchers here ([`value`] tells why), and so is the choice of rules for a record ([`plan`]).
 
 mod builtin;
+mod chain;
 mod clock;
 mod correlation;
 mod detection;
