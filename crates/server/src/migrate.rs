@@ -259,7 +259,7 @@ fn refused(error: CommitError) -> ServerError {
         )),
         CommitError::StateConflict { collection, key } => ServerError::StateConflict(format!("{collection}/{key}")),
         CommitError::Full => ServerError::Full,
-        CommitError::Unavailable(why) => StoreError::Unavailable(why).into(),
+        CommitError::Unavailable(why) | CommitError::TooLarge(why) => StoreError::Unavailable(why).into(),
         CommitError::Failed(error) => error.into(),
     }
 }

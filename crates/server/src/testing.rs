@@ -91,7 +91,7 @@ pub enum Failure {
     Commit,
     /// The database goes away for this one; nothing is written.
     CommitAway,
-    /// It is too large for the database, which takes half from now on; nothing is written.
+    /// It is too large for the database, which takes a quarter of its entries from now on; nothing is written.
     CommitTooLarge,
     /// It is written, and yet it fails.
     CommitPersisted,
@@ -253,9 +253,9 @@ impl Ledger for Failing {
             return Err(CommitError::HeadMoved { actual: Head::empty() });
         }
         if self.is(Failure::CommitTooLarge) {
-            let mut limits = self.limits.lock().unwrap();
-            limits.entries /= 2;
-            return Err(CommitError::Unavailable("that is too much".into()));
+            let entries: usize = commit.batches.iter().map(|batch| batch.len()).sum();
+            self.limits.lock().unwrap().entries = entries.div_ceil(4);
+            return Err(CommitError::TooLarge("that is too much".into()));
         }
         let limits = *self.limits.lock().unwrap();
         let (entries, bytes) = commit

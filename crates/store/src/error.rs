@@ -183,6 +183,12 @@ pub enum CommitError {
     /// The database can't be reached or has no primary now, and nothing was written. Try again later.
     #[error("the database can't be reached, and nothing was written: {0}")]
     Unavailable(String),
+    /// It was more than the database takes in one transaction, and nothing was written: [`Ledger::commit_limits`] says
+    /// now how much to come again with.
+    ///
+    /// [`Ledger::commit_limits`]: crate::Ledger::commit_limits
+    #[error("the database takes less at once, and nothing was written: {0}")]
+    TooLarge(String),
     /// The write failed: whether it is durable is unknown, so nothing may be written before the store is opened anew.
     #[error("the commit failed: {0}")]
     Failed(#[from] StoreError),
@@ -194,7 +200,7 @@ impl CommitError {
     pub fn into_store(self) -> StoreError {
         match self {
             Self::Failed(error) => error,
-            Self::Unavailable(text) => StoreError::Unavailable(text),
+            Self::Unavailable(text) | Self::TooLarge(text) => StoreError::Unavailable(text),
             other => StoreError::Internal(other.to_string()),
         }
     }

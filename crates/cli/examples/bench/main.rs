@@ -25,6 +25,10 @@ use clap::Parser;
 use report::{Bar, Report, micros};
 use server::Server;
 
+/// As in the product: the store alone is measured in this process.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Measures Sceau.

@@ -191,6 +191,11 @@ impl Growing {
             let commit = self.commit(batch.clone(), target.keeps_tags()).await?;
             match target.commit(before.head(), commit).await {
                 Ok(()) => begun = Instant::now(),
+                Err(CommitError::TooLarge(reason)) => {
+                    tracing::info!(reason, "the target takes less at once");
+                    self.tree = before;
+                    waiting.push(batch);
+                }
                 Err(error @ (CommitError::Full | CommitError::Unavailable(_))) if begun.elapsed() < PATIENCE => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(%error, "the target takes nothing now; it is asked again for up to 5 minutes");

@@ -84,7 +84,8 @@ impl Task {
         CommitLimits { entries: ours.commit_entries.min(store.entries), bytes: ours.commit_bytes.min(store.bytes) }
     }
 
-    /// Commits a group, in smaller ones where it must be. It comes to an end, as each of these has fewer requests.
+    /// Commits a group, in smaller ones where it must be. It comes to an end, as each of these has fewer requests,
+    /// or the store wants less in one commit than before.
     async fn process(&mut self, group: Vec<Request>) {
         let mut groups = vec![group];
         while let Some(group) = groups.pop() {
@@ -145,6 +146,12 @@ impl Task {
         let result = self.write(parts, state, mac).await;
         self.parts.metrics.commit(started.elapsed());
         let kept = self.edge.tree.head().size.0 - expected.size.0;
+        if let Err(CommitError::TooLarge(reason)) = &result
+            && kept == 0
+        {
+            tracing::info!(reason, requests = taken.len(), "a group is tried again in smaller commits");
+            return vec![taken.into_iter().map(Taken::back).collect()];
+        }
         if result.is_err() && kept > 0 {
             self.told_partly(result, kept, taken).await;
             return Vec::new();
@@ -173,10 +180,12 @@ impl Task {
                     part.iter().for_each(|batch| self.parts.metrics.accepted(batch));
                     durable = Some(Instant::now());
                 }
-                Err(CommitError::Unavailable(_) | CommitError::Full)
+                Err(error @ (CommitError::Unavailable(_) | CommitError::Full | CommitError::TooLarge(_)))
                     if durable.is_some_and(|since| since.elapsed() < self.parts.limits.rest_time) =>
                 {
-                    tokio::time::sleep(PAUSE).await;
+                    if !matches!(error, CommitError::TooLarge(_)) {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                     // The store may have found out that it takes less at once.
                     let rest = std::iter::once(part).chain(waiting.into_iter().rev()).flatten().collect();
                     waiting = split(rest, self.parts.store.commit_limits());
@@ -205,8 +214,8 @@ impl Task {
             extend(edge, batches, self.parts.store.keeps_tags(), &self.parts.metrics).await?;
         self.parts.metrics.sequenced(started.elapsed());
         let head = edge.tree.head();
-        let batches = batches.to_vec();
-        self.parts.store.commit(expected, Commit { batches, head, tiles, macs, tags, state }).await?;
+        let commit = Commit { batches: batches.to_vec(), head, tiles, macs, tags, state };
+        self.parts.store.commit(expected, commit).await?;
         self.edge = edge;
         if let Some((bundle, key)) = &mac {
             self.parts.keys.adopt_mac(*bundle, key);
@@ -223,7 +232,8 @@ impl Task {
         match result {
             Ok(()) => taken.into_iter().for_each(|taken| taken.answer(|answer| Ok(answer.clone()))),
             Err(CommitError::Full) => taken.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::Full))),
-            Err(CommitError::Unavailable(reason)) => {
+            // The latter is tried again before, unless a write of the state alone was too large.
+            Err(CommitError::Unavailable(reason) | CommitError::TooLarge(reason)) => {
                 tracing::warn!(%reason, "the database can't be reached; nothing of the group was written");
                 let away = || ServerError::Store(StoreError::Unavailable(reason.clone()));
                 taken.into_iter().for_each(|taken| taken.answer(|_| Err(away())));

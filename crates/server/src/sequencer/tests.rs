@@ -489,6 +489,19 @@ async fn the_rest_of_a_split_request_is_split_anew_where_the_database_takes_less
 }
 
 #[tokio::test]
+async fn what_is_too_large_for_the_database_is_written_in_smaller_commits_at_once() {
+    let fixture = Fixture::new().await;
+    let (log, store) = fixture.failing().await;
+    store.fail(Failure::CommitTooLarge);
+    let answer = log.ingest(numbered(400), &IngestRequest { import: step("file", 0, 4_400), ..lines() }).await.unwrap();
+    assert_eq!((answer.accepted, answer.tree_size, store.commits()), (400, 400, 4));
+    assert_eq!(log.reader().import_position("file").await.unwrap().unwrap().offset, 4_400);
+    log.close().await.unwrap();
+    drop((log, store));
+    green(&fixture).await;
+}
+
+#[tokio::test]
 async fn what_of_a_split_request_is_in_the_log_is_told() {
     let mut fixture = Fixture::new().await;
     fixture.config.limits.rest_time = std::time::Duration::ZERO;

@@ -46,15 +46,12 @@ impl Size {
     /// hold less from now on.
     pub fn ended(&self, load: Option<CommitLimits>) -> bool {
         let again = load.is_some() && self.ended.fetch_xor(true, Ordering::Relaxed);
-        if again {
-            self.refused(load);
-        }
-        again
+        again && self.refused(load)
     }
 
-    /// A transaction with so much in it was too large for the server.
-    pub fn refused(&self, load: Option<CommitLimits>) {
-        let Some(load) = load else { return };
+    /// A transaction with so much in it was too large for the server. Gives whether commits hold less from now on.
+    pub fn refused(&self, load: Option<CommitLimits>) -> bool {
+        let Some(load) = load else { return false };
         let is_less = |halvings: &u32| {
             let limits = halved(*halvings);
             limits.entries < load.entries || limits.bytes < load.bytes
@@ -70,6 +67,7 @@ impl Size {
             bytes,
             "a transaction was too large for MongoDB; its cache is small"
         );
+        is_halved
     }
 }
 
@@ -87,7 +85,10 @@ mod tests {
         assert_eq!(size.limits(), MOST);
         size.refused(load(10_000, 1 << 20));
         assert_eq!(size.limits(), CommitLimits { entries: 5_000, bytes: 3 << 20 });
-        (0..100).for_each(|_| size.refused(load(10_000, 6 << 20)));
+        (0..100).for_each(|_| {
+            size.refused(load(10_000, 6 << 20));
+        });
+        assert!(!size.refused(load(10_000, 6 << 20)), "less than that is never asked for");
         assert_eq!(size.limits(), CommitLimits { entries: 9, bytes: 96 << 10 });
     }
 

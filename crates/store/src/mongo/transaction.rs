@@ -155,7 +155,7 @@ impl Inner {
                     return self.settle(writer, fence, id, &text).await.map(|()| 0);
                 }
                 Err(Trouble::Ended(error)) if self.size.ended(turn.load) => {
-                    return Err(CommitError::Unavailable(trouble::text(&error)));
+                    return Err(CommitError::TooLarge(trouble::text(&error)));
                 }
                 Err(Trouble::Again(error) | Trouble::Ended(error)) => error,
             };
@@ -237,9 +237,9 @@ impl Inner {
             return Trouble::Refused(refused.into());
         }
         if trouble::too_large(&error) {
-            // Whoever is told to come again later comes with less.
-            self.size.refused(turn.load);
-            return Trouble::Away(trouble::text(&error));
+            let text = trouble::text(&error);
+            let less = self.size.refused(turn.load);
+            return if less { Trouble::Refused(CommitError::TooLarge(text)) } else { Trouble::Away(text) };
         }
         if trouble::transient(&error) || trouble::away(&error) {
             return Trouble::Again(error);
