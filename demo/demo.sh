@@ -87,7 +87,20 @@ show count 'ip:203.0.113.0/24'
 attacker="$("$sceau" top source.ip 'event.outcome:failure AND source:auth.log' --limit 1 --json)"
 case "$attacker" in *203.0.113.45*) ;; *) fail "the attacker is not on top: $attacker" ;; esac
 
-step "5. A proof that one entry is in the log, checked without the server"
+step "5. What the rules found meanwhile; each finding is itself a sealed entry"
+for _ in $(seq 100); do
+    "$sceau" alerts list --level high --limit 100 | grep -q '203\.0\.113\.45' && break
+    sleep 0.1
+done
+show alerts list --level high --limit 8
+"$sceau" alerts list --level high --limit 100 | grep -q '203\.0\.113\.45' || fail "no alert names the attacker"
+alert="$("$sceau" alerts list --level critical --limit 1 --json |
+    python3 -c 'import json,sys; a=json.load(sys.stdin)["alerts"]; print(a[0]["id"] if a else "")')"
+if [ -n "$alert" ]; then
+    show alerts set "$alert" --state acknowledged --comment 'the demo has seen it'
+fi
+
+step "6. A proof that one entry is in the log, checked without the server"
 index="$("$sceau" search '"/etc/shadow"' --limit 1 --json | python3 -c 'import json,sys; print(json.loads(sys.stdin.readline())["index"])')"
 show proof "$index" -o "$run/proof.json"
 show proof --check "$run/proof.json" --verifier-key "$verifier_key"
@@ -107,23 +120,23 @@ if [ "${KEEP:-}" = 1 ]; then
     exit 0
 fi
 
-step "6. Everything verified, first by the server"
+step "7. Everything verified, first by the server"
 show verify --pin "$pin" --since-checkpoint "$run/kept-elsewhere.txt" || fail "verify found faults in a good log"
-step "7. The server stops, and the data directory is verified on its own"
+step "8. The server stops, and the data directory is verified on its own"
 stop_server
 unset SCEAU_URL SCEAU_TOKEN
 export SCEAU_DATA_DIR="$run/data" SCEAU_KEY_DIR="$run/keys"
 show verify --pin "$pin" --since-checkpoint "$run/kept-elsewhere.txt" || fail "verify found faults in a good log"
 show export -o "$run/entries.ndjson"
 
-step "8. Somebody with access to the disk covers a trace: one byte of one entry, changed in the store"
+step "9. Somebody with access to the disk covers a trace: one byte of one entry, changed in the store"
 echo "\$ demo/tamper.py … 'from 198.51.100.23' 'from 198.51.100.24'"
 altered="$(python3 demo/tamper.py "$run/data" "$run/entries.ndjson" \
     'Accepted password for deploy from 198.51.100.23' 'Accepted password for deploy from 198.51.100.24')"
 echo "To search it is not to see it:"
 show search 'user.name:deploy AND "Accepted password"' --limit 1 || true
 
-step "9. sceau verify names it"
+step "10. sceau verify names it"
 set +e
 "$sceau" verify --pin "$pin" --since-checkpoint "$run/kept-elsewhere.txt" | tee "$run/verdict.txt"
 code="${PIPESTATUS[0]}"

@@ -9,7 +9,7 @@ Exit codes:
   1  it could not be done; the message says why
   2  the command line is wrong
   3  import: done, but some lines were refused
-  4  verify, proof --check: faults were found
+  4  verify, proof --check: faults were found; rules check: rules were refused
 
 Environment:
   SCEAU_URL, SCEAU_DATA_DIR, SCEAU_KEY_DIR  stand for --url, --data-dir and --key-dir
@@ -63,6 +63,10 @@ pub enum Command {
     Rebuild(crate::rebuild::RebuildArgs),
     /// Copy a whole log into another store, byte for byte.
     Migrate(crate::migrate::MigrateArgs),
+    /// Check and try detection rules, and replay them over the log.
+    Rules(crate::rules::RulesArgs),
+    /// Show the alerts of a running server, and move them on.
+    Alerts(crate::alerts::AlertsArgs),
     /// Prepare a MongoDB database for a log.
     Mongo(crate::mongo::MongoArgs),
 }

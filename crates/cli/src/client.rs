@@ -132,6 +132,19 @@ impl Client {
         self.finish(self.request(Method::GET, path, params)?).await
     }
 
+    /// Changes a part of something.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<String, CliError> {
+        let request = self.request(Method::PATCH, path, &[])?;
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
+        let bytes = self.finish(request).await?;
+        String::from_utf8(bytes.into()).map_err(|_| CliError::Failed(format!("{path}: the answer is not text")))
+    }
+
+    /// Removes or stops something.
+    pub async fn delete(&self, path: &str) -> Result<(), CliError> {
+        self.finish(self.request(Method::DELETE, path, &[])?).await.map(|_| ())
+    }
+
     /// Asks for something, as text.
     pub async fn get_text(&self, path: &str, params: &Params<'_>) -> Result<String, CliError> {
         let bytes = self.get(path, params).await?;

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used))]
 
 mod aggregate;
+mod alerts;
 mod args;
 mod backend;
 mod client;
@@ -17,6 +18,7 @@ mod mongo;
 mod output;
 mod proof;
 mod rebuild;
+mod rules;
 mod search;
 mod serve;
 mod store;
@@ -47,7 +49,7 @@ enum Outcome {
     Done,
     /// The import is done, but some lines were refused.
     Refused,
-    /// The log has faults.
+    /// The log has faults, or rules were refused.
     Faults,
 }
 
@@ -113,6 +115,8 @@ async fn dispatch(command: Command) -> Result<Outcome, CliError> {
         Command::Checkpoint(args) => keys::checkpoint(args).await,
         Command::Keys(args) => keys::keys(args).await,
         Command::Token(args) => token::run(args).await,
+        Command::Rules(args) => rules::run(args).await,
+        Command::Alerts(args) => alerts::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Mongo(args) => mongo::run(args).await,

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, value_parser};
 use sceau_event::Micros;
-use sceau_server::{Config, InitReport, NewToken, Ready, Retention, Schedule, Secret};
+use sceau_server::{Config, DetectionConfig, InitReport, NewToken, Ready, Retention, Schedule, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -49,6 +49,13 @@ pub struct ServeArgs {
     /// A directory of further parsers (*.yml).
     #[arg(long, value_name = "DIR")]
     parsers: Option<PathBuf>,
+    /// A directory of further detection rules (Sigma, *.yml, read through all folders), and in its folder `mappings` of
+    /// field mappings; changes are seen within seconds [env: SCEAU_RULES].
+    #[arg(long, env = "SCEAU_RULES", value_name = "DIR", hide_env = true)]
+    rules: Option<PathBuf>,
+    /// Look for nothing: no rules, no findings, no alerts.
+    #[arg(long, conflicts_with = "rules")]
+    no_detection: bool,
     /// How many entries make a segment of a data directory, a multiple of 256; an eighth more may wait in memory.
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = entries)]
     segment_entries: usize,
@@ -126,6 +133,7 @@ pub async fn run(args: ServeArgs) -> Result<Outcome, CliError> {
     config.insecure_http = args.insecure_http;
     config.origin = args.origin;
     config.parsers = args.parsers;
+    config.detection = DetectionConfig { enabled: !args.no_detection, rules: args.rules };
     let (whole_every, share) = (args.verify_all_every, args.verify_share);
     config.schedule = args.verify_every.0.map(|every| Schedule { every, whole_every, share });
     config.bootstrap_token = std::env::var("SCEAU_BOOTSTRAP_TOKEN").ok().filter(|t| !t.is_empty()).map(Secret::new);
@@ -161,6 +169,7 @@ fn check(config: &Config) -> Result<(), CliError> {
         NewToken::chosen(token.clone(), Micros(0)).map_err(|error| CliError::Usage(error.to_string()))?;
     }
     sceau_server::load_deriver(config)?;
+    sceau_server::read_rules(config.detection.rules.as_deref())?;
     // Let go again: the server itself listens only once the log is open.
     TcpListener::bind(listen).map(drop).map_err(CliError::io(format!("listening on {listen}")))
 }

@@ -34,6 +34,8 @@ fn help_has_examples() {
         "token",
         "rebuild",
         "migrate",
+        "rules",
+        "alerts",
     ];
     for command in commands {
         assert!(help.out.contains(&format!("  {command} ")), "{command}");

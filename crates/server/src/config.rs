@@ -59,8 +59,26 @@ pub struct Config {
     pub seal_after: Duration,
     /// Whether to wait for the log while another server has it, and to answer questions meanwhile.
     pub standby: bool,
+    /// What is looked for in the log.
+    pub detection: DetectionConfig,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// How detection runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetectionConfig {
+    /// Whether it runs at all.
+    pub enabled: bool,
+    /// A directory of further rules (`*.yml`, `*.yaml`, read through all folders) and, in its folder `mappings`, of field
+    /// mappings. Looked at every few seconds.
+    pub rules: Option<PathBuf>,
+}
+
+impl Default for DetectionConfig {
+    fn default() -> Self {
+        Self { enabled: true, rules: None }
+    }
 }
 
 /// How long entries are kept. What is over one of the limits goes, in whole segments from the oldest on.
@@ -141,6 +159,7 @@ impl Config {
             segment_entries: Options::default().segment_entries,
             seal_after: WITH_ENTRIES,
             standby: false,
+            detection: DetectionConfig::default(),
             limits: Limits::default(),
         }
     }

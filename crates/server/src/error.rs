@@ -108,6 +108,9 @@ pub enum ServerError {
     /// Another server has the log; this one answers questions, and waits.
     #[error("another server has the log")]
     Standby,
+    /// Detection is switched off, or could not begin.
+    #[error("detection does not run on this server")]
+    NoDetection,
     /// The log is being closed.
     #[error("the log is being closed")]
     Closing,

@@ -33,7 +33,7 @@ use crate::{
     publisher::Publisher,
     reader::Reader,
     rotation::{self, Rotated, RotatedKey},
-    sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Payload, Sequencer},
+    sequencer::{AppendOptions, Appended, Health, Idempotency, Maker, Payload, Recent, Sequencer},
 };
 pub(crate) use open::Open;
 pub(crate) use start::{check_head, check_noted, last_received, restore_bundle};
@@ -62,6 +62,8 @@ struct Inner {
     publishing: Mutex<Option<JoinHandle<()>>>,
     /// Space on the disks.
     disk: Arc<Disk>,
+    /// What was committed last, for followers.
+    recent: Arc<Recent>,
     /// Held for writing while entries are deleted, for reading while they are verified.
     upkeep: RwLock<()>,
     /// The guard of the disks, and retention.
@@ -135,6 +137,11 @@ impl Log {
     /// The committed head, and its changes.
     pub fn head(&self) -> watch::Receiver<Head> {
         self.0.sequencer.head()
+    }
+
+    /// What was committed last.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.0.recent
     }
 
     /// Held by whoever needs head, tags and entries of the same moment.

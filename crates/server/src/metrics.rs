@@ -70,6 +70,7 @@ impl Metrics {
         describe("sceau_verifications_total", "Verifications of the whole log, by outcome.");
         describe("sceau_retention_deleted_total", "Entries deleted by retention.");
         describe("sceau_retention_failures_total", "Times that retention could not delete what was due.");
+        describe("sceau_findings_total", "Findings sealed, by level and phase.");
         describe("sceau_http_requests_total", "HTTP requests answered, by method and status.");
         Self {
             accepted: counter("sceau_events_accepted_total", "Entries committed."),
@@ -187,6 +188,17 @@ impl Metrics {
     /// Moves recorded durations out of their buffers; to be called now and then.
     pub(crate) fn upkeep(&self) {
         self.handle.run_upkeep();
+    }
+
+    /// A finding was sealed.
+    pub(crate) fn finding(&self, level: &str, phase: &str) {
+        self.labelled("sceau_findings_total", &[("level", level), ("phase", phase)]).increment(1);
+    }
+
+    /// So many alerts of a level are open.
+    pub(crate) fn alerts_open(&self, level: &str, count: u64) {
+        let key = Key::from_parts("sceau_alerts_open", vec![Label::new("level", level.to_owned())]);
+        self.recorder.register_gauge(&key, &META).set(count as f64);
     }
 
     fn labelled(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {

@@ -83,6 +83,7 @@ impl From<&ServerError> for Problem {
             .with("cause", cause.word()),
             E::Closing
             | E::Standby
+            | E::NoDetection
             | E::Overloaded
             | E::Full
             | E::DiskFull { .. }
@@ -194,6 +195,12 @@ fn load(error: &ServerError) -> Problem {
              that one is gone.",
         )
         .retry(5),
+        E::NoDetection => Problem::new(
+            503,
+            "no_detection",
+            "Detection does not run",
+            "It is switched off with --no-detection, or could not begin: the server's own log says why.",
+        ),
         E::DiskFull { dir, .. } => Problem::new(
             503,
             "disk_full",

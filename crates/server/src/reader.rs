@@ -163,7 +163,7 @@ impl Reader {
         Ok(self.store.close().await?)
     }
 
-    fn query(&self, filtered: &Filtered) -> Result<Query, ServerError> {
+    pub(crate) fn query(&self, filtered: &Filtered) -> Result<Query, ServerError> {
         let now = self.clock.now();
         let filter = query::parse(filtered.q.as_deref().unwrap_or_default(), now)
             .map_err(|error| ServerError::QuerySyntax { column: error.column, detail: error.message })?;

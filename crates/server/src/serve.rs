@@ -82,6 +82,7 @@ async fn serve_log(
     log.metrics().forged(tokens.forged());
     let bootstrap_token = bootstrap(log, &tokens, config.bootstrap_token.clone()).await?;
     let app = Arc::new(App::new(log.clone(), tokens, config.limits.clone()));
+    app.detect(&config.detection).await;
     tracing::info!(%addr, origin = report.origin, "serving");
     let origin = report.origin.clone();
     on_ready(Ready { addr, standby: false, origin, bootstrap_token, init: report.created.then_some(report) });
@@ -89,6 +90,7 @@ async fn serve_log(
     accept(listener, api::router(app.clone()), config, shutdown).await;
     schedule.inspect(|task| task.abort());
     app.jobs.cancel();
+    app.stop_detection().await;
     Ok(())
 }
 

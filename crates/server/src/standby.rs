@@ -92,6 +92,7 @@ pub(crate) async fn serve(
     let ended = waiting.await.map_err(|error| ServerError::Internal(format!("waiting for the log: {error}")));
     schedule.inspect(|task| task.abort());
     app.jobs.cancel();
+    app.stop_detection().await;
     let closed = match app.log() {
         Ok(log) => log.close().await,
         Err(_) => Ok(standby.store.close().await?),
@@ -199,6 +200,7 @@ impl Standby {
         let log = Log::under(&self.config, open, Arc::new(keeper)).await?;
         app.tokens.become_those_of(Tokens::load(&*self.store, &self.keys).await?);
         app.take_over(log);
+        app.detect(&self.config.detection).await;
         tracing::warn!("this server has the log now, and takes entries in");
         Ok(true)
     }

@@ -11,11 +11,13 @@ pub mod error;
 mod leaves;
 pub mod mongo;
 pub mod query;
+mod rows;
 pub mod schema;
 pub mod traits;
 
 pub use batch::{Batch, BatchBuilder};
 pub use error::{CommitError, StoreError};
+pub use rows::RecordRows;
 pub use traits::{
     AuditChunk, Commit, CommitLimits, Counts, Document, EntryRows, Expect, Histogram, HistogramRow, Hit, Hits, Ledger,
     Moved, MovedLeaves, SealText, Search, State, StateWrite, Store, Stretch, TopRow, TopTable,

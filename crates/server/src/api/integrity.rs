@@ -34,7 +34,7 @@ pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<Integ
 }
 
 /// Says what a body should have been, and where it stopped to be that.
-fn not(expected: &str) -> impl FnOnce(serde_json::Error) -> ServerError {
+pub(super) fn not(expected: &str) -> impl FnOnce(serde_json::Error) -> ServerError {
     move |error| {
         let (line, column) = (error.line(), error.column());
         ServerError::Body(format!("line {line}, column {column}: expected {expected}"))

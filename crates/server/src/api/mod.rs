@@ -1,5 +1,7 @@
 //! HTTP: which paths there are, who may ask them, and how answers and errors are written.
 
+mod alerts;
+mod detection;
 mod events;
 mod ingest;
 mod integrity;
@@ -24,7 +26,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post, put},
 };
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -32,7 +34,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     auth::{Tokens, bearer},
-    config::Limits,
+    config::{DetectionConfig, Limits},
+    detect::Detection,
     error::ServerError,
     history,
     jobs::Jobs,
@@ -62,6 +65,7 @@ pub(crate) struct App {
     pub tokens: Tokens,
     pub limits: Limits,
     pub jobs: Jobs,
+    detection: OnceLock<Arc<Detection>>,
     pub queries: Semaphore,
     /// Bytes of bodies that are being received.
     pub bodies: Arc<Semaphore>,
@@ -92,14 +96,39 @@ impl App {
         let queries = Semaphore::new(limits.queries);
         let bytes = |limit: usize| Arc::new(Semaphore::new(limit.min(u32::MAX as usize)));
         let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
-        let (log, jobs) = (OnceLock::new(), Jobs::default());
-        Self { log, reader, metrics, tokens, limits, jobs, queries, bodies, answers }
+        let (log, jobs, detection) = (OnceLock::new(), Jobs::default(), OnceLock::new());
+        Self { log, reader, metrics, tokens, limits, jobs, detection, queries, bodies, answers }
     }
 
     /// Has the log from now on.
     pub fn take_over(&self, log: Log) {
         // It happens once.
         let _ = self.log.set(log);
+    }
+
+    /// Begins to look for what rules describe, if that is wanted. If it can't, the log is served all the same.
+    pub async fn detect(&self, config: &DetectionConfig) {
+        let Some(log) = self.log.get().filter(|_| config.enabled) else { return };
+        match Detection::start(log, config).await {
+            Ok(detection) => drop(self.detection.set(detection)),
+            Err(error) => tracing::error!(%error, "detection could not begin: nothing is detected until a restart"),
+        }
+    }
+
+    /// What rules describe, and what was found.
+    ///
+    /// # Errors
+    /// [`ServerError::Standby`], [`ServerError::NoDetection`].
+    pub fn detection(&self) -> Result<&Arc<Detection>, ServerError> {
+        self.log()?;
+        self.detection.get().ok_or(ServerError::NoDetection)
+    }
+
+    /// Ends detection in good order, before the log is closed.
+    pub async fn stop_detection(&self) {
+        if let Some(detection) = self.detection.get() {
+            detection.stop().await;
+        }
     }
 
     /// The log.
@@ -169,6 +198,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/integrity/verify/{id}", get(integrity::one))
         .route("/api/v1/integrity/rebuild", post(integrity::rebuild))
         .route("/api/v1/keys/rotate", post(integrity::rotate))
+        .merge(detecting())
         .route("/log/checkpoint", get(tlog::checkpoint))
         .route("/log/tile/{*path}", get(tlog::tile))
         .fallback(async || Failure(ServerError::NotFound("This path".to_owned())))
@@ -177,6 +207,24 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
+}
+
+/// The paths of detection.
+fn detecting() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/{id}", get(alerts::one).patch(alerts::change))
+        .route("/api/v1/rules", get(detection::rules))
+        .route("/api/v1/rules/reload", post(detection::reload))
+        .route("/api/v1/rules/settings", get(detection::settings).put(detection::set_settings))
+        .route("/api/v1/rules/exceptions", get(detection::exceptions).post(detection::add_exception))
+        .route("/api/v1/rules/exceptions/preview", post(detection::preview))
+        .route("/api/v1/rules/exceptions/{id}", delete(detection::remove_exception))
+        .route("/api/v1/rules/replay", post(detection::replay))
+        .route("/api/v1/rules/replay/{id}", get(detection::replayed).delete(detection::cancel_replay))
+        .route("/api/v1/rules/overrides/{id}", put(detection::set_override))
+        .route("/api/v1/analyses", get(detection::list_analyses))
+        .route("/api/v1/analyses/{id}", get(detection::analysis))
 }
 
 /// Lets in whoever has a token, and counts.

@@ -21,7 +21,7 @@ use crate::{
     publisher::{self, Publisher},
     reader::{Reader, load_deriver},
     retention,
-    sequencer::{Health, Parts, Sequencer, supervise},
+    sequencer::{Health, Parts, Recent, Sequencer, supervise},
 };
 
 /// What a log is put together from.
@@ -92,7 +92,9 @@ impl Log {
         publisher.publish().await?;
         // What was received before a stop must not share an epoch with what comes after it: the time between is unknown.
         publisher.close_epoch().await?;
+        let recent = Arc::new(Recent::default());
         let parts = Parts {
+            recent: config.detection.enabled.then(|| recent.clone()),
             store: store.clone(),
             deriver: deriver.clone(),
             keys: keys.clone(),
@@ -126,6 +128,7 @@ impl Log {
             stop,
             publishing,
             disk,
+            recent,
             upkeep: RwLock::new(()),
             tending: Mutex::new(Vec::new()),
         };

@@ -7,6 +7,7 @@ mod edge;
 mod live;
 mod parts;
 mod plan;
+mod recent;
 mod supervise;
 mod task;
 
@@ -23,6 +24,7 @@ use tokio::{
 
 pub(crate) use edge::{Edge, Grown};
 pub(crate) use plan::hex;
+pub(crate) use recent::Recent;
 pub(crate) use supervise::supervise;
 
 use crate::{
@@ -276,6 +278,8 @@ pub(crate) struct Parts {
     pub publisher: Arc<crate::publisher::Publisher>,
     /// Only while it is held anything is written.
     pub lease: Arc<crate::lease::Keeper>,
+    /// Where followers find what was committed; `None` if there is none.
+    pub recent: Option<Arc<Recent>>,
 }
 
 /// The way to the sequencer.

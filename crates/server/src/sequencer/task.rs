@@ -216,6 +216,9 @@ impl Task {
         let head = edge.tree.head();
         let commit = Commit { batches: batches.to_vec(), head, tiles, macs, tags, state };
         self.parts.store.commit(expected, commit).await?;
+        if let Some(recent) = &self.parts.recent {
+            recent.push(expected.size.0, batches);
+        }
         self.edge = edge;
         if let Some((bundle, key)) = &mac {
             self.parts.keys.adopt_mac(*bundle, key);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::audit_entry::AuditEntry;
 
 /// The collections of which every document must be explained by an entry of `sceau.audit`.
-pub const AUDITED: [&str; 2] = [crate::auth::COLLECTION, crate::history::COLLECTION];
+pub const AUDITED: [&str; 3] = [crate::auth::COLLECTION, crate::history::COLLECTION, crate::detect::COLLECTION];
 
 /// All documents of the audited collections.
 pub(super) async fn documents(store: &dyn Store) -> Result<Vec<(&'static str, Vec<Document>)>, StoreError> {

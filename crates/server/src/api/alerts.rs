@@ -1,0 +1,110 @@
+//! Alerts: the list, one of them, and what people do about it.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::Uri,
+};
+use sceau_event::Micros;
+use serde::Serialize;
+
+use super::{Answer, Shared, WithActor, integrity::not, params::Params};
+use crate::{
+    detect::{Alert, AlertChange, AlertState, noisy},
+    error::ServerError,
+};
+
+/// The most alerts of a page, and how many if nothing is said.
+const MAX_LIMIT: usize = 500;
+const LIMIT: usize = 100;
+
+/// A page of alerts.
+#[derive(Debug, Serialize)]
+pub(super) struct AlertPage {
+    /// The last changed first.
+    alerts: Vec<Alert>,
+    /// Where the next page begins; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+    /// How many are open, by level.
+    open: BTreeMap<&'static str, u64>,
+    /// The rule that makes half of all alerts or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noisy_rule: Option<String>,
+}
+
+/// A place in the list: when an alert changed last, and its id.
+fn cursor(text: &str) -> Result<(Micros, String), ServerError> {
+    let wrong = || ServerError::parameter("cursor", "is none of this list");
+    let (time, id) = text.split_once('.').ok_or_else(wrong)?;
+    Ok((Micros(time.parse().map_err(|_| wrong())?), id.to_owned()))
+}
+
+/// A value out of a fixed list of words.
+fn word<T: serde::de::DeserializeOwned>(
+    name: &str,
+    text: Option<String>,
+    known: &str,
+) -> Result<Option<T>, ServerError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let read = serde_json::from_value(serde_json::Value::from(text));
+    read.map(Some).map_err(|_| ServerError::parameter(name, format!("must be one of {known}")))
+}
+
+pub(super) async fn list(State(app): Shared, uri: Uri) -> Answer<Json<AlertPage>> {
+    let mut params = Params::read(&uri, &["state", "level", "rule", "field", "limit", "cursor"])?;
+    let states = "open, acknowledged, closed, false_positive";
+    let state: Option<AlertState> = word("state", params.text("state"), states)?;
+    let levels = "informational, low, medium, high, critical";
+    let level: Option<sceau_detect::Level> = word("level", params.text("level"), levels)?;
+    let rule = params.text("rule").filter(|rule| !rule.is_empty());
+    let field = params.text("field").filter(|field| !field.is_empty());
+    let field = field
+        .as_deref()
+        .map(|field| field.split_once('=').ok_or_else(|| ServerError::parameter("field", "must be NAME=VALUE")));
+    let field = field.transpose()?;
+    let limit = params.number("limit")?.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(ServerError::parameter("limit", format!("must be 1 to {MAX_LIMIT}")).into());
+    }
+    let after = params.text("cursor").as_deref().map(cursor).transpose()?;
+    let desk = &app.detection()?.shared.desk;
+    let wanted = |alert: &Alert| {
+        state.is_none_or(|state| alert.state == state)
+            && level.is_none_or(|level| alert.level >= level)
+            && rule.as_ref().is_none_or(|rule| alert.rule == *rule)
+            && field.is_none_or(|(name, value)| alert.group.get(name).is_some_and(|found| found == value))
+    };
+    let after = after.as_ref().map(|(time, id)| (*time, id.as_str()));
+    let mut alerts = desk.list(wanted, after, limit + 1).await;
+    let more = alerts.len() > limit;
+    alerts.truncate(limit);
+    let last = alerts.last().filter(|_| more);
+    let next_cursor = last.map(|alert| format!("{}.{}", alert.updated.0, alert.id));
+    let (rules, open) = desk.counts().await;
+    let noisy_rule = noisy(&rules).map(str::to_owned);
+    Ok(Json(AlertPage { alerts, next_cursor, open, noisy_rule }))
+}
+
+pub(super) async fn one(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<Alert>> {
+    Params::read(&uri, &[])?;
+    let alert = app.detection()?.shared.desk.get(&id).await;
+    Ok(Json(alert.ok_or_else(|| ServerError::NotFound(format!("alert {id}")))?))
+}
+
+/// Moves an alert on: its state, who works on it, a comment.
+pub(super) async fn change(
+    State(app): Shared,
+    Extension(actor): WithActor,
+    Path(id): Path<String>,
+    uri: Uri,
+    body: Bytes,
+) -> Answer<Json<Alert>> {
+    Params::read(&uri, &[])?;
+    let expected = r#"an object with "state", "assignee" or "comment""#;
+    let change: AlertChange = serde_json::from_slice(&body).map_err(not(expected))?;
+    Ok(Json(app.detection()?.change_alert(&id, change, &actor.0).await?))
+}

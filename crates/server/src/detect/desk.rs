@@ -1,0 +1,291 @@
+//! All alerts, in memory and in the state: the detector opens them and adds to them, people move them on.
+//!
+//! Invariant: what is in memory is what the state holds; each change is in one commit with the entries that explain it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sceau_detect::Finding;
+use sceau_event::{Micros, SourceId};
+use sceau_store::{Expect, Store};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::{
+    alert::{Alert, AlertState, Comment, MAX_COMMENT, MAX_COMMENTS},
+    finding::{message, word},
+    settings::{Excepted, Mode},
+};
+use crate::{error::ServerError, guard, guard::StateChange, keydir::KeyDir, log::Log};
+
+/// The collection of the state that holds alerts.
+pub(crate) const COLLECTION: &str = "alerts";
+/// The most that are kept; beyond it the oldest go, closed ones first. Their findings stay in the log.
+const MAX_ALERTS: usize = 50_000;
+/// A share of all alerts by one rule that is pointed out, once there are so many.
+const NOISY_FROM: u64 = 20;
+
+/// What somebody wants to change about an alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AlertChange {
+    pub state: Option<AlertState>,
+    /// Who works on it from now on; empty: nobody.
+    pub assignee: Option<String>,
+    pub comment: Option<String>,
+}
+
+/// All alerts.
+#[derive(Debug, Default)]
+pub(crate) struct Desk(Mutex<Alerts>);
+
+#[derive(Clone, Debug, Default)]
+struct Alerts {
+    by_id: BTreeMap<String, Alert>,
+    /// Those that findings still join, by rule and group.
+    open: HashMap<(String, String), String>,
+}
+
+/// Alerts as they were before a change that may not become durable.
+type Before = BTreeMap<String, Option<Alert>>;
+
+fn place(alert: &Alert) -> (String, String) {
+    place_of(&alert.rule, alert.group.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+fn place_of<'a>(rule: &str, group: impl Iterator<Item = (&'a str, &'a str)>) -> (String, String) {
+    let mut pairs: Vec<_> = group.collect();
+    pairs.sort_unstable();
+    (rule.to_owned(), json!(pairs).to_string())
+}
+
+impl Alerts {
+    fn insert(&mut self, alert: Alert) {
+        let place = place(&alert);
+        if alert.state.is_open() {
+            self.open.insert(place, alert.id.clone());
+        } else if self.open.get(&place) == Some(&alert.id) {
+            self.open.remove(&place);
+        }
+        self.by_id.insert(alert.id.clone(), alert);
+    }
+
+    fn remove(&mut self, id: &str) {
+        if let Some(alert) = self.by_id.remove(id) {
+            let place = place(&alert);
+            if self.open.get(&place).is_some_and(|open| open == id) {
+                self.open.remove(&place);
+            }
+        }
+    }
+
+    fn restore(&mut self, before: Before) {
+        for (id, alert) in before {
+            self.remove(&id);
+            alert.into_iter().for_each(|alert| self.insert(alert));
+        }
+    }
+
+    /// Takes a finding in; `false` if it is there already.
+    fn take(
+        &mut self,
+        finding: &Finding,
+        now: Micros,
+        suppressions: &BTreeMap<String, Excepted>,
+        before: &mut Before,
+    ) -> bool {
+        let text = message(finding);
+        let group = finding.group.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let place = place_of(&finding.rule, group);
+        // The end of a burst goes to the alert of its beginning, even if that was closed meanwhile.
+        let own = self.by_id.get(&finding.id).filter(|alert| place == self::place(alert)).map(|alert| alert.id.clone());
+        let joins = self.open.get(&place).cloned().or(own);
+        if let Some(alert) = joins.as_ref().and_then(|id| self.by_id.get_mut(id)) {
+            if alert.has(finding) {
+                return false;
+            }
+            before.entry(alert.id.clone()).or_insert_with(|| Some(alert.clone()));
+            alert.join(finding, text, now);
+            return true;
+        }
+        let suppressed = suppressions.iter().find(|(_, excepted)| suppresses(excepted, finding, now));
+        let alert = Alert::open(finding, text, now, suppressed.map(|(id, _)| id.clone()));
+        let replaced = self.by_id.get(&alert.id).cloned();
+        before.entry(alert.id.clone()).or_insert(replaced);
+        self.insert(alert);
+        true
+    }
+
+    /// Makes room.
+    fn thin(&mut self, before: &mut Before) {
+        let Some(over) = self.by_id.len().checked_sub(MAX_ALERTS).filter(|over| *over > 0) else { return };
+        let mut oldest: Vec<_> =
+            self.by_id.values().map(|alert| (alert.state.is_open(), alert.updated, &alert.id)).collect();
+        oldest.sort_unstable();
+        let gone: Vec<String> = oldest.into_iter().take(over).map(|(_, _, id)| id.clone()).collect();
+        for id in gone {
+            let alert = self.by_id.get(&id).cloned();
+            before.entry(id.clone()).or_insert(alert);
+            self.remove(&id);
+        }
+    }
+}
+
+/// The document of an alert.
+fn write(id: &str, alert: Option<&Alert>) -> Result<StateChange, ServerError> {
+    let value = alert.map(serde_json::to_value).transpose();
+    let value = value.map_err(|error| ServerError::Internal(format!("an alert: {error}")))?;
+    Ok(StateChange { collection: COLLECTION.into(), key: id.into(), value, expect: Expect::Any, expires: None })
+}
+
+fn suppresses(excepted: &Excepted, finding: &Finding, now: Micros) -> bool {
+    excepted.mode == Mode::Suppress
+        && excepted.rule.as_ref().is_none_or(|rule| *rule == finding.rule)
+        && excepted.until.is_none_or(|until| now < until)
+        && excepted
+            .fields
+            .iter()
+            .all(|(name, value)| finding.group.iter().any(|pair| (&pair.0, &pair.1) == (name, value)))
+}
+
+impl Desk {
+    /// Reads all alerts. One that is not this log's own is left out and logged: the log has its findings.
+    pub async fn load(store: &dyn Store, keys: &KeyDir) -> Result<Self, ServerError> {
+        let (mut alerts, mut after) = (Alerts::default(), String::new());
+        loop {
+            let page = store.list(COLLECTION, &after, 500).await?;
+            let Some(last) = page.last() else { return Ok(Self(Mutex::new(alerts))) };
+            after.clone_from(&last.key);
+            for document in page {
+                if guard::check(keys, COLLECTION, &document).is_err() {
+                    continue;
+                }
+                match serde_json::from_value(document.value) {
+                    Ok(alert) => alerts.insert(alert),
+                    Err(error) => {
+                        tracing::error!(%error, alert = document.key, "an alert can't be read and is left out")
+                    }
+                }
+            }
+        }
+    }
+
+    /// Works out what findings change, and hands it to `commit`, which makes it durable or not: the alerts to write, and
+    /// the findings that were not sealed before. Nobody else changes an alert meanwhile. Must be carried through.
+    pub(super) async fn take<F>(
+        &self,
+        findings: Vec<Finding>,
+        now: Micros,
+        suppressions: &BTreeMap<String, Excepted>,
+        commit: impl FnOnce(Vec<StateChange>, Vec<Finding>) -> F,
+    ) -> Result<(), ServerError>
+    where
+        F: Future<Output = Result<(), ServerError>>,
+    {
+        let mut alerts = self.0.lock().await;
+        let mut before = Before::new();
+        let mut findings = findings;
+        findings.retain(|finding| alerts.take(finding, now, suppressions, &mut before));
+        alerts.thin(&mut before);
+        let writes: Result<Vec<_>, _> = before.keys().map(|id| write(id, alerts.by_id.get(id))).collect();
+        let done = match writes {
+            Ok(writes) => commit(writes, findings).await,
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            alerts.restore(before);
+        }
+        done
+    }
+
+    /// Changes an alert; the change is sealed as an entry of `sceau.audit` in the same commit. Must be carried through.
+    pub async fn change(&self, log: &Log, id: &str, change: AlertChange, user: &str) -> Result<Alert, ServerError> {
+        check(&change)?;
+        let mut alerts = self.0.lock().await;
+        let mut alert = alerts.by_id.get(id).cloned().ok_or_else(|| ServerError::NotFound(format!("alert {id}")))?;
+        if change.comment.is_some() && alert.comments.len() >= MAX_COMMENTS {
+            return Err(ServerError::parameter("comment", format!("an alert has at most {MAX_COMMENTS} comments")));
+        }
+        let now = log.now();
+        alert.updated = now;
+        if let Some(state) = change.state {
+            alert.state = state;
+        }
+        if let Some(assignee) = &change.assignee {
+            alert.assignee = Some(assignee.trim().to_owned()).filter(|name| !name.is_empty());
+        }
+        if let Some(text) = &change.comment {
+            alert.comments.push(Comment { time: now, user: user.to_owned(), text: text.clone() });
+        }
+        let event = json!({
+            "timestamp": now.to_string(),
+            "action": "alert_change",
+            "user": user,
+            "alert": {"id": id, "rule": alert.rule, "state": change.state, "assignee": change.assignee},
+            "message": change.comment,
+        });
+        log.note_with(SourceId::audit(), &event, vec![write(id, Some(&alert))?]).await?;
+        alerts.insert(alert.clone());
+        Ok(alert)
+    }
+
+    /// An alert.
+    pub async fn get(&self, id: &str) -> Option<Alert> {
+        self.0.lock().await.by_id.get(id).cloned()
+    }
+
+    /// Alerts for which `wanted` holds, the last changed first, those behind `after`, at most `limit`.
+    pub async fn list(
+        &self,
+        wanted: impl Fn(&Alert) -> bool,
+        after: Option<(Micros, &str)>,
+        limit: usize,
+    ) -> Vec<Alert> {
+        let alerts = self.0.lock().await;
+        let behind = |alert: &&Alert| after.is_none_or(|after| (alert.updated, alert.id.as_str()) < after);
+        let mut found: Vec<&Alert> = alerts.by_id.values().filter(|alert| wanted(alert)).filter(behind).collect();
+        found.sort_unstable_by(|a, b| (b.updated, &b.id).cmp(&(a.updated, &a.id)));
+        found.into_iter().take(limit).cloned().collect()
+    }
+
+    /// How many alerts each rule has made, and how many are open by level.
+    pub async fn counts(&self) -> (BTreeMap<String, u64>, BTreeMap<&'static str, u64>) {
+        let alerts = self.0.lock().await;
+        let (mut rules, mut open) = (BTreeMap::new(), BTreeMap::new());
+        for alert in alerts.by_id.values() {
+            *rules.entry(alert.rule.clone()).or_default() += 1;
+            if alert.state.is_open() {
+                *open.entry(word(alert.level)).or_default() += 1;
+            }
+        }
+        (rules, open)
+    }
+}
+
+/// The rule that makes half of all alerts or more, once there are enough to say so.
+pub(crate) fn noisy(rules: &BTreeMap<String, u64>) -> Option<&str> {
+    let all: u64 = rules.values().sum();
+    let (rule, most) = rules.iter().max_by_key(|(_, count)| **count)?;
+    (all >= NOISY_FROM && rules.len() > 1 && most.saturating_mul(2) >= all).then_some(rule)
+}
+
+fn check(change: &AlertChange) -> Result<(), ServerError> {
+    if *change == AlertChange::default() {
+        return Err(ServerError::Body("say what to change: state, assignee or comment".into()));
+    }
+    let too_long = |name: &str, text: &Option<String>, most: usize| match text {
+        Some(text) if text.chars().count() > most => {
+            Err(ServerError::parameter(name, format!("may have {most} characters")))
+        }
+        _ => Ok(()),
+    };
+    too_long("assignee", &change.assignee, 200)?;
+    too_long("comment", &change.comment, MAX_COMMENT)?;
+    match &change.comment {
+        Some(text) if text.trim().is_empty() => Err(ServerError::parameter("comment", "is empty")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "desk_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+use sceau_detect::Phase;
+use sceau_event::Micros;
+
+use super::*;
+use crate::{detect::alert::tests::finding, testing::Fixture};
+
+async fn take(desk: &Desk, findings: Vec<Finding>, fails: bool) -> Vec<Finding> {
+    let suppressions = BTreeMap::from([(
+        "s".to_owned(),
+        Excepted {
+            rule: Some("quiet".into()),
+            fields: BTreeMap::from([("source.ip".to_owned(), "192.0.2.1".to_owned())]),
+            until: Some(Micros(1_000)),
+            mode: Mode::Suppress,
+            reason: String::new(),
+        },
+    )]);
+    let mut sealed = Vec::new();
+    let commit = |writes: Vec<StateChange>, findings: Vec<Finding>| {
+        assert!(writes.len() <= findings.len());
+        sealed = findings;
+        async move { if fails { Err(ServerError::Overloaded) } else { Ok(()) } }
+    };
+    assert_eq!(desk.take(findings, Micros(7), &suppressions, commit).await.is_err(), fails);
+    sealed
+}
+
+async fn all(desk: &Desk) -> Vec<Alert> {
+    desk.list(|_| true, None, 100).await
+}
+
+#[tokio::test]
+async fn findings_of_one_rule_and_group_make_one_alert_until_it_is_closed() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let desk = Desk::default();
+    let sealed = take(&desk, vec![finding("a", Phase::Fired, 5, 0), finding("b", Phase::Fired, 6, 50)], false).await;
+    assert_eq!(sealed.len(), 2);
+    let found = all(&desk).await;
+    assert_eq!((found.len(), found[0].id.as_str(), found[0].count), (1, "a", 11));
+    // The same again, as after a crash: nothing is sealed twice.
+    assert!(take(&desk, vec![finding("a", Phase::Fired, 5, 0)], false).await.is_empty());
+    let close = AlertChange { state: Some(AlertState::Closed), ..AlertChange::default() };
+    desk.change(&log, "a", close, "ann").await.unwrap();
+    // The end of a burst belongs to the alert of its beginning.
+    take(&desk, vec![finding("a", Phase::Ended, 9, 0)], false).await;
+    let found = all(&desk).await;
+    assert_eq!((found.len(), found[0].state, found[0].count), (1, AlertState::Closed, 15));
+    take(&desk, vec![finding("c", Phase::Fired, 5, 900)], false).await;
+    assert_eq!(all(&desk).await.len(), 2);
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_could_not_be_made_durable_leaves_nothing_behind() {
+    let desk = Desk::default();
+    take(&desk, vec![finding("a", Phase::Fired, 5, 0)], false).await;
+    let before = all(&desk).await;
+    let mut other = finding("z", Phase::Fired, 5, 0);
+    other.group[0].1 = "192.0.2.9".into();
+    let both = vec![finding("b", Phase::Fired, 5, 100), other];
+    assert_eq!(take(&desk, both.clone(), true).await.len(), 2);
+    assert_eq!(all(&desk).await, before);
+    take(&desk, both, false).await;
+    assert_eq!(all(&desk).await.len(), 2);
+}
+
+#[tokio::test]
+async fn suppressed_findings_are_sealed_and_open_nothing() {
+    let desk = Desk::default();
+    let mut quiet = finding("q", Phase::Fired, 5, 0);
+    quiet.rule = "quiet".into();
+    assert_eq!(take(&desk, vec![quiet], false).await.len(), 1);
+    let found = all(&desk).await;
+    assert_eq!((found[0].state, found[0].suppressed_by.as_deref()), (AlertState::Closed, Some("s")));
+}
+
+#[tokio::test]
+async fn changes_are_sealed_kept_and_checked() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let desk = Desk::default();
+    take(&desk, vec![finding("a", Phase::Fired, 5, 0)], false).await;
+    let change = AlertChange {
+        state: Some(AlertState::Acknowledged),
+        assignee: Some("bob".into()),
+        comment: Some("looking at it".into()),
+    };
+    let changed = desk.change(&log, "a", change, "ann").await.unwrap();
+    assert_eq!((changed.assignee.as_deref(), changed.comments.len()), (Some("bob"), 1));
+    let event = log.reader().event(0).await.unwrap();
+    assert!(event.entry.contains("looking at it") && event.entry.contains("alert_change"), "{}", event.entry);
+    let loaded = Desk::load(&**log.reader().store(), log.keys()).await.unwrap();
+    assert_eq!(loaded.get("a").await.unwrap(), changed);
+    let wrong = [
+        AlertChange::default(),
+        AlertChange { comment: Some(" ".into()), ..AlertChange::default() },
+        AlertChange { comment: Some("x".repeat(MAX_COMMENT + 1)), ..AlertChange::default() },
+        AlertChange { assignee: Some("x".repeat(201)), ..AlertChange::default() },
+    ];
+    for change in wrong {
+        assert!(desk.change(&log, "a", change.clone(), "ann").await.is_err(), "{change:?}");
+    }
+    let comment = || AlertChange { comment: Some("x".into()), ..AlertChange::default() };
+    assert!(matches!(desk.change(&log, "b", comment(), "ann").await, Err(ServerError::NotFound(_))));
+    assert_eq!(log.head().borrow().size.0, 1);
+    log.close().await.unwrap();
+}
+
+#[test]
+fn a_rule_that_makes_half_of_all_alerts_is_noisy() {
+    let counts =
+        |pairs: &[(&str, u64)]| pairs.iter().map(|(rule, n)| ((*rule).to_owned(), *n)).collect::<BTreeMap<_, _>>();
+    assert_eq!(noisy(&counts(&[("a", 10), ("b", 10)])), Some("b"));
+    assert_eq!(noisy(&counts(&[("a", 30), ("b", 10)])), Some("a"));
+    for quiet in [&[("a", 5), ("b", 5)][..], &[("a", 8), ("b", 7), ("c", 7)], &[("a", 100)], &[]] {
+        assert_eq!(noisy(&counts(quiet)), None, "{quiet:?}");
+    }
+}

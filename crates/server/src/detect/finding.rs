@@ -1,0 +1,104 @@
+//! A finding as an entry of `sceau.finding`.
+
+use sceau_detect::{Finding, Level, Phase};
+use serde_json::{Map, Value, json};
+
+/// The event that is sealed for a finding. Its own time is that of the last entry that it is about, so that findings of
+/// imported logs lie where the attack was; the same finding always gives the same text.
+pub(super) fn event(finding: &Finding) -> Value {
+    let group: Map<String, Value> =
+        finding.group.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    let mut event = json!({
+        "timestamp": finding.last.to_string(),
+        "action": "finding",
+        "id": finding.id,
+        "phase": finding.phase,
+        "rule": {"id": finding.rule, "name": finding.title, "hash": finding.rule_hash},
+        "severity": finding.level,
+        "tags": finding.tags,
+        "group": group,
+        "evidence": finding.evidence,
+        "count": finding.count,
+        "first": finding.first.to_string(),
+        "last": finding.last.to_string(),
+        "message": message(finding),
+    });
+    // The names under which searches find addresses and users.
+    for (name, field) in [("ip", "source.ip"), ("user", "user.name")] {
+        if let Some((_, value)) = finding.group.iter().find(|(name, _)| name == field) {
+            event[name] = Value::from(value.as_str());
+        }
+    }
+    if !finding.values.is_empty() {
+        event["values"] = json!(finding.values);
+    }
+    if finding.late {
+        event["late"] = Value::from(true);
+    }
+    event
+}
+
+/// A finding in words.
+pub(super) fn message(finding: &Finding) -> String {
+    let who: Vec<String> = finding.group.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let who = if who.is_empty() { String::new() } else { format!(" ({})", who.join(", ")) };
+    let times = if finding.count == 1 { "once".to_owned() } else { format!("{} times", finding.count) };
+    match finding.phase {
+        Phase::Fired => format!("{}{who}: {times} by {}", finding.title, finding.last),
+        Phase::Ended => format!("{}{who}: over, {times} from {} to {}", finding.title, finding.first, finding.last),
+    }
+}
+
+/// The word of a level.
+pub(super) fn word(level: Level) -> &'static str {
+    match level {
+        Level::Informational => "informational",
+        Level::Low => "low",
+        Level::Medium => "medium",
+        Level::High => "high",
+        Level::Critical => "critical",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use sceau_event::Micros;
+
+    use super::*;
+
+    #[test]
+    fn a_finding_says_who_what_and_when() {
+        let mut finding = Finding {
+            id: "00".repeat(16),
+            phase: Phase::Fired,
+            rule: "r".into(),
+            title: "Brute force".into(),
+            rule_hash: "h".into(),
+            level: Level::High,
+            tags: BTreeSet::from(["attack.t1110".to_owned()]),
+            group: vec![("source.ip".into(), "192.0.2.7".into())],
+            evidence: vec![3, 5, 8],
+            count: 5,
+            first: Micros(0),
+            last: Micros(60_000_000),
+            values: BTreeMap::new(),
+            late: false,
+        };
+        let text = event(&finding).to_string();
+        assert_eq!(text, event(&finding).to_string());
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&read["ip"], &read["severity"], &read["phase"]),
+            (&"192.0.2.7".into(), &"high".into(), &"fired".into())
+        );
+        assert_eq!(read["timestamp"], "1970-01-01T00:01:00.000000Z");
+        assert_eq!(read["message"], "Brute force (source.ip 192.0.2.7): 5 times by 1970-01-01T00:01:00.000000Z");
+        assert!(read.get("late").is_none() && read.get("user").is_none() && read.get("values").is_none());
+        finding.phase = Phase::Ended;
+        finding.late = true;
+        assert!(message(&finding).contains("over, 5 times from 1970-01-01T00:00:00.000000Z"), "{}", message(&finding));
+        assert_eq!(event(&finding)["late"], true);
+    }
+}

@@ -1,0 +1,362 @@
+//! The detector as a follower of the log: it reads committed entries in order, and what it finds is sealed.
+//!
+//! Invariant: findings are sealed in the same commit that moves the position past the entries they come from, so none is
+//! lost or doubled whenever the server dies. The windows are kept less often; what lies between them and the position is
+//! read again without sealing anything.
+
+use std::{sync::Arc, time::Duration};
+
+use sceau_detect::{Detector, Finding, Limits, Phase, RuleSet};
+use sceau_event::{Framer, Meta, Micros, Record, SourceId};
+use sceau_ledger::Index;
+use sceau_store::{Batch, BatchBuilder, RecordRows, StoreError};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Shared, finding,
+    settings::Set,
+    snapshot::{Place, position},
+};
+use crate::{error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions};
+
+/// Entries that are looked at before their findings are sealed.
+const STEP: usize = 4_096;
+/// Fewer are looked at where they are: handing them to another thread costs more.
+const INLINE: usize = 256;
+/// How often the windows are kept, and how many bytes of them may be written a second.
+const KEEP: Duration = Duration::from_secs(30);
+const KEEP_RATE: usize = 1 << 20;
+/// The time between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of a value in a finding's group; users can be as long as an entry.
+const MAX_VALUE: usize = 1_024;
+
+/// What the follower is told.
+pub(super) enum Command {
+    /// Other rules or settings count from now on.
+    Rules(Arc<RuleSet>, Arc<Set>),
+}
+
+/// The follower at work.
+pub(super) struct Follower {
+    log: Log,
+    shared: Arc<Shared>,
+    /// `None` only while it is on another thread.
+    detector: Option<Detector>,
+    set: Arc<Set>,
+    place: Place,
+    /// The first entry that was not looked at.
+    next: u64,
+    commands: mpsc::Receiver<Command>,
+    /// The windows hold entries whose findings are not sealed.
+    ahead: bool,
+    /// What is found without a further entry: bursts of rules that are no more.
+    pending: Vec<Finding>,
+    /// When the windows were kept last, before which entry, and after what time it is due again.
+    kept: (Instant, u64, Duration),
+}
+
+/// Why it ends before it is told to.
+enum End {
+    Stopped,
+    Failed(ServerError),
+}
+
+impl From<ServerError> for End {
+    fn from(error: ServerError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Entries with their records, from memory or from the store.
+enum Rows {
+    Columns { batch: Arc<Batch>, offset: usize },
+    Entries(Vec<Vec<u8>>),
+}
+
+impl Follower {
+    /// Goes on where the state says that it was.
+    pub async fn resume(
+        log: &Log,
+        shared: Arc<Shared>,
+        mut detector: Detector,
+        set: Arc<Set>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<Self, ServerError> {
+        let store = log.reader().store();
+        let mut place = Place::load(&**store, log.keys()).await?;
+        let kept_from = store.kept_from().await?.0;
+        let size = log.head().borrow().size.0;
+        let mut next = kept_from;
+        if let Some((index, windows)) = place.windows.take() {
+            match detector.restore(&windows) {
+                Ok(_) if index <= size => next = index.max(kept_from),
+                Ok(_) => tracing::error!(index, size, "the detector's windows are of a longer log; they are not used"),
+                Err(error) => {
+                    tracing::warn!(%error, "the detector's windows can't be used; they are made again from the log")
+                }
+            }
+        }
+        place.sealed = place.sealed.min(size);
+        if next < place.sealed {
+            tracing::info!(from = next, to = place.sealed, "the detector reads again what its windows had not kept");
+        }
+        shared.looked(next, size, Some(detector.stats()));
+        let kept = (Instant::now(), next, KEEP);
+        let (log, detector, pending) = (log.clone(), Some(detector), Vec::new());
+        Ok(Self { log, shared, detector, set, place, next, commands, ahead: false, pending, kept })
+    }
+
+    /// Works until it is told to stop; keeps the windows then.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), ServerError> {
+        let ended = self.work(&mut stop).await;
+        match ended {
+            End::Stopped => self.keep().await,
+            End::Failed(error) => Err(error),
+        }
+    }
+
+    async fn work(&mut self, stop: &mut watch::Receiver<bool>) -> End {
+        let mut head = self.log.head();
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
+            let size = head.borrow_and_update().size.0;
+            if *stop.borrow() {
+                return End::Stopped;
+            }
+            if self.next < size || !self.pending.is_empty() {
+                match self.step(size, stop).await {
+                    Ok(()) => {}
+                    Err(End::Failed(error)) if error.is_away() => {
+                        tracing::warn!(%error, "the detector waits for the store");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    Err(end) => return end,
+                }
+            }
+            let due = self.kept.0 + self.kept.2;
+            if self.next > self.kept.1 && Instant::now() >= due {
+                // What can't be kept now is kept the next time: nothing depends on it but the time of a start.
+                if let Err(error) = self.keep().await {
+                    tracing::warn!(%error, "the detector's windows could not be kept");
+                    self.kept.0 = Instant::now();
+                }
+            }
+            if self.next < size {
+                continue;
+            }
+            tokio::select! {
+                changed = head.changed() => if changed.is_err() { return End::Stopped },
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return End::Stopped,
+                },
+                _ = stop.wait_for(|stop| *stop) => return End::Stopped,
+                () = sleep_until(due), if self.next > self.kept.1 => {}
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let Command::Rules(rules, set) = command;
+        let Some(detector) = &mut self.detector else { return };
+        detector.replace_rules(rules.clone(), &mut self.pending);
+        if set.general.lateness != self.set.general.lateness {
+            let windows = detector.snapshot();
+            let mut other = Detector::new(rules, Limits::default(), set.settings().lateness);
+            match other.restore(&windows) {
+                Ok(_) => *detector = other,
+                Err(error) => tracing::error!(%error, "the windows can't be taken over; the former lateness counts on"),
+            }
+        }
+        self.set = set;
+    }
+
+    /// Looks at the next entries and seals what comes of them.
+    async fn step(&mut self, size: u64, stop: &watch::Receiver<bool>) -> Result<(), End> {
+        let first = self.next;
+        let (mut findings, looked) = if first < size {
+            let rows = self.rows(size).await?;
+            self.ahead = true;
+            self.look(rows).await?
+        } else {
+            (Vec::new(), 0)
+        };
+        let next = first.saturating_add(looked as u64);
+        if next <= self.place.sealed {
+            // What these entries gave before a crash is sealed already.
+            findings.clear();
+        }
+        findings.splice(0..0, self.pending.drain(..));
+        if !findings.is_empty() {
+            let sealed = next.max(self.place.sealed);
+            self.seal(findings, sealed, stop).await?;
+            self.place.sealed = sealed;
+        }
+        self.next = next;
+        self.ahead = false;
+        self.log.recent().forget(next);
+        let stats = self.detector.as_ref().map(Detector::stats);
+        self.shared.looked(next, size, stats);
+        Ok(())
+    }
+
+    /// The entries from `next` on, at most [`STEP`], and none beyond what is sealed if some of it is.
+    async fn rows(&self, size: u64) -> Result<Rows, ServerError> {
+        if let Some((first, batch)) = self.log.recent().holding(self.next)
+            && self.next >= self.place.sealed
+        {
+            let offset = usize::try_from(self.next - first).unwrap_or(usize::MAX);
+            return Ok(Rows::Columns { batch, offset });
+        }
+        let end = if self.next < self.place.sealed { self.place.sealed.min(size) } else { size };
+        let limit = usize::try_from(end - self.next).unwrap_or(STEP).min(STEP);
+        let found = self.log.reader().store().entries(Index(self.next), limit).await;
+        match found {
+            Ok(rows) if rows.entries.is_empty() => {
+                Err(StoreError::Entry { index: self.next, detail: "is missing".to_owned() }.into())
+            }
+            Ok(rows) => Ok(Rows::Entries(rows.entries)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Shows entries to the detector; gives the findings and how many entries they come from.
+    async fn look(&mut self, rows: Rows) -> Result<(Vec<Finding>, usize), ServerError> {
+        let Some(mut detector) = self.detector.take() else {
+            return Err(ServerError::Internal("the detector is elsewhere".to_owned()));
+        };
+        let (deriver, first) = (self.log.reader().deriver().clone(), self.next);
+        let count = match &rows {
+            Rows::Columns { batch, offset } => batch.len().saturating_sub(*offset).min(STEP),
+            Rows::Entries(entries) => entries.len(),
+        };
+        let work = move || {
+            let mut findings = Vec::new();
+            let done = match rows {
+                Rows::Columns { batch, offset } => columns(&mut detector, &batch, offset, first, &mut findings),
+                Rows::Entries(entries) => {
+                    let mut replay = deriver.replay();
+                    entries.iter().zip(first..).try_for_each(|(entry, index)| {
+                        let damaged =
+                            |error: sceau_event::EntryError| StoreError::Entry { index, detail: error.to_string() };
+                        detector.push(index, &replay.derive(entry).map_err(damaged)?, &mut findings);
+                        Ok(())
+                    })
+                }
+            };
+            (detector, done.map(|()| findings))
+        };
+        let (detector, findings) = if count <= INLINE {
+            work()
+        } else {
+            let worked = tokio::task::spawn_blocking(work).await;
+            worked.map_err(|error| ServerError::Internal(format!("detection: {error}")))?
+        };
+        self.detector = Some(detector);
+        Ok((findings?, count))
+    }
+
+    /// Seals findings, and with them that everything before `next` was looked at.
+    async fn seal(&self, findings: Vec<Finding>, next: u64, stop: &watch::Receiver<bool>) -> Result<(), End> {
+        let findings: Vec<Finding> = findings.into_iter().map(shortened).collect();
+        let mut told = false;
+        loop {
+            let commit = |writes, findings| self.commit(writes, findings, next);
+            let now = self.log.now();
+            match self.shared.desk.take(findings.clone(), now, &self.set.exceptions, commit).await {
+                Ok(()) => return Ok(()),
+                Err(error) if !can_pass(&error) => return Err(error.into()),
+                Err(error) if !told => {
+                    tracing::warn!(%error, "findings can't be sealed now; the detector tries again");
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            if *stop.borrow() {
+                // They are found again: the position has not moved.
+                return Err(End::Stopped);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn commit(&self, mut writes: Vec<StateChange>, findings: Vec<Finding>, next: u64) -> Result<(), ServerError> {
+        let batch = entries(&self.log, &findings)?;
+        writes.push(position(next));
+        self.log.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await?;
+        for finding in &findings {
+            let phase = if finding.phase == Phase::Fired { "fired" } else { "ended" };
+            self.log.metrics().finding(finding::word(finding.level), phase);
+        }
+        Ok(())
+    }
+
+    /// Keeps the windows.
+    async fn keep(&mut self) -> Result<(), ServerError> {
+        let Some(detector) = &self.detector else { return Ok(()) };
+        if self.next == self.kept.1 || self.ahead {
+            return Ok(());
+        }
+        let windows = detector.snapshot();
+        self.place.save(&self.log, self.next, &windows).await?;
+        let seconds = u64::try_from(windows.len() / KEEP_RATE).unwrap_or(u64::MAX);
+        self.kept = (Instant::now(), self.next, KEEP.max(Duration::from_secs(seconds.min(3_600))));
+        self.place.sealed = self.place.sealed.max(self.next);
+        Ok(())
+    }
+}
+
+fn columns(
+    detector: &mut Detector,
+    batch: &Batch,
+    offset: usize,
+    first: u64,
+    findings: &mut Vec<Finding>,
+) -> Result<(), StoreError> {
+    let rows = RecordRows::new(batch.records())?;
+    let mut record = Record::new(Micros(0), "".into());
+    for (row, index) in (offset..rows.len().min(offset.saturating_add(STEP))).zip(first..) {
+        if rows.read(row, &mut record) {
+            detector.push(index, &record, findings);
+        }
+    }
+    Ok(())
+}
+
+/// The entries of findings.
+fn entries(log: &Log, findings: &[Finding]) -> Result<Batch, ServerError> {
+    let framer = Framer::new(log.now(), &SourceId::finding(), &Meta::default());
+    let mut builder = BatchBuilder::new(log.reader().deriver().clone());
+    for found in findings {
+        let event = finding::event(found).to_string();
+        let refused = |error| ServerError::Internal(format!("a finding of rule {}: {error}", found.rule));
+        builder.push_json(&framer, event.as_bytes()).map_err(refused)?;
+    }
+    builder.finish().map_err(|error| ServerError::Internal(error.to_string()))
+}
+
+/// Whether trying again later can help.
+fn can_pass(error: &ServerError) -> bool {
+    error.is_away() || matches!(error, ServerError::Overloaded | ServerError::Full | ServerError::TooOld)
+}
+
+/// A finding that fits into an entry, whatever its records hold.
+fn shortened(mut finding: Finding) -> Finding {
+    let values = finding.group.iter_mut().map(|(_, value)| value);
+    values.chain(finding.values.values_mut().flatten()).for_each(shorten);
+    finding
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > MAX_VALUE {
+        let end = (0..=MAX_VALUE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+}

@@ -1,0 +1,381 @@
+//! Detection on the running log: rules and settings, the follower that looks for what they describe, alerts, replays.
+//!
+//! Invariant: what changes what is detected is an entry of `sceau.audit` before it counts.
+
+mod alert;
+mod analysis;
+mod desk;
+mod finding;
+mod follower;
+mod replay;
+mod rules;
+mod settings;
+mod snapshot;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use sceau_detect::{DetectError, Detector, Level, Limits, RuleOverride, RuleSet, Stats};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use crate::{config::DetectionConfig, error::ServerError, log::Log};
+pub(crate) use alert::{Alert, AlertState};
+pub(crate) use analysis::{Analysis, AnalysisView, analyses, run as analyse};
+pub(crate) use desk::{AlertChange, Desk, noisy};
+use follower::{Command, Follower};
+pub(crate) use replay::{Asked, ReplayView, Replays, Rules};
+pub use replay::{ReplayParams, replay_log};
+pub use rules::{Files as DetectionFiles, read as read_rules, read_directory as read_rule_directory};
+pub(crate) use settings::{COLLECTION, Excepted, General, Set};
+
+/// How often the directory of rules is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// All levels.
+const LEVELS: [Level; 5] = [Level::Informational, Level::Low, Level::Medium, Level::High, Level::Critical];
+/// Commands that wait for the follower.
+const COMMANDS: usize = 16;
+
+/// What follower and API share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub desk: Desk,
+    next: AtomicU64,
+    size: AtomicU64,
+    running: AtomicBool,
+    stats: Mutex<Stats>,
+}
+
+impl Shared {
+    fn looked(&self, next: u64, size: u64, stats: Option<Stats>) {
+        self.next.store(next, Ordering::Relaxed);
+        self.size.store(size, Ordering::Relaxed);
+        if let Some(stats) = stats {
+            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+        }
+    }
+}
+
+/// What counts now.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub rules: Arc<RuleSet>,
+    pub set: Arc<Set>,
+}
+
+/// Detection on a log.
+pub(crate) struct Detection {
+    log: Log,
+    pub shared: Arc<Shared>,
+    pub replays: Replays,
+    current: RwLock<Current>,
+    directory: Option<PathBuf>,
+    /// Held while settings or rules change.
+    editing: tokio::sync::Mutex<()>,
+    commands: mpsc::Sender<Command>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Detection {
+    /// Begins to follow the log.
+    ///
+    /// # Errors
+    /// The settings, the rules' directory or the detector's state can't be read.
+    pub async fn start(log: &Log, config: &DetectionConfig) -> Result<Arc<Self>, ServerError> {
+        let store = &**log.reader().store();
+        let set = Set::load(store, log.keys()).await?;
+        let desk = Desk::load(store, log.keys()).await?;
+        // Looked at before they are read: a change in between is seen.
+        let seen = config.rules.as_deref().map(rules::look).transpose()?;
+        let (set, rules) = build(config.rules.clone(), set).await?;
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (stop, stopped) = watch::channel(false);
+        let size = log.head().borrow().size.0;
+        let shared = Arc::new(Shared {
+            desk,
+            next: AtomicU64::new(0),
+            size: AtomicU64::new(size),
+            running: AtomicBool::new(true),
+            stats: Mutex::default(),
+        });
+        let (rules, set) = (Arc::new(rules), Arc::new(set));
+        let detection = Arc::new(Self {
+            log: log.clone(),
+            shared: shared.clone(),
+            replays: Replays::default(),
+            current: RwLock::new(Current { rules: rules.clone(), set: set.clone() }),
+            directory: config.rules.clone(),
+            editing: tokio::sync::Mutex::new(()),
+            commands,
+            stop,
+            tasks: Mutex::default(),
+        });
+        detection.seal_rules(&rules, "system").await?;
+        let detector = Detector::new(rules, Limits::default(), set.settings().lateness);
+        let follower = Follower::resume(log, shared.clone(), detector, set, receiver).await?;
+        let following = tokio::spawn(follow(follower, shared, stopped.clone()));
+        let mut tasks = vec![following];
+        if let Some(seen) = seen {
+            tasks.push(tokio::spawn(watch_directory(Arc::downgrade(&detection), seen, stopped)));
+        }
+        *detection.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+        Ok(detection)
+    }
+
+    /// Finishes what was begun, and keeps the windows.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        self.replays.cancel_all();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            // It tells of its own end.
+            drop(task.await);
+        }
+    }
+
+    /// Rules and settings as they count now.
+    pub fn current(&self) -> Current {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where further rules are.
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.directory.clone()
+    }
+
+    /// The log that is followed.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Changes a setting document: checked with the rules first, then sealed, then it counts.
+    async fn change(self: &Arc<Self>, key: String, value: Option<Value>, user: &str) -> Result<(), ServerError> {
+        let (this, user) = (self.clone(), user.to_owned());
+        // Carried through even if whoever asked goes away.
+        let changing = tokio::spawn(async move {
+            let _editing = this.editing.lock().await;
+            let mut set = (*this.current().set).clone();
+            set.put(&key, value.as_ref()).map_err(|_| ServerError::Body(format!("{key} is no such setting")))?;
+            if set.exceptions.len() > settings::MAX_EXCEPTIONS {
+                let text = format!("there are {} exceptions already; remove some", settings::MAX_EXCEPTIONS);
+                return Err(ServerError::Body(text));
+            }
+            let (set, rules) = build(this.directory.clone(), set).await?;
+            this.log.record_state_change(COLLECTION, &key, value, &user).await?;
+            this.adopt(rules, set, &user).await
+        });
+        changing.await.map_err(|error| ServerError::Internal(format!("a change of settings: {error}")))?
+    }
+
+    /// Reads the rules again.
+    ///
+    /// # Errors
+    /// The directory can't be read; the rules stay what they were.
+    pub async fn reload(self: &Arc<Self>, user: &str) -> Result<(), ServerError> {
+        let (this, user) = (self.clone(), user.to_owned());
+        let loading = tokio::spawn(async move {
+            let _editing = this.editing.lock().await;
+            let (set, rules) = build(this.directory.clone(), (*this.current().set).clone()).await?;
+            this.adopt(rules, set, &user).await
+        });
+        loading.await.map_err(|error| ServerError::Internal(format!("loading rules: {error}")))?
+    }
+
+    async fn adopt(&self, rules: RuleSet, set: Set, user: &str) -> Result<(), ServerError> {
+        self.seal_rules(&rules, user).await?;
+        let (rules, set) = (Arc::new(rules), Arc::new(set));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+            Current { rules: rules.clone(), set: set.clone() };
+        // If the follower has ended, nobody needs them.
+        let _ = self.commands.send(Command::Rules(rules, set)).await;
+        Ok(())
+    }
+
+    /// Seals which rules count, if they are others than those that were sealed last.
+    async fn seal_rules(&self, rules: &RuleSet, user: &str) -> Result<(), ServerError> {
+        let note = json!({
+            "hash": rules.hash(),
+            "rules": rules.rules().len(),
+            "refused": rules.refusals().len(),
+        });
+        let store = &**self.log.reader().store();
+        let before = store.get(COLLECTION, settings::RULES, 0).await?;
+        if before.is_some_and(|before| before.value == note) {
+            return Ok(());
+        }
+        self.log.record_state_change(COLLECTION, settings::RULES, Some(note), user).await.map(|_| ())
+    }
+
+    /// Sets lists, zone and lateness.
+    pub async fn set_general(self: &Arc<Self>, general: &General, user: &str) -> Result<(), ServerError> {
+        self.change(settings::GENERAL.to_owned(), Some(to_value(general)?), user).await
+    }
+
+    /// Sets what counts for one rule beside its file; `None`: what its file says.
+    pub async fn set_override(
+        self: &Arc<Self>,
+        rule: &str,
+        change: Option<&RuleOverride>,
+        user: &str,
+    ) -> Result<(), ServerError> {
+        if !self.current().rules.rules().iter().any(|meta| meta.id == rule) {
+            return Err(ServerError::NotFound(format!("rule {rule}")));
+        }
+        let value = change.map(to_value).transpose()?;
+        self.change(settings::override_key(rule), value, user).await
+    }
+
+    /// Adds an exception; gives its id.
+    pub async fn add_exception(self: &Arc<Self>, excepted: &Excepted, user: &str) -> Result<String, ServerError> {
+        self.check_exception(excepted)?;
+        let id = crate::hex(crate::keydir::random::<8>()?.as_slice());
+        self.change(settings::exception_key(&id), Some(to_value(excepted)?), user).await?;
+        Ok(id)
+    }
+
+    /// Removes an exception.
+    pub async fn remove_exception(self: &Arc<Self>, id: &str, user: &str) -> Result<(), ServerError> {
+        if !self.current().set.exceptions.contains_key(id) {
+            return Err(ServerError::NotFound(format!("exception {id}")));
+        }
+        self.change(settings::exception_key(id), None, user).await
+    }
+
+    /// Makes sure that an exception means something.
+    pub fn check_exception(&self, excepted: &Excepted) -> Result<(), ServerError> {
+        if excepted.fields.is_empty() || excepted.fields.iter().any(|(name, value)| name.is_empty() || value.is_empty())
+        {
+            return Err(ServerError::parameter("fields", "must name at least one field and its value"));
+        }
+        let size = excepted.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        if excepted.fields.len() > 20 || size > 8_192 || excepted.reason.len() > 4_096 {
+            return Err(ServerError::parameter("fields", "at most 20 fields, 8 KiB; a reason of at most 4 KiB"));
+        }
+        match &excepted.rule {
+            Some(rule) if !self.current().rules.rules().iter().any(|meta| meta.id == *rule) => {
+                Err(ServerError::NotFound(format!("rule {rule}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Changes an alert.
+    pub async fn change_alert(&self, id: &str, change: AlertChange, user: &str) -> Result<Alert, ServerError> {
+        let (shared, log, id, user) = (self.shared.clone(), self.log.clone(), id.to_owned(), user.to_owned());
+        let changing = tokio::spawn(async move { shared.desk.change(&log, &id, change, &user).await });
+        changing.await.map_err(|error| ServerError::Internal(format!("an alert: {error}")))?
+    }
+
+    /// The next entry that the detector looks at, and the log's size as it knows it.
+    pub fn position(&self) -> (u64, u64) {
+        (self.shared.next.load(Ordering::Relaxed), self.log.head().borrow().size.0)
+    }
+
+    /// Whether it is at work.
+    pub fn is_running(&self) -> bool {
+        self.shared.running.load(Ordering::Relaxed)
+    }
+
+    /// What the windows hold, and what was evicted.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For `/metrics`.
+    pub async fn gauges(&self) -> [(&'static str, f64); 8] {
+        let (next, size) = self.position();
+        let stats = self.stats();
+        let current = self.current();
+        let (_, open) = self.shared.desk.counts().await;
+        for level in LEVELS {
+            let level = finding::word(level);
+            self.log.metrics().alerts_open(level, open.get(level).copied().unwrap_or(0));
+        }
+        [
+            ("detector_running", f64::from(u8::from(self.is_running()))),
+            ("detector_lag_entries", size.saturating_sub(next) as f64),
+            ("detector_groups", stats.groups as f64),
+            ("detector_bytes", stats.bytes as f64),
+            ("detector_evicted", stats.rules.values().map(|rule| rule.evicted).sum::<u64>() as f64),
+            ("detector_late", stats.late as f64),
+            ("rules", current.rules.rules().len() as f64),
+            ("rules_refused", current.rules.refusals().len() as f64),
+        ]
+    }
+}
+
+/// Runs the follower; if it ends by itself, the log goes on without it, and says so.
+async fn follow(follower: Follower, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
+    match std::panic::AssertUnwindSafe(follower.run(stopped)).catch_unwind().await {
+        Ok(Ok(())) => {}
+        Ok(Err(ServerError::Closing | ServerError::Poisoned(..))) => {
+            tracing::warn!("the detector ended with the log; the next start goes on where it was");
+        }
+        Ok(Err(error)) => tracing::error!(%error, "detection ended: nothing is detected until the server is restarted"),
+        // The panic's own message says where.
+        Err(_) => tracing::error!("detection ended unexpectedly: nothing is detected until the server is restarted"),
+    }
+    shared.running.store(false, Ordering::Relaxed);
+}
+
+/// Loads the rules again when their files change.
+async fn watch_directory(
+    detection: std::sync::Weak<Detection>,
+    mut seen: rules::Fingerprint,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        let Some(detection) = detection.upgrade() else { return };
+        let Some(directory) = detection.directory.clone() else { return };
+        let Ok(found) = tokio::task::spawn_blocking(move || rules::look(&directory)).await else { continue };
+        match found {
+            Ok(found) if seen != found => {
+                match detection.reload("system").await {
+                    Ok(()) => tracing::info!("the rules were read again"),
+                    Err(error) => {
+                        tracing::error!(%error, "the rules changed but can't be read; the former ones count on")
+                    }
+                }
+                seen = found;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the directory of rules can't be read; the former ones count on"),
+        }
+    }
+}
+
+/// Loads the rules under these settings.
+async fn build(directory: Option<PathBuf>, set: Set) -> Result<(Set, RuleSet), ServerError> {
+    let work = move || {
+        let files = rules::read(directory.as_deref())?;
+        let rules = RuleSet::load(&files.rules, &files.mappings, &set.settings()).map_err(refused)?;
+        Ok((set, rules))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Internal(format!("loading rules: {error}")))?
+}
+
+fn refused(error: DetectError) -> ServerError {
+    ServerError::Body(error.to_string())
+}
+
+fn to_value(value: &impl serde::Serialize) -> Result<Value, ServerError> {
+    serde_json::to_value(value).map_err(|error| ServerError::Internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
