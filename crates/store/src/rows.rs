@@ -101,6 +101,7 @@ impl<'a> RecordRows<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Arc;
 

@@ -87,7 +87,7 @@ pub async fn run(args: ReplayArgs) -> Result<Outcome, CliError> {
                 _ = tokio::signal::ctrl_c() => return Err(CliError::Failed("interrupted".into())),
             };
             reader.close().await?;
-            answer.to_string()
+            answer
         }
     };
     steps.finish();

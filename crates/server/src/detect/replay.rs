@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sceau_detect::{Detector, Finding, Limits, RuleOverride, RuleSet};
+use sceau_detect::{Detector, Finding, Limits, RuleSet};
 use sceau_event::Micros;
 use sceau_ledger::Index;
 use sceau_store::{
@@ -214,7 +214,7 @@ impl Rules {
             return Err(ServerError::NotFound(format!("rule {wanted}")));
         }
         for meta in rules.rules() {
-            let change = settings.overrides.entry(meta.id.clone()).or_insert_with(RuleOverride::default);
+            let change = settings.overrides.entry(meta.id.clone()).or_default();
             change.enabled = Some(meta.id == *wanted);
         }
         Ok((load(&settings)?, settings.lateness))
@@ -345,7 +345,7 @@ pub struct ReplayParams {
     pub rule: Option<String>,
 }
 
-/// Replays rules on a log that no server holds; the answer is what the API gives at the end. The settings are those that
+/// Replays rules on a log that no server holds; the answer is the JSON that the API gives at the end. The settings are those that
 /// the log's state holds, without a look at their MACs, since the keys may be elsewhere.
 ///
 /// # Errors
@@ -355,7 +355,7 @@ pub async fn replay_log(
     directory: Option<&std::path::Path>,
     params: ReplayParams,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<serde_json::Value, ServerError> {
+) -> Result<String, ServerError> {
     let rules = Rules { files: super::rules::read(directory)?, set: Set::load_unchecked(&**reader.store()).await? };
     let asks = params.filtered.q.is_some();
     let query = reader.query(&params.filtered)?;
@@ -373,5 +373,5 @@ pub async fn replay_log(
         }
     };
     *replay.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ok(found));
-    serde_json::to_value(replay.view()).map_err(|error| ServerError::Internal(error.to_string()))
+    serde_json::to_string(&replay.view()).map_err(|error| ServerError::Internal(error.to_string()))
 }
