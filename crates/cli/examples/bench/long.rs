@@ -35,7 +35,7 @@ const START: Bar = Bar::AtMost(2.0);
 
 /// Runs all of it.
 pub async fn run(sceau: &Path, dir: &Path, events: u64, report: &Report) -> Outcome<()> {
-    let server = Server::start(sceau, dir, &[])?;
+    let server = Server::start(sceau, dir, &["--no-detection".to_owned()])?;
     let mut marks: Vec<u64> = MARKS.into_iter().filter(|mark| *mark < events).collect();
     marks.push(events);
     let mut from = 0;
@@ -55,7 +55,7 @@ pub async fn run(sceau: &Path, dir: &Path, events: u64, report: &Report) -> Outc
     server.stop()?;
     let disk = process::disk(&dir.join("data"))?;
     report.row("on disk, all of the data directory", format!("{:.1} B/event", disk as f64 / events as f64));
-    let (server, time) = Server::started(sceau, dir, &[]).await?;
+    let (server, time) = Server::started(sceau, dir, &["--no-detection".to_owned()]).await?;
     report.bar("from its start until it is ready", time.as_secs_f64(), "s", START);
     report.row("memory after the start", format!("{} MB", process::memory(server.pid(), process::NOW)? / 1_000_000));
     let bytes = server.counter("sceau_store_segment_bytes").await?;
@@ -161,7 +161,9 @@ impl Kept {
 /// Lets retention delete all but so many bytes, and makes sure that what was proven before is still proven.
 async fn forget(sceau: &Path, dir: &Path, events: u64, bytes: u64, kept: Kept, report: &Report) -> Outcome<()> {
     println!("-- retention, to {} MB of segments", bytes / 1_000_000);
-    let (server, _) = Server::started(sceau, dir, &["--retain-bytes".to_owned(), bytes.to_string()]).await?;
+    let (server, _) =
+        Server::started(sceau, dir, &["--no-detection".to_owned(), "--retain-bytes".to_owned(), bytes.to_string()])
+            .await?;
     let begun = Instant::now();
     while server.counter("sceau_store_segment_bytes").await? > bytes as f64 {
         tokio::time::sleep(Duration::from_millis(200)).await;

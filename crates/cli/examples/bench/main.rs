@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod detect;
 mod events;
 mod load;
 mod long;
@@ -53,6 +54,9 @@ struct Args {
     /// the database whose name is that with `_bench` behind it is removed.
     #[arg(long)]
     store: Option<String>,
+    /// Only detection.
+    #[arg(long)]
+    detection: bool,
     /// Ends with an error if a bar is missed.
     #[arg(long)]
     strict: bool,
@@ -76,14 +80,18 @@ async fn main() -> Outcome<ExitCode> {
     } else if args.long {
         long::run(&args.sceau, dir, args.events, &report).await?;
     } else {
-        short(&args, dir, &report).await?;
+        if !args.detection {
+            short(&args, dir, &report).await?;
+        }
+        detect::run(&args.sceau, dir, args.events, &report).await?;
     }
     println!("{} bars missed, load of the machine {}", report.missed(), process::load()?);
     Ok(if args.strict && report.missed() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn short(args: &Args, dir: &Path, report: &Report) -> Outcome<()> {
-    let server = Server::start(&args.sceau, dir, &[])?;
+    // What detection costs is measured by itself.
+    let server = Server::start(&args.sceau, dir, &["--no-detection".to_owned()])?;
     if let Err(error) = measure(&server, args, report).await {
         return Err(format!("{error}; the server {}", server.fate()?).into());
     }

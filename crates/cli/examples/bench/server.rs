@@ -35,7 +35,7 @@ impl Server {
 
     /// Starts it on a database, with keys in a directory.
     pub fn start_on(sceau: &Path, dir: &Path, uri: &str) -> Outcome<Self> {
-        Self::spawn(Command::new(sceau).arg("serve").env("SCEAU_STORE", uri), dir)
+        Self::spawn(Command::new(sceau).args(["serve", "--no-detection"]).env("SCEAU_STORE", uri), dir)
     }
 
     fn spawn(serve: &mut Command, dir: &Path) -> Outcome<Self> {
@@ -85,6 +85,14 @@ impl Server {
     /// A GET request's answer.
     pub async fn ask(&self, path: &str) -> Outcome<String> {
         ask(&self.url, path).await
+    }
+
+    /// Sends a JSON object.
+    pub async fn post(&self, path: &str, body: &str) -> Outcome<()> {
+        let request = reqwest::Client::new().post(format!("{}{path}", self.url)).bearer_auth(TOKEN);
+        let sent = request.header("Content-Type", "application/json").body(body.to_owned()).send().await?;
+        let (status, text) = (sent.status(), sent.text().await?);
+        if status.is_success() { Ok(()) } else { Err(format!("{path}: {status} {text}").into()) }
     }
 
     /// A number of `/metrics`.
