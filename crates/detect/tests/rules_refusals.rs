@@ -4,8 +4,9 @@
 mod common;
 
 use common::{detection, file, load, load_with};
-use sceau_detect::{DetectError, Exception, RuleOverride, RuleSet, Settings};
+use sceau_detect::{DetectError, Detector, Exception, Limits, RuleOverride, RuleSet, Settings};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The only refusal of a file.
 fn refusal(text: &str) -> (&'static str, usize, String) {
@@ -245,6 +246,43 @@ fn correlations() {
     ] {
         refused_correlation(&format!("type: temporal\nrules: [base]\ntimespan: 1m\ncondition: {condition}"), kind);
     }
+}
+
+/// What can be read, but not be judged exactly before the window is over.
+#[test]
+fn conditions_that_windows_cannot_judge() {
+    for (kind, condition, word) in [
+        ("event_count", "{lt: 5}", "lt"),
+        ("event_count", "{gte: 2, lte: 5}", "lte"),
+        ("event_count", "{eq: 5}", "eq"),
+        ("event_count", "{gte: 1, neq: 5}", "neq"),
+        ("value_count", "{field: user.name, lte: 5}", "lte"),
+        ("value_sum", "{field: bytes, lt: 5}", "lt"),
+        ("event_count", "{gte: 10001}", "more than the 10000"),
+        ("value_count", "{field: user.name, gt: 10000}", "more than the 10000"),
+        ("value_sum", "{field: bytes, gte: 9000000000000000000}", "more than the"),
+    ] {
+        let text = format!("type: {kind}\nrules: [base]\ngroup-by: [source.ip]\ntimespan: 10m\ncondition: {condition}");
+        refused_correlation(&text, "unsupported_condition");
+        let set = load(&correlation(&text));
+        assert!(set.refusals()[0].reason.contains(word), "{:?}", set.refusals());
+        assert_eq!(set.refusals()[0].line, 13, "{condition}");
+    }
+    // A mean is judged at each record.
+    let mean = "type: value_avg\nrules: [base]\ngroup-by: [source.ip]\ntimespan: 10m\ncondition: {field: b, lt: 5}";
+    assert_eq!(load(&correlation(mean)).refusals(), []);
+    // The most that a group keeps is loaded, and whatever is loaded can be judged.
+    let most = "type: event_count\nrules: [base]\ngroup-by: [source.ip]\ntimespan: 10m\ncondition: {gte: 10000}";
+    let set = load(&correlation(most));
+    assert_eq!(set.refusals(), []);
+    let detector = Detector::new(Arc::new(set), Limits::default(), 0);
+    assert_eq!(detector.refused(), []);
+    let ordered = format!(
+        "{BASE}{}---\ntitle: C\nid: c\ncorrelation:\n    type: temporal_ordered\n    rules: [base, other]\n    timespan: 1m\n    condition: {{gte: 1}}\n",
+        BASE.replace("base", "other").trim_end_matches("---\n")
+    );
+    let set = load(&ordered);
+    assert_eq!(set.refusals().iter().map(|refusal| refusal.kind).collect::<Vec<_>>(), ["unsupported_condition"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::correlation::{Condition, Correlation, CorrelationKind, Expression, Operator, Window};
 use super::detection::chosen;
 use super::refuse::{Fault, ReasonKind as R, fault};
+use crate::windows::{Limits, unsupported};
 use rsigma_parser::value::TimespanUnit;
 use rsigma_parser::{
     ConditionExpr, ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, Quantifier, Timespan,
@@ -147,7 +148,7 @@ pub(super) fn correlation(
         }
     };
     let aliases = resolved_aliases(rule, refers).map_err(|f| f.near("aliases:"))?;
-    Ok(Correlation {
+    let correlation = Correlation {
         rule: 0,
         kind,
         refers: refers.iter().map(|one| one.place).collect(),
@@ -157,7 +158,11 @@ pub(super) fn correlation(
         window,
         condition,
         fires: false,
-    })
+    };
+    match unsupported(&correlation, Limits::default().records) {
+        Some(why) => Err(Fault::new(R::UnsupportedCondition, why).near("condition:")),
+        None => Ok(correlation),
+    }
 }
 
 const fn kind(kind: CorrelationType) -> CorrelationKind {
