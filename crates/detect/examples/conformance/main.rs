@@ -1,11 +1,15 @@
-//! How the Sigma rules of others fare with Sceau.
+//! How the Sigma rules of others fare with Sceau, and how Sceau's own rules fare with the logs of others.
 //!
 //! `cargo run --release -p sceau-detect --example conformance [--verbose] [DATA]`
 //!
-//! Prints how many rules load, why the others are refused, and whether the rules fire on their own sample events; with
-//! `--verbose` each refusal. The data is not part of Sceau; without it there is nothing to say, aloud.
+//! Prints how many rules load, why the others are refused, and whether the rules fire on their own sample events; then
+//! whether brute force is found where CrowdSec and fail2ban find it, and why not; with `--verbose` each refusal. The data is not part of Sceau; without it there is nothing to say, aloud.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
+mod crowdsec;
+mod fail2ban;
+mod openssh;
 mod regression;
 mod rules;
 
@@ -22,13 +26,17 @@ fn main() {
     let data = data
         .or_else(|| std::env::var_os("SCEAU_SHARED").map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")));
-    let sigma = data.join("sigma");
-    if !sigma.exists() {
-        eprintln!("SKIPPED: no test data at {}", sigma.display());
+    if !data.exists() {
+        eprintln!("SKIPPED: no test data at {}", data.display());
         return;
     }
+    let sigma = data.join("sigma");
     let set = rules::load(&sigma);
     rules::print(&set, verbose);
     let pairs = regression::run(&sigma, &set);
     regression::print(&pairs);
+    let product = alerts::Product::new();
+    openssh::run(&data, &product).print("openssh_2k, addresses with five failures within ten minutes");
+    crowdsec::print(&crowdsec::run(&data, &product));
+    fail2ban::run(&data, &product).print("fail2ban, hosts with five failures within ten minutes");
 }
