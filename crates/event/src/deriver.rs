@@ -39,8 +39,8 @@ impl Deriver {
         Parsers::with_user(user).map(|parsers| Self { parsers })
     }
 
-    /// Changes whenever records may come out differently: `2` for the built-in parsers,
-    /// `2+<8 hexadecimal digits>` with others besides.
+    /// Changes whenever records may come out differently: `4` for the built-in parsers,
+    /// `4+<8 hexadecimal digits>` with others besides.
     #[must_use]
     pub fn version(&self) -> &str {
         self.parsers.version()

@@ -153,7 +153,7 @@ pub(crate) enum Target {
     Number(Number),
 }
 
-/// The column of an ECS name. By length first: most names of most events are no columns, and one
+/// The column of an ECS name, or of another one that is as unmistakable. By length first: most names of most events are no columns, and one
 /// comparison shows it.
 #[inline]
 pub(crate) fn ecs(name: &str) -> Option<Target> {
@@ -175,6 +175,8 @@ pub(crate) fn ecs(name: &str) -> Option<Target> {
         (13, "event.outcome") => T::Outcome,
         (13, "event.dataset") => T::Keyword(Keyword::EventDataset),
         (14, "event.category") => T::Keyword(Keyword::EventCategory),
+        // Caddy's access log: the client as far as it trusts the proxies before it.
+        (17, "request.client_ip") => T::Ip,
         (19, "http.request.method") => T::Keyword(Keyword::HttpMethod),
         (19, "user_agent.original") => T::Keyword(Keyword::UserAgent),
         (24, "http.response.body.bytes") => T::Number(Number::BodyBytes),

@@ -279,7 +279,7 @@ fn user_parsers() {
         "name: own\nprograms: [app]\nrules:\n  - match: '^in (?P<user.name>.+)$'\n    set: {event.action: enter}\n";
     let deriver = Deriver::with_parsers(&file(yaml)).unwrap();
     assert!(deriver.has_parser("own") && deriver.has_parser("sshd"));
-    assert!(deriver.version().starts_with("3+") && deriver.version().len() == 10);
+    assert!(deriver.version().starts_with("4+") && deriver.version().len() == 10);
     let mut out = Vec::new();
     let record =
         deriver.push_line(&framer("2026-11-22T08:00:00Z"), b"Nov 22 07:00:00 gate app: in zoe", &mut out).unwrap();

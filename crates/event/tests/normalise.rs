@@ -44,6 +44,11 @@ fn ecs_names_nested_and_dotted() {
         r#"{"user":{"name":"bob","id":7},"process":{"pid":3},"nested":{"ip":"1.2.3.4"}}"#,
         &[("user.name", "bob"), ("user.id", "7"), ("process.pid", "3"), ("source.ip", ""), ("nested.ip", "1.2.3.4")],
     );
+    // An access log of Caddy behind a proxy that it trusts.
+    check(
+        r#"{"msg":"handled request","request":{"remote_ip":"10.0.0.2","client_ip":"192.0.2.1"},"status":401}"#,
+        &[("source.ip", "192.0.2.1"), ("request.remote_ip", "10.0.0.2"), ("event.outcome", "failure")],
+    );
 }
 
 #[test]
