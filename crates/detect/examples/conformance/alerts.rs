@@ -1,12 +1,14 @@
 //! The shipped rules on lines of others' logs: which addresses they alert on, and why not on others.
 
-use sceau_detect::{Detector, Finding, Limits, Phase, RuleSet, Settings};
+use sceau_detect::{Detector, Finding, Limits, Matched, Phase, RuleSet, Settings};
 use sceau_event::{Deriver, Framer, Keyword, Meta, Micros, Record, SourceId, canonical_ip};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The shipped rule "Brute force from one address": what it asks for is told beside its id.
 const BRUTE_FORCE: &str = "b57433ff-709d-4000-9a39-f5aa3500d2c6";
+/// The shipped rule "Failed attempt", which tells what counts.
+const FAILED: &str = "3009d8ee-0da2-4454-ad28-d26f79347447";
 /// How many failures.
 pub const ENOUGH: u64 = 5;
 /// What must never be the reason.
@@ -49,9 +51,49 @@ impl Product {
         found
     }
 
-    /// The addresses of [`Self::brute_force`].
-    pub fn alerted(&self, records: &[Record<'_>]) -> BTreeSet<String> {
-        self.brute_force(records).into_iter().map(|finding| finding.group[0].1.clone()).collect()
+    /// Runs the rules on records that come in this order.
+    pub fn judge<'r>(&self, records: Vec<Record<'r>>) -> Judged<'r> {
+        let found = self.brute_force(&records);
+        let mut matched: Vec<Matched> = Vec::new();
+        let counts = |record: &Record<'_>| {
+            self.rules.matches(record, &mut matched);
+            matched.iter().any(|matched| self.rules.rules()[matched.rule].id == FAILED)
+        };
+        let counts = records.iter().map(counts).collect();
+        Judged { counts, records, alerted: found.into_iter().map(|finding| finding.group[0].1.clone()).collect() }
+    }
+}
+
+/// Records, which of them count as failed attempts, and the addresses that are alerted on.
+pub struct Judged<'r> {
+    pub records: Vec<Record<'r>>,
+    counts: Vec<bool>,
+    pub alerted: BTreeSet<String>,
+}
+
+impl Judged<'_> {
+    /// Why an address is not alerted on, as far as its records tell. Nothing if it should have been.
+    fn why_not(&self, address: &str) -> Option<&'static str> {
+        let has_address = |(record, _): &(&Record<'_>, &bool)| record.keyword(Keyword::SourceIp) == Some(address);
+        let of_address: Vec<_> = self.records.iter().zip(&self.counts).filter(has_address).collect();
+        let outcomes: BTreeSet<&str> =
+            of_address.iter().filter_map(|(record, _)| record.keyword(Keyword::EventOutcome)).collect();
+        let counting = of_address.iter().filter(|(_, counts)| **counts).map(|(record, _)| record);
+        let times: Vec<Micros> =
+            counting.flat_map(|record| std::iter::repeat_n(record.time, record.count() as usize)).collect();
+        if outcomes.is_empty() {
+            Some("the address's records have no outcome: what failed is told in words that no parser of ours reads")
+        } else if !outcomes.contains("failure") {
+            Some("none of the address's records is a failure: the requests succeeded")
+        } else if times.is_empty() {
+            Some("the address's failures are answers of a web server that deny nobody access (404…): they don't count")
+        } else if (times.len() as u64) < ENOUGH {
+            Some("fewer than five failures that count")
+        } else if !within_span(times) {
+            Some("five failures or more, but no five within ten minutes")
+        } else {
+            None
+        }
     }
 }
 
@@ -59,27 +101,6 @@ impl Product {
 pub fn within_span(mut times: Vec<Micros>) -> bool {
     times.sort();
     times.windows(ENOUGH as usize).any(|some| some[some.len() - 1].0 - some[0].0 <= SPAN)
-}
-
-/// Why an address is not alerted on, as far as its records tell. Nothing if it should have been.
-fn why_not(records: &[Record<'_>], address: &str) -> Option<&'static str> {
-    let of_address: Vec<&Record<'_>> =
-        records.iter().filter(|record| record.keyword(Keyword::SourceIp) == Some(address)).collect();
-    let failures = of_address.iter().filter(|record| record.keyword(Keyword::EventOutcome) == Some("failure"));
-    let times: Vec<Micros> = failures
-        .flat_map(|record| std::iter::repeat_n(record.time, usize::try_from(record.count()).unwrap()))
-        .collect();
-    if times.is_empty() && of_address.iter().any(|record| record.keyword(Keyword::EventOutcome).is_some()) {
-        Some("none of the address's records is a failure: successful requests")
-    } else if times.is_empty() {
-        Some("the address's records have no outcome: what failed is told in words that no parser of ours reads")
-    } else if (times.len() as u64) < ENOUGH {
-        Some("fewer than five failures of the address")
-    } else if !within_span(times) {
-        Some("five failures or more, but no five within ten minutes")
-    } else {
-        None
-    }
 }
 
 /// A comparison: where both say the same, and by reason where they don't.
@@ -96,22 +117,15 @@ impl Table {
         self.disagree.entry(reason.to_owned()).or_default().insert(what);
     }
 
-    /// Compares what somebody else says of an address with what `alerted` is of these records.
-    pub fn compare(
-        &mut self,
-        what: String,
-        log: &str,
-        address: &str,
-        alerted: &BTreeSet<String>,
-        records: &[Record<'_>],
-    ) {
+    /// Compares what somebody else says of an address with what is found in these records.
+    pub fn compare(&mut self, what: String, log: &str, address: &str, ours: &Judged<'_>) {
         let address = canonical_ip(address).unwrap_or_else(|| address.to_owned());
-        if !records.iter().any(|record| record.keyword(Keyword::SourceIp) == Some(&address)) {
+        if !ours.records.iter().any(|record| record.keyword(Keyword::SourceIp) == Some(&address)) {
             self.uncovered.entry(log.to_owned()).or_default().insert(what);
-        } else if alerted.contains(&address) {
+        } else if ours.alerted.contains(&address) {
             self.agree.insert(what);
         } else {
-            self.disagrees(why_not(records, &address).unwrap_or(FAULT), what);
+            self.disagrees(ours.why_not(&address).unwrap_or(FAULT), what);
         }
     }
 

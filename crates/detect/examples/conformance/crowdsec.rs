@@ -3,8 +3,8 @@
 //! Its scenarios are leaky buckets of many sizes, each for the log of one program. Ours is one rule for all of them. So
 //! addresses are compared, not counts, and what a scenario looks for besides failures is another kind.
 
-use super::alerts::{Product, Table};
-use sceau_event::{Keyword, Record, canonical_ip};
+use super::alerts::{Judged, Product, Table};
+use sceau_event::{Keyword, canonical_ip};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -49,9 +49,10 @@ pub fn run(data: &Path, product: &Product) -> CrowdSec {
         let lines = String::from_utf8_lossy(&log).into_owned();
         let received = "2026-11-22T08:00:00Z".parse().unwrap();
         let lines = lines.lines().filter(|line| !line.trim().is_empty());
-        let records: Vec<_> = lines.map(|line| product.record(line, received, "UTC")).collect();
+        let records = lines.map(|line| product.record(line, received, "UTC")).collect();
+        let ours = product.judge(records);
         let name = test.file_name().unwrap().to_string_lossy().into_owned();
-        compare(&name, &setting("log_type:"), &overflows(&asserts), has_scenarios, &records, product, &mut sums);
+        compare(&name, &setting("log_type:"), &overflows(&asserts), has_scenarios, &ours, &mut sums);
     }
     sums
 }
@@ -67,16 +68,14 @@ fn compare(
     log_type: &str,
     overflows: &[Overflow],
     has_scenarios: bool,
-    records: &[Record<'_>],
-    product: &Product,
+    ours: &Judged<'_>,
     sums: &mut CrowdSec,
 ) {
-    let ours = product.alerted(records);
     for overflow in overflows {
         let what = format!("{test} {} {}", overflow.scenario, overflow.source);
         let table = if is_brute_force(&overflow.scenario) { &mut sums.brute_force } else { &mut sums.others };
         if canonical_ip(&overflow.source).is_some() {
-            table.compare(what, log_type, &overflow.source, &ours, records);
+            table.compare(what, log_type, &overflow.source, ours);
         } else {
             sums.no_address.insert(what);
         }
@@ -85,10 +84,10 @@ fn compare(
         return;
     }
     let theirs: BTreeSet<String> = overflows.iter().filter_map(|overflow| canonical_ip(&overflow.source)).collect();
-    let seen: BTreeSet<&str> = records.iter().filter_map(|record| record.keyword(Keyword::SourceIp)).collect();
+    let seen: BTreeSet<&str> = ours.records.iter().filter_map(|record| record.keyword(Keyword::SourceIp)).collect();
     for address in seen.into_iter().filter(|address| !theirs.contains(*address)) {
         let what = format!("{test} {address}");
-        if ours.contains(address) {
+        if ours.alerted.contains(address) {
             sums.quiet.disagrees(
                 "only ours: five failures within ten minutes, which the test's scenarios don't ask for",
                 what,
@@ -115,10 +114,9 @@ fn overflows(asserts: &str) -> Vec<Overflow> {
             sources.push((number, source.trim_matches('"')));
         } else if let Some((number, rest)) =
             line.strip_prefix("results[").and_then(|rest| rest.split_once("].Overflow."))
+            && let Some(scenario) = rest.strip_prefix("Alert.GetScenario() == ")
         {
-            if let Some(scenario) = rest.strip_prefix("Alert.GetScenario() == ") {
-                scenarios.insert(number, scenario.trim_matches('"'));
-            }
+            scenarios.insert(number, scenario.trim_matches('"'));
         }
     }
     let overflow = |(number, source): (&str, &str)| Overflow {

@@ -1,8 +1,8 @@
 //! The hosts that fail2ban's marked lines would have banned after five failures within ten minutes, and our alerts.
 
 use super::alerts::{Product, Table, within_span};
-use sceau_event::{Micros, Record, Zone, parse_time};
-use std::collections::{BTreeMap, BTreeSet};
+use sceau_event::{Micros, Zone, parse_time};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What its own tests run in.
@@ -18,7 +18,7 @@ pub fn run(data: &Path, product: &Product) -> Table {
         let mut lines = marked(&String::from_utf8_lossy(&text));
         // The lines are examples, in no order of time.
         lines.sort_by_key(|line| line.time);
-        let records: Vec<Record<'_>> = lines
+        let records = lines
             .iter()
             // Each came a minute after it was written.
             .map(|line| product.record(&line.text, Micros(line.time.0 + 60_000_000), ZONE))
@@ -30,19 +30,15 @@ pub fn run(data: &Path, product: &Product) -> Table {
             }
         }
         hosts.retain(|_, times| within_span(times.clone()));
-        compare(&name, &hosts.keys().copied().collect(), &records, product, &mut table);
+        let ours = product.judge(records);
+        for host in hosts.keys() {
+            table.compare(format!("{name} {host}"), &name, host, &ours);
+        }
+        for address in ours.alerted.iter().filter(|address| !hosts.contains_key(address.as_str())) {
+            table.disagrees("only ours: failures that the filter does not count", format!("{name} {address}"));
+        }
     }
     table
-}
-
-fn compare(file: &str, hosts: &BTreeSet<&str>, records: &[Record<'_>], product: &Product, table: &mut Table) {
-    let ours = product.alerted(records);
-    for host in hosts {
-        table.compare(format!("{file} {host}"), file, host, &ours, records);
-    }
-    for address in ours.iter().filter(|address| !hosts.contains(address.as_str())) {
-        table.disagrees("only ours: failures that the filter does not count", format!("{file} {address}"));
-    }
 }
 
 struct Line {
