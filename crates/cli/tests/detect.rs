@@ -8,7 +8,7 @@ mod common;
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use common::{Place, Server, load::Random, run, sceau, shared, text, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const RULE: &str = "title: Door opened\nid: 7a0c0c5a-6f0d-4b0e-8d3c-3b1f6f3a9c11\nlogsource:\n  product: sceau\ndetection:\n  selection:\n    event.action: open_door\n  condition: selection\nlevel: high\n";
 
@@ -42,7 +42,7 @@ fn brute_force(server: &Server) -> String {
     let rules = json(server, &["rules", "list", "--json"]);
     let rules = rules["rules"].as_array().unwrap();
     let found = rules.iter().find(|rule| {
-        rule["kind"] == "event_count" && rule["group_by"] == serde_json::json!(["source.ip"]) && rule["threshold"] == 5
+        rule["kind"] == "event_count" && rule["group_by"] == json!(["source.ip"]) && rule["threshold"] == 5
     });
     found.unwrap()["id"].as_str().unwrap().to_owned()
 }
@@ -199,6 +199,100 @@ fn a_real_log_of_attacks_gives_exactly_the_known_counts() {
     let rows = analysis["rows"].as_array().unwrap();
     let addresses: std::collections::BTreeSet<&str> = rows.iter().map(|row| row["value"].as_str().unwrap()).collect();
     assert_eq!(addresses.len(), 10, "{analysis}");
+}
+
+/// A request to the API: status and answer.
+fn ask(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let answer = std::process::Command::new("curl")
+        .args(["-s", "-X", method, "-H", "Content-Type: application/json", "-w", "\n%{http_code}"])
+        .args(["-H", &format!("Authorization: Bearer {}", common::TOKEN), "-d", &body.to_string()])
+        .arg(format!("{}/{path}", server.url))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(answer.stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+/// A replay's end.
+fn replayed(server: &Server, id: &Value) -> Value {
+    let path = format!("api/v1/rules/replay/{}", id.as_str().unwrap());
+    let mut view = Value::Null;
+    until("the replay's end", || {
+        view = get(server, &path);
+        view["state"] != "running"
+    });
+    assert_eq!(view["state"], "done", "{view}");
+    view
+}
+
+#[test]
+fn what_is_set_over_http_counts_is_checked_and_can_be_taken_back() {
+    let place = Place::new();
+    let pin = place.init()["first_epoch_key"].as_str().unwrap().to_owned();
+    let server = place.detect(&[]);
+    let rule = brute_force(&server);
+    let path = format!("api/v1/rules/overrides/{rule}");
+    assert_eq!(ask(&server, "PUT", &path, &json!({"threshold": 3})).0, 204);
+    for wrong in
+        [json!({"threshold": 0}), json!({"threshold": 1_000_000}), json!({"level": "loud"}), json!({"on": true})]
+    {
+        let (status, problem) = ask(&server, "PUT", &path, &wrong);
+        assert_eq!(status, 400, "{wrong}: {problem}");
+    }
+    assert_eq!(ask(&server, "PUT", "api/v1/rules/overrides/none", &json!({"enabled": false})).0, 404);
+    // A setting that would make a rule impossible is refused, and the rule runs on.
+    let mut settings = get(&server, "api/v1/rules/settings");
+    settings["lists"]["allowed_ranges"] = json!(["10.0.0.0/33"]);
+    let (status, problem) = ask(&server, "PUT", "api/v1/rules/settings", &settings);
+    assert_eq!(status, 400, "{problem}");
+    settings["lists"]["allowed_ranges"] = json!(["10.0.0.0/8", "fd00::/8"]);
+    assert_eq!(ask(&server, "PUT", "api/v1/rules/settings", &settings).0, 200);
+    let recent = |ip: &str| failures(ip, 4).replace("2026-11-21T10:00", &now_to_the_minute());
+    server.run(&["import", &text(&place.file("a.ndjson", recent("10.0.9.9")))]).with(0);
+    caught_up(&server);
+    let alerts = |server: &Server| {
+        json(server, &["alerts", "list", "--rule", &rule, "--json"])["alerts"].as_array().unwrap().clone()
+    };
+    assert_eq!(alerts(&server).len(), 1);
+    // What an exception would have hidden, and then hides.
+    for mode in ["exclude", "suppress"] {
+        let exception =
+            json!({"fields": {"source.ip": "10.0.9.0/24"}, "rule": rule, "mode": mode, "reason": "a scanner"});
+        let (status, preview) = ask(&server, "POST", "api/v1/rules/exceptions/preview", &exception);
+        assert_eq!(status, 202, "{preview}");
+        let without = replayed(&server, &preview["without"]["id"]);
+        assert_eq!(without["count"], 1, "{without}");
+        if mode == "exclude" {
+            assert_eq!(replayed(&server, &preview["with"]["id"])["count"], 0);
+        } else {
+            assert_eq!(without["suppressed"], 1, "{without}");
+        }
+    }
+    let (status, added) = ask(
+        &server,
+        "POST",
+        "api/v1/rules/exceptions",
+        &json!({"fields": {"source.ip": "10.0.8.0/24"}, "rule": rule, "mode": "suppress"}),
+    );
+    assert_eq!(status, 201, "{added}");
+    server.run(&["import", &text(&place.file("b.ndjson", recent("10.0.8.8")))]).with(0);
+    caught_up(&server);
+    let states: Vec<Value> = alerts(&server).iter().map(|alert| alert["state"].clone()).collect();
+    assert_eq!((states.len(), states.contains(&json!("closed"))), (2, true), "{states:?}");
+    let one = format!("api/v1/rules/exceptions/{}", added["id"].as_str().unwrap());
+    assert_eq!(ask(&server, "DELETE", &one, &Value::Null).0, 204);
+    assert_eq!(ask(&server, "DELETE", &one, &Value::Null).0, 404);
+    assert_eq!(ask(&server, "PUT", &path, &json!({})).0, 204);
+    assert!(get(&server, "api/v1/analyses")["analyses"].as_array().unwrap().len() >= 3);
+    server.stop();
+    place.run(&["verify", "--pin", &pin]).with(0);
+}
+
+/// Today, up to the minute, an hour ago: `2026-11-28T03:15`.
+fn now_to_the_minute() -> String {
+    let out = std::process::Command::new("date").args(["-u", "-d", "1 hour ago", "+%Y-%m-%dT%H:%M"]).output().unwrap();
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
 
 /// An answer of the API.

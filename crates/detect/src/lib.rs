@@ -14,6 +14,8 @@ mod windows;
 
 pub use detector::{Detector, FINDING_SOURCE};
 pub use error::DetectError;
-pub use rules::{Condition, Correlation, CorrelationKind, Expression, Matched, Operator, ReasonKind, RuleSet, Window};
+pub use rules::{
+    Condition, Correlation, CorrelationKind, Expression, Matched, Operator, ReasonKind, RuleSet, Window, value_fits,
+};
 pub use types::{Exception, Finding, Level, Phase, Refusal, RuleFile, RuleMeta, RuleOverride, Settings};
 pub use windows::{Fields, Limits, OpenBurst, Restored, RuleStats, SnapshotError, Stats, Windows, unsupported};

@@ -158,7 +158,7 @@ impl Standby {
     }
 
     /// Follows the log and asks for it, until it is had or `stop` says so.
-    pub async fn wait(&self, app: &App, mut stop: watch::Receiver<bool>) {
+    pub async fn wait(&self, app: &Arc<App>, mut stop: watch::Receiver<bool>) {
         let (mut followed, mut told) = (Instant::now(), Told::default());
         let mut pause = ASK;
         loop {
@@ -184,7 +184,7 @@ impl Standby {
     }
 
     /// Takes the log over if nobody has it.
-    pub(crate) async fn try_once(&self, app: &App) -> Result<bool, ServerError> {
+    pub(crate) async fn try_once(&self, app: &Arc<App>) -> Result<bool, ServerError> {
         let health = Arc::new(Health::default());
         let asked = timeout(PATIENCE, Keeper::take(&self.store, &health, &self.owner)).await;
         let late = |_| StoreError::Unavailable("no answer in time".to_owned());
@@ -205,7 +205,7 @@ impl Standby {
         Ok(true)
     }
 
-    async fn refresh(&self, app: &App) -> Result<(), ServerError> {
+    async fn refresh(&self, app: &Arc<App>) -> Result<(), ServerError> {
         let late = |_| StoreError::Unavailable("no answer in time".to_owned());
         let tokens = timeout(PATIENCE, Tokens::load(&*self.store, &self.keys)).await.map_err(late)??;
         app.tokens.become_those_of(tokens);

@@ -100,7 +100,9 @@ fn what_is_no_file_of_logs_is_said() {
         ("other.bz2", b"BZh91AY".to_vec()),
     ] {
         let said = import(&text(&place.file(name, content))).with(1);
-        assert!(said.err.starts_with("sceau: ") && said.err.lines().count() <= 2, "{name}: {said:?}");
+        // On a slow machine it tells how far it is before.
+        let told: Vec<&str> = said.err.lines().filter(|line| !line.ends_with("events/s")).collect();
+        assert!(told.first().is_some_and(|line| line.starts_with("sceau: ")) && told.len() <= 2, "{name}: {said:?}");
     }
     assert!(import(&text(place.dir.path())).with(1).err.contains("directory"));
     assert!(import("/no/such/file").with(1).err.contains("/no/such/file"));

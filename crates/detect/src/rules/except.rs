@@ -51,6 +51,12 @@ impl Except {
     }
 }
 
+/// Whether a value is the one that an exception wants: equal, or an address in the network.
+#[must_use]
+pub fn value_fits(wanted: &str, value: &str) -> bool {
+    Wanted::new(wanted).fits(value)
+}
+
 impl Wanted {
     fn new(value: &str) -> Self {
         let network = value.split_once('/').and_then(|(address, bits)| {

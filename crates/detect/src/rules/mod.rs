@@ -25,5 +25,6 @@ mod value;
 mod view;
 
 pub use correlation::{Condition, Correlation, CorrelationKind, Expression, Operator, Window};
+pub use except::value_fits;
 pub use refuse::ReasonKind;
 pub use set::{Matched, RuleSet};

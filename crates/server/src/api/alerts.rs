@@ -31,6 +31,8 @@ pub(super) struct AlertPage {
     next_cursor: Option<String>,
     /// How many are open, by level.
     open: BTreeMap<&'static str, u64>,
+    /// How many had to go since the start because there were too many.
+    dropped: u64,
     /// The rule that makes half of all alerts or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     noisy_rule: Option<String>,
@@ -84,9 +86,9 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Answer<Json<AlertPage>
     alerts.truncate(limit);
     let last = alerts.last().filter(|_| more);
     let next_cursor = last.map(|alert| format!("{}.{}", alert.updated.0, alert.id));
-    let (rules, open) = desk.counts().await;
-    let noisy_rule = noisy(&rules).map(str::to_owned);
-    Ok(Json(AlertPage { alerts, next_cursor, open, noisy_rule }))
+    let counts = desk.counts().await;
+    let noisy_rule = noisy(&counts.rules).map(str::to_owned);
+    Ok(Json(AlertPage { alerts, next_cursor, open: counts.open, dropped: counts.dropped, noisy_rule }))
 }
 
 pub(super) async fn one(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<Alert>> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Answer, Shared, WithActor, integrity::not, params::Params};
 use crate::{
     detect::{
-        Analysis, AnalysisView, Asked, Excepted, General, ReplayView, Rules, analyse, analyses, noisy, read_rules,
+        Analysis, AnalysisView, Asked, Excepted, General, Mode, ReplayView, Rules, analyse, analyses, noisy, read_rules,
     },
     error::ServerError,
     reader::Filtered,
@@ -51,7 +51,7 @@ pub(super) async fn rules(State(app): Shared, uri: Uri) -> Answer<Json<RulesView
     Params::read(&uri, &[])?;
     let detection = app.detection()?;
     let current = detection.current();
-    let (counts, _) = detection.shared.desk.counts().await;
+    let counts = detection.shared.desk.counts().await.rules;
     let view = |meta: &RuleMeta| RuleView {
         alerts: counts.get(&meta.id).copied().unwrap_or(0),
         set: current.set.overrides.get(&meta.id).cloned(),
@@ -159,7 +159,8 @@ pub(super) async fn remove_exception(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What an exception would have hidden in the last 30 days: begins two replays, without and with it.
+/// What an exception would have hidden in the last 30 days: begins a replay without it and, if records are to be left out,
+/// one with it. Of one that suppresses alerts the first tells how many findings it fits.
 pub(super) async fn preview(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
     Params::read(&uri, &[])?;
     let excepted = excepted(&body)?;
@@ -168,17 +169,28 @@ pub(super) async fn preview(State(app): Shared, uri: Uri, body: Bytes) -> Answer
     let now = detection.log().now().0;
     let set = detection.current().set;
     let before: Vec<Excepted> = set.exceptions.values().cloned().collect();
-    let mut after = before.clone();
-    after.push(excepted.clone());
+    let suppresses = excepted.mode == Mode::Suppress;
     let asked = |exceptions| Asked {
         from: Some(now.saturating_sub(PREVIEW)),
-        to: None,
-        filter: None,
         rule: excepted.rule.clone(),
         exceptions: Some(exceptions),
+        suppression: suppresses.then(|| excepted.clone()),
+        ..Asked::default()
     };
-    let (without, with) = (begin(&app, asked(before)).await?, begin(&app, asked(after)).await?);
-    Ok((StatusCode::ACCEPTED, Json(json!({"without": without, "with": with}))))
+    let without = begin(&app, asked(before.clone())).await?;
+    if suppresses {
+        return Ok((StatusCode::ACCEPTED, Json(json!({"without": without}))));
+    }
+    let after = before.into_iter().chain([excepted.clone()]).collect();
+    match begin(&app, asked(after)).await {
+        Ok(with) => Ok((StatusCode::ACCEPTED, Json(json!({"without": without, "with": with})))),
+        Err(error) => {
+            // Nobody would know of the first.
+            let id = without["id"].as_str().unwrap_or_default();
+            detection.replays.get(id).inspect(|replay| replay.cancel());
+            Err(error.into())
+        }
+    }
 }
 
 /// What to replay.
@@ -216,7 +228,8 @@ pub(super) async fn replay(State(app): Shared, uri: Uri, body: Bytes) -> Answer<
     let (q, rule) = (some(q), some(rule));
     let asks = q.is_some();
     let query = app.reader().query(&Filtered { q, from: some(from), to: some(to) })?;
-    let asked = Asked { from: query.from, to: query.to, filter: asks.then_some(query.filter), rule, exceptions: None };
+    let filter = asks.then_some(query.filter);
+    let asked = Asked { from: query.from, to: query.to, filter, rule, ..Asked::default() };
     Ok((StatusCode::ACCEPTED, Json(begin(&app, asked).await?)))
 }
 

@@ -15,8 +15,11 @@ mod tlog;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, OnceLock},
-    time::Instant,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -52,6 +55,9 @@ const OPEN: [&str; 5] = ["/healthz", "/readyz", "/", "/page.js", "/page.css"];
 /// The most bytes of a body that is no body of events.
 const MAX_SMALL_BODY: usize = 256 << 10;
 
+/// The time between two tries to begin detection.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// Answers of up to so many bytes are not counted; they are bounded by the number of connections.
 const SMALL_ANSWER: u64 = 256 << 10;
 
@@ -66,6 +72,7 @@ pub(crate) struct App {
     pub limits: Limits,
     pub jobs: Jobs,
     detection: OnceLock<Arc<Detection>>,
+    wants_detection: AtomicBool,
     pub queries: Semaphore,
     /// Bytes of bodies that are being received.
     pub bodies: Arc<Semaphore>,
@@ -97,7 +104,8 @@ impl App {
         let bytes = |limit: usize| Arc::new(Semaphore::new(limit.min(u32::MAX as usize)));
         let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
         let (log, jobs, detection) = (OnceLock::new(), Jobs::default(), OnceLock::new());
-        Self { log, reader, metrics, tokens, limits, jobs, detection, queries, bodies, answers }
+        let wants_detection = AtomicBool::new(false);
+        Self { log, reader, metrics, tokens, limits, jobs, detection, wants_detection, queries, bodies, answers }
     }
 
     /// Has the log from now on.
@@ -106,13 +114,42 @@ impl App {
         let _ = self.log.set(log);
     }
 
-    /// Begins to look for what rules describe, if that is wanted. If it can't, the log is served all the same.
-    pub async fn detect(&self, config: &DetectionConfig) {
+    /// Begins to look for what rules describe, if that is wanted. If it can't, the log is served all the same, and it is tried
+    /// again.
+    pub async fn detect(self: &Arc<Self>, config: &DetectionConfig) {
         let Some(log) = self.log.get().filter(|_| config.enabled) else { return };
-        match Detection::start(log, config).await {
-            Ok(detection) => drop(self.detection.set(detection)),
-            Err(error) => tracing::error!(%error, "detection could not begin: nothing is detected until a restart"),
+        self.wants_detection.store(true, Ordering::Relaxed);
+        if self.begin_detection(log, config).await {
+            return;
         }
+        let (app, log, config) = (Arc::downgrade(self), log.clone(), config.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                let Some(app) = app.upgrade().filter(|app| app.wants_detection()) else { return };
+                if app.begin_detection(&log, &config).await {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn begin_detection(&self, log: &Log, config: &DetectionConfig) -> bool {
+        match Detection::start(log, config).await {
+            Ok(detection) => {
+                let _ = self.detection.set(detection);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "detection could not begin; it is tried again");
+                false
+            }
+        }
+    }
+
+    /// Whether rules should be looked for.
+    pub fn wants_detection(&self) -> bool {
+        self.wants_detection.load(Ordering::Relaxed)
     }
 
     /// What rules describe, and what was found.
@@ -126,6 +163,7 @@ impl App {
 
     /// Ends detection in good order, before the log is closed.
     pub async fn stop_detection(&self) {
+        self.wants_detection.store(false, Ordering::Relaxed);
         if let Some(detection) = self.detection.get() {
             detection.stop().await;
         }

@@ -45,8 +45,10 @@ pub(super) async fn metrics(State(app): Shared, uri: Uri) -> Answer<Response> {
         gauges.push(("verification_faults", found.faults as f64));
         gauges.push(("verification_tree_size", found.entries as f64));
     }
-    if let Ok(detection) = app.detection() {
-        gauges.extend(detection.gauges().await);
+    match app.detection() {
+        Ok(detection) => gauges.extend(detection.gauges()),
+        Err(_) if app.wants_detection() => gauges.push(("detector_running", 0.0)),
+        Err(_) => {}
     }
     let text = app.metrics.render(&gauges);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())

@@ -6,7 +6,7 @@ use sceau_detect::{Finding, Level, Phase};
 use sceau_event::Micros;
 use serde::{Deserialize, Serialize};
 
-/// Findings that an alert names one by one; more are counted.
+/// Findings that an alert names one by one, the last ones; all are counted.
 const MAX_FINDINGS: usize = 100;
 /// Entries that an alert names as evidence.
 const MAX_EVIDENCE: usize = 200;
@@ -60,7 +60,7 @@ pub(crate) struct Alert {
     /// When the server opened it, and when anything of it last changed.
     pub opened: Micros,
     pub updated: Micros,
-    /// Ids of findings, the first ones.
+    /// Ids of findings, the last ones.
     pub findings: Vec<String>,
     pub finding_count: u64,
     /// Occurrences in all bursts.
@@ -123,9 +123,10 @@ impl Alert {
         let known = self.findings.contains(&finding.id);
         if !known {
             self.finding_count += 1;
-            if self.findings.len() < MAX_FINDINGS {
-                self.findings.push(finding.id.clone());
+            if self.findings.len() >= MAX_FINDINGS {
+                self.findings.remove(0);
             }
+            self.findings.push(finding.id.clone());
         }
         // A burst's totals take the place of what was known when it fired.
         let before = self.going_on.remove(&finding.id).unwrap_or(0);
@@ -140,9 +141,13 @@ impl Alert {
         }
     }
 
-    /// Whether a finding is in it already.
+    /// Whether a finding is in it already: the beginning of a burst that it knows, or the end of one that it knows as over.
     pub fn has(&self, finding: &Finding) -> bool {
-        finding.phase == Phase::Fired && self.findings.contains(&finding.id)
+        let known = self.findings.contains(&finding.id);
+        match finding.phase {
+            Phase::Fired => known,
+            Phase::Ended => known && !self.going_on.contains_key(&finding.id),
+        }
     }
 }
 
@@ -179,6 +184,7 @@ pub(super) mod tests {
         assert_eq!((alert.count, alert.going_on.len(), alert.finding_count), (17, 1, 2));
         assert_eq!((alert.first, alert.last, alert.updated), (Micros(0), Micros(110), Micros(3)));
         assert!(alert.has(&finding("b", Phase::Fired, 5, 100)) && !alert.has(&finding("b", Phase::Ended, 5, 100)));
+        assert!(alert.has(&finding("a", Phase::Ended, 12, 0)), "its end is known");
         assert_eq!(alert.evidence, [1, 2]);
         for n in 0..300 {
             alert.join(&finding(&format!("x{n}"), Phase::Fired, 5, 200), "m".into(), Micros(4));

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sceau_detect::Finding;
+use sceau_detect::{Finding, Phase, value_fits};
 use sceau_event::{Micros, SourceId};
 use sceau_store::{Expect, Store};
 use serde_json::json;
@@ -43,6 +43,10 @@ struct Alerts {
     by_id: BTreeMap<String, Alert>,
     /// Those that findings still join, by rule and group.
     open: HashMap<(String, String), String>,
+    /// The alert that a finding is in, of those that alerts name.
+    by_finding: HashMap<String, String>,
+    /// Alerts that had to go.
+    dropped: u64,
 }
 
 /// Alerts as they were before a change that may not become durable.
@@ -60,6 +64,9 @@ fn place_of<'a>(rule: &str, group: impl Iterator<Item = (&'a str, &'a str)>) -> 
 
 impl Alerts {
     fn insert(&mut self, alert: Alert) {
+        for finding in alert.findings.iter().chain(alert.going_on.keys()) {
+            self.by_finding.insert(finding.clone(), alert.id.clone());
+        }
         let place = place(&alert);
         if alert.state.is_open() {
             self.open.insert(place, alert.id.clone());
@@ -75,6 +82,9 @@ impl Alerts {
             if self.open.get(&place).is_some_and(|open| open == id) {
                 self.open.remove(&place);
             }
+            for finding in alert.findings.iter().chain(alert.going_on.keys()) {
+                self.by_finding.remove(finding);
+            }
         }
     }
 
@@ -83,6 +93,17 @@ impl Alerts {
             self.remove(&id);
             alert.into_iter().for_each(|alert| self.insert(alert));
         }
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts { dropped: self.dropped, ..Counts::default() };
+        for alert in self.by_id.values() {
+            *counts.rules.entry(alert.rule.clone()).or_default() += 1;
+            if alert.state.is_open() {
+                *counts.open.entry(word(alert.level)).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// Takes a finding in; `false` if it is there already.
@@ -96,15 +117,20 @@ impl Alerts {
         let text = message(finding);
         let group = finding.group.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let place = place_of(&finding.rule, group);
-        // The end of a burst goes to the alert of its beginning, even if that was closed meanwhile.
-        let own = self.by_id.get(&finding.id).filter(|alert| place == self::place(alert)).map(|alert| alert.id.clone());
-        let joins = self.open.get(&place).cloned().or(own);
+        // A finding stays with the alert of its beginning, even if that was closed meanwhile.
+        let own = self.by_finding.get(&finding.id).cloned();
+        if own.is_none() && finding.phase == Phase::Ended {
+            // Its alert had to go, or it is told again: there is nothing that it could bring up to date.
+            return false;
+        }
+        let joins = own.or_else(|| self.open.get(&place).cloned());
         if let Some(alert) = joins.as_ref().and_then(|id| self.by_id.get_mut(id)) {
             if alert.has(finding) {
                 return false;
             }
             before.entry(alert.id.clone()).or_insert_with(|| Some(alert.clone()));
             alert.join(finding, text, now);
+            self.by_finding.insert(finding.id.clone(), alert.id.clone());
             return true;
         }
         let suppressed = suppressions.iter().find(|(_, excepted)| suppresses(excepted, finding, now));
@@ -115,13 +141,19 @@ impl Alerts {
         true
     }
 
-    /// Makes room.
+    /// Makes room: closed alerts go first, then those of the lowest level, then the oldest.
     fn thin(&mut self, before: &mut Before) {
         let Some(over) = self.by_id.len().checked_sub(MAX_ALERTS).filter(|over| *over > 0) else { return };
-        let mut oldest: Vec<_> =
-            self.by_id.values().map(|alert| (alert.state.is_open(), alert.updated, &alert.id)).collect();
-        oldest.sort_unstable();
-        let gone: Vec<String> = oldest.into_iter().take(over).map(|(_, _, id)| id.clone()).collect();
+        let rank =
+            |alert: &&Alert| (alert.state.is_open(), alert.state.is_open().then_some(alert.level), alert.updated);
+        let mut least: Vec<&Alert> = self.by_id.values().collect();
+        least.sort_unstable_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.id.cmp(&b.id)));
+        let gone: Vec<String> = least.into_iter().take(over).map(|alert| alert.id.clone()).collect();
+        self.dropped = self.dropped.saturating_add(gone.len() as u64);
+        tracing::warn!(
+            alerts = gone.len(),
+            "there are too many alerts, and these had to go; their findings stay in the log"
+        );
         for id in gone {
             let alert = self.by_id.get(&id).cloned();
             before.entry(id.clone()).or_insert(alert);
@@ -137,14 +169,15 @@ fn write(id: &str, alert: Option<&Alert>) -> Result<StateChange, ServerError> {
     Ok(StateChange { collection: COLLECTION.into(), key: id.into(), value, expect: Expect::Any, expires: None })
 }
 
-fn suppresses(excepted: &Excepted, finding: &Finding, now: Micros) -> bool {
+/// Whether an exception keeps the alert of a finding from being opened.
+pub(super) fn suppresses(excepted: &Excepted, finding: &Finding, now: Micros) -> bool {
     excepted.mode == Mode::Suppress
         && excepted.rule.as_ref().is_none_or(|rule| *rule == finding.rule)
         && excepted.until.is_none_or(|until| now < until)
         && excepted
             .fields
             .iter()
-            .all(|(name, value)| finding.group.iter().any(|pair| (&pair.0, &pair.1) == (name, value)))
+            .all(|(name, wanted)| finding.group.iter().any(|(group, value)| group == name && value_fits(wanted, value)))
 }
 
 impl Desk {
@@ -247,18 +280,24 @@ impl Desk {
         found.into_iter().take(limit).cloned().collect()
     }
 
-    /// How many alerts each rule has made, and how many are open by level.
-    pub async fn counts(&self) -> (BTreeMap<String, u64>, BTreeMap<&'static str, u64>) {
-        let alerts = self.0.lock().await;
-        let (mut rules, mut open) = (BTreeMap::new(), BTreeMap::new());
-        for alert in alerts.by_id.values() {
-            *rules.entry(alert.rule.clone()).or_default() += 1;
-            if alert.state.is_open() {
-                *open.entry(word(alert.level)).or_default() += 1;
-            }
-        }
-        (rules, open)
+    /// How many alerts each rule has made, how many are open by level, and how many had to go.
+    pub async fn counts(&self) -> Counts {
+        self.0.lock().await.counts()
     }
+
+    /// The same, unless somebody changes alerts just now.
+    pub fn counts_now(&self) -> Option<Counts> {
+        self.0.try_lock().ok().map(|alerts| alerts.counts())
+    }
+}
+
+/// How many alerts there are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    pub rules: BTreeMap<String, u64>,
+    pub open: BTreeMap<&'static str, u64>,
+    /// Since the start.
+    pub dropped: u64,
 }
 
 /// The rule that makes half of all alerts or more, once there are enough to say so.

@@ -38,6 +38,20 @@ pub(super) fn event(finding: &Finding) -> Value {
     event
 }
 
+/// The same for one that is too large for an entry: without what the evidence tells as well, and with the beginning of what
+/// the rule says of itself.
+pub(super) fn short_event(finding: &Finding) -> Value {
+    let cut = |text: &str| text.chars().take(64).collect::<String>();
+    let mut short = finding.clone();
+    (short.title, short.rule) = (cut(&finding.title), cut(&finding.rule));
+    short.values.clear();
+    short.tags = finding.tags.iter().take(20).map(|tag| cut(tag)).collect();
+    short.group = finding.group.iter().take(8).map(|(name, value)| (cut(name), cut(value))).collect();
+    let mut event = event(&short);
+    event["shortened"] = Value::from(true);
+    event
+}
+
 /// A finding in words.
 pub(super) fn message(finding: &Finding) -> String {
     let who: Vec<String> = finding.group.iter().map(|(name, value)| format!("{name} {value}")).collect();
@@ -96,6 +110,13 @@ mod tests {
         assert_eq!(read["timestamp"], "1970-01-01T00:01:00.000000Z");
         assert_eq!(read["message"], "Brute force (source.ip 192.0.2.7): 5 times by 1970-01-01T00:01:00.000000Z");
         assert!(read.get("late").is_none() && read.get("user").is_none() && read.get("values").is_none());
+        let mut large = finding.clone();
+        large.title = "\u{1}".repeat(60_000);
+        large.group = (0..40).map(|n| (format!("name{n}"), "\u{1}".repeat(1_000))).collect();
+        large.tags = (0..500).map(|n| format!("tag.{n}.{}", "x".repeat(200))).collect();
+        assert!(event(&large).to_string().len() > 65_535);
+        let short = short_event(&large);
+        assert!(short.to_string().len() < 20_000 && short["shortened"] == true && short["id"] == finding.id.as_str());
         finding.phase = Phase::Ended;
         finding.late = true;
         assert!(message(&finding).contains("over, 5 times from 1970-01-01T00:00:00.000000Z"), "{}", message(&finding));

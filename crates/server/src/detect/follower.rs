@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     Shared, finding,
     settings::Set,
-    snapshot::{Place, position},
+    snapshot::{self, Place, position},
 };
 use crate::{error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions};
 
@@ -29,6 +29,11 @@ const INLINE: usize = 256;
 /// How often the windows are kept, and how many bytes of them may be written a second.
 const KEEP: Duration = Duration::from_secs(30);
 const KEEP_RATE: usize = 1 << 20;
+/// The most findings of one commit, and the bytes that one is reckoned with, its alert included.
+const MOST: usize = 500;
+const FINDING_BYTES: usize = 8 << 10;
+/// How long after an error it begins again.
+const RESTART: Duration = Duration::from_secs(5);
 /// The time between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of a value in a finding's group; users can be as long as an entry.
@@ -46,6 +51,7 @@ pub(super) struct Follower {
     shared: Arc<Shared>,
     /// `None` only while it is on another thread.
     detector: Option<Detector>,
+    rules: Arc<RuleSet>,
     set: Arc<Set>,
     place: Place,
     /// The first entry that was not looked at.
@@ -78,44 +84,79 @@ enum Rows {
 }
 
 impl Follower {
-    /// Goes on where the state says that it was.
-    pub async fn resume(
+    /// One that has not begun.
+    pub fn new(
         log: &Log,
         shared: Arc<Shared>,
-        mut detector: Detector,
+        rules: Arc<RuleSet>,
         set: Arc<Set>,
         commands: mpsc::Receiver<Command>,
-    ) -> Result<Self, ServerError> {
-        let store = log.reader().store();
-        let mut place = Place::load(&**store, log.keys()).await?;
+    ) -> Self {
+        let (place, kept, log) = (Place::default(), (Instant::now(), 0, KEEP), log.clone());
+        let pending = Vec::new();
+        Self { log, shared, detector: None, rules, set, place, next: 0, commands, ahead: false, pending, kept }
+    }
+
+    /// Goes on where the state says that it was.
+    pub async fn resume(&mut self) -> Result<(), ServerError> {
+        let lateness = self.set.settings().lateness;
+        let mut detector = Detector::new(self.rules.clone(), Limits::default(), lateness);
+        let store = self.log.reader().store();
+        let mut place = Place::load(&**store, self.log.keys()).await?;
         let kept_from = store.kept_from().await?.0;
-        let size = log.head().borrow().size.0;
+        let size = self.log.head().borrow().size.0;
         let mut next = kept_from;
         if let Some((index, windows)) = place.windows.take() {
             match detector.restore(&windows) {
                 Ok(_) if index <= size => next = index.max(kept_from),
                 Ok(_) => tracing::error!(index, size, "the detector's windows are of a longer log; they are not used"),
                 Err(error) => {
-                    tracing::warn!(%error, "the detector's windows can't be used; they are made again from the log")
+                    tracing::warn!(%error, "the detector's windows can't be used; they are made again from the log");
                 }
             }
         }
         place.sealed = place.sealed.min(size);
         if next < place.sealed {
-            tracing::info!(from = next, to = place.sealed, "the detector reads again what its windows had not kept");
+            let same = place.rules == self.rules.hash();
+            tracing::info!(
+                from = next,
+                to = place.sealed,
+                same,
+                "the detector reads again what its windows had not kept"
+            );
+            if !same {
+                // What other rules would have found there was not sealed; what was is known by its id.
+                place.sealed = next;
+            }
         }
-        shared.looked(next, size, Some(detector.stats()));
-        let kept = (Instant::now(), next, KEEP);
-        let (log, detector, pending) = (log.clone(), Some(detector), Vec::new());
-        Ok(Self { log, shared, detector, set, place, next, commands, ahead: false, pending, kept })
+        self.shared.looked(next, size, Some(detector.stats()));
+        self.kept = (Instant::now(), next, KEEP);
+        (self.detector, self.place, self.next) = (Some(detector), place, next);
+        (self.ahead, self.pending) = (false, Vec::new());
+        Ok(())
     }
 
-    /// Works until it is told to stop; keeps the windows then.
+    /// Works until it is told to stop; keeps the windows then. After an error it begins anew where the state says.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), ServerError> {
-        let ended = self.work(&mut stop).await;
-        match ended {
-            End::Stopped => self.keep().await,
-            End::Failed(error) => Err(error),
+        loop {
+            let error = match self.work(&mut stop).await {
+                End::Stopped => return self.keep().await,
+                End::Failed(error @ (ServerError::Closing | ServerError::Poisoned(..))) => return Err(error),
+                End::Failed(error) => error,
+            };
+            tracing::error!(%error, "detection stopped; it begins again where it was");
+            self.shared.runs(false);
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(RESTART) => {}
+                    () = stopped(&mut stop) => return Ok(()),
+                }
+                match self.resume().await {
+                    Ok(()) => break,
+                    Err(error) => tracing::error!(%error, "detection can't begin again yet"),
+                }
+            }
+            self.shared.runs(true);
         }
     }
 
@@ -123,7 +164,7 @@ impl Follower {
         let mut head = self.log.head();
         loop {
             while let Ok(command) = self.commands.try_recv() {
-                self.obey(command);
+                self.obey(command).await;
             }
             let size = head.borrow_and_update().size.0;
             if *stop.borrow() {
@@ -153,35 +194,56 @@ impl Follower {
             tokio::select! {
                 changed = head.changed() => if changed.is_err() { return End::Stopped },
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.obey(command).await,
                     None => return End::Stopped,
                 },
-                _ = stop.wait_for(|stop| *stop) => return End::Stopped,
+                () = stopped(stop) => return End::Stopped,
                 () = sleep_until(due), if self.next > self.kept.1 => {}
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    /// Goes over to other rules. The windows are kept at once, so that a start after a crash shows no entry to rules that did
+    /// not count when it came.
+    async fn obey(&mut self, command: Command) {
         let Command::Rules(rules, set) = command;
         let Some(detector) = &mut self.detector else { return };
         detector.replace_rules(rules.clone(), &mut self.pending);
         if set.general.lateness != self.set.general.lateness {
             let windows = detector.snapshot();
-            let mut other = Detector::new(rules, Limits::default(), set.settings().lateness);
+            let mut other = Detector::new(rules.clone(), Limits::default(), set.settings().lateness);
             match other.restore(&windows) {
                 Ok(_) => *detector = other,
                 Err(error) => tracing::error!(%error, "the windows can't be taken over; the former lateness counts on"),
             }
         }
-        self.set = set;
+        (self.rules, self.set, self.kept.1) = (rules, set, u64::MAX);
+        if let Err(error) = self.keep().await {
+            tracing::warn!(%error, "the detector's windows could not be kept under the new rules");
+            self.kept.1 = 0;
+        }
     }
 
     /// Looks at the next entries and seals what comes of them.
     async fn step(&mut self, size: u64, stop: &watch::Receiver<bool>) -> Result<(), End> {
         let first = self.next;
         let (mut findings, looked) = if first < size {
-            let rows = self.rows(size).await?;
+            let rows = match self.rows(size).await {
+                Err(ServerError::Store(StoreError::Expired { .. })) => {
+                    // Retention was faster: what is gone is never looked at.
+                    let kept_from = self.log.reader().store().kept_from().await.map_err(ServerError::from)?.0;
+                    let kept_from = kept_from.max(self.next + 1);
+                    tracing::warn!(
+                        from = self.next,
+                        to = kept_from,
+                        "entries were deleted before the detector saw them"
+                    );
+                    self.shared.skipped(kept_from - self.next);
+                    self.next = kept_from;
+                    return Ok(());
+                }
+                rows => rows?,
+            };
             self.ahead = true;
             self.look(rows).await?
         } else {
@@ -262,33 +324,47 @@ impl Follower {
         Ok((findings?, count))
     }
 
-    /// Seals findings, and with them that everything before `next` was looked at.
+    /// Seals findings, and with the last of them that everything before `next` was looked at. As many at once as fit into one
+    /// commit: those that a crash leaves behind are known by their ids.
     async fn seal(&self, findings: Vec<Finding>, next: u64, stop: &watch::Receiver<bool>) -> Result<(), End> {
-        let findings: Vec<Finding> = findings.into_iter().map(shortened).collect();
+        let mut findings: Vec<Finding> = findings.into_iter().map(shortened).collect();
         let mut told = false;
-        loop {
-            let commit = |writes, findings| self.commit(writes, findings, next);
-            let now = self.log.now();
-            match self.shared.desk.take(findings.clone(), now, &self.set.exceptions, commit).await {
-                Ok(()) => return Ok(()),
-                Err(error) if !can_pass(&error) => return Err(error.into()),
-                Err(error) if !told => {
-                    tracing::warn!(%error, "findings can't be sealed now; the detector tries again");
-                    told = true;
+        while !findings.is_empty() {
+            let limits = self.log.reader().store().commit_limits();
+            let most = MOST.min(limits.entries / 2).min(limits.bytes / FINDING_BYTES).max(1);
+            let rest = findings.split_off(findings.len().min(most));
+            let position = rest.is_empty().then(|| position(next));
+            loop {
+                let commit = |writes, findings| self.commit(writes, findings, position.clone());
+                let now = self.log.now();
+                match self.shared.desk.take(findings.clone(), now, &self.set.exceptions, commit).await {
+                    Ok(()) => break,
+                    Err(error) if !can_pass(&error) => return Err(error.into()),
+                    Err(error) if !told => {
+                        tracing::warn!(%error, "findings can't be sealed now; the detector tries again");
+                        told = true;
+                    }
+                    Err(_) => {}
                 }
-                Err(_) => {}
+                if *stop.borrow() {
+                    // They are found again: the position has not moved.
+                    return Err(End::Stopped);
+                }
+                tokio::time::sleep(PAUSE).await;
             }
-            if *stop.borrow() {
-                // They are found again: the position has not moved.
-                return Err(End::Stopped);
-            }
-            tokio::time::sleep(PAUSE).await;
+            findings = rest;
         }
+        Ok(())
     }
 
-    async fn commit(&self, mut writes: Vec<StateChange>, findings: Vec<Finding>, next: u64) -> Result<(), ServerError> {
+    async fn commit(
+        &self,
+        mut writes: Vec<StateChange>,
+        findings: Vec<Finding>,
+        position: Option<StateChange>,
+    ) -> Result<(), ServerError> {
         let batch = entries(&self.log, &findings)?;
-        writes.push(position(next));
+        writes.extend(position);
         self.log.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await?;
         for finding in &findings {
             let phase = if finding.phase == Phase::Fired { "fired" } else { "ended" };
@@ -299,17 +375,30 @@ impl Follower {
 
     /// Keeps the windows.
     async fn keep(&mut self) -> Result<(), ServerError> {
-        let Some(detector) = &self.detector else { return Ok(()) };
         if self.next == self.kept.1 || self.ahead {
             return Ok(());
         }
-        let windows = detector.snapshot();
-        self.place.save(&self.log, self.next, &windows).await?;
-        let seconds = u64::try_from(windows.len() / KEEP_RATE).unwrap_or(u64::MAX);
+        let Some(detector) = self.detector.take() else { return Ok(()) };
+        // That may be many megabytes.
+        let packing = tokio::task::spawn_blocking(move || {
+            let windows = detector.snapshot();
+            (detector, windows.len(), snapshot::pack(&windows))
+        });
+        let packed = packing.await.map_err(|error| ServerError::Internal(format!("keeping windows: {error}")))?;
+        let (detector, bytes, packed) = packed;
+        self.detector = Some(detector);
+        self.place.save(&self.log, self.next, self.rules.hash(), &packed?).await?;
+        let seconds = u64::try_from(bytes / KEEP_RATE).unwrap_or(u64::MAX);
         self.kept = (Instant::now(), self.next, KEEP.max(Duration::from_secs(seconds.min(3_600))));
         self.place.sealed = self.place.sealed.max(self.next);
         Ok(())
     }
+}
+
+/// Waits until it is said to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that nobody can say so any more, which is as good.
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 fn columns(
@@ -335,6 +424,10 @@ fn entries(log: &Log, findings: &[Finding]) -> Result<Batch, ServerError> {
     let mut builder = BatchBuilder::new(log.reader().deriver().clone());
     for found in findings {
         let event = finding::event(found).to_string();
+        if builder.push_json(&framer, event.as_bytes()).is_ok() {
+            continue;
+        }
+        let event = finding::short_event(found).to_string();
         let refused = |error| ServerError::Internal(format!("a finding of rule {}: {error}", found.rule));
         builder.push_json(&framer, event.as_bytes()).map_err(refused)?;
     }
@@ -343,7 +436,11 @@ fn entries(log: &Log, findings: &[Finding]) -> Result<Batch, ServerError> {
 
 /// Whether trying again later can help.
 fn can_pass(error: &ServerError) -> bool {
-    error.is_away() || matches!(error, ServerError::Overloaded | ServerError::Full | ServerError::TooOld)
+    error.is_away()
+        || matches!(
+            error,
+            ServerError::Overloaded | ServerError::Full | ServerError::TooOld | ServerError::PartlyKept { .. }
+        )
 }
 
 /// A finding that fits into an entry, whatever its records hold.

@@ -22,7 +22,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use sceau_detect::{DetectError, Detector, Level, Limits, RuleOverride, RuleSet, Stats};
+use sceau_detect::{DetectError, Level, RuleOverride, RuleSet, Stats};
 use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, watch},
@@ -37,7 +37,7 @@ use follower::{Command, Follower};
 pub(crate) use replay::{Asked, ReplayView, Replays, Rules};
 pub use replay::{ReplayParams, replay_log};
 pub use rules::{Files as DetectionFiles, read as read_rules, read_directory as read_rule_directory};
-pub(crate) use settings::{COLLECTION, Excepted, General, Set};
+pub(crate) use settings::{COLLECTION, Excepted, General, Mode, Set};
 
 /// How often the directory of rules is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -53,10 +53,20 @@ pub(crate) struct Shared {
     next: AtomicU64,
     size: AtomicU64,
     running: AtomicBool,
+    /// Entries that were deleted before they were looked at.
+    skipped: AtomicU64,
     stats: Mutex<Stats>,
 }
 
 impl Shared {
+    fn runs(&self, running: bool) {
+        self.running.store(running, Ordering::Relaxed);
+    }
+
+    fn skipped(&self, entries: u64) {
+        self.skipped.fetch_add(entries, Ordering::Relaxed);
+    }
+
     fn looked(&self, next: u64, size: u64, stats: Option<Stats>) {
         self.next.store(next, Ordering::Relaxed);
         self.size.store(size, Ordering::Relaxed);
@@ -97,8 +107,14 @@ impl Detection {
         let set = Set::load(store, log.keys()).await?;
         let desk = Desk::load(store, log.keys()).await?;
         // Looked at before they are read: a change in between is seen.
-        let seen = config.rules.as_deref().map(rules::look).transpose()?;
-        let (set, rules) = build(config.rules.clone(), set).await?;
+        let seen = config.rules.as_deref().map(|directory| rules::look(directory).unwrap_or_default());
+        let (set, rules) = match build(config.rules.clone(), set.clone()).await {
+            Err(error) if config.rules.is_some() => {
+                tracing::error!(%error, "the directory of rules can't be read: only the shipped rules count until it can");
+                build(None, set).await?
+            }
+            built => built?,
+        };
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (stop, stopped) = watch::channel(false);
         let size = log.head().borrow().size.0;
@@ -107,6 +123,7 @@ impl Detection {
             next: AtomicU64::new(0),
             size: AtomicU64::new(size),
             running: AtomicBool::new(true),
+            skipped: AtomicU64::new(0),
             stats: Mutex::default(),
         });
         let (rules, set) = (Arc::new(rules), Arc::new(set));
@@ -122,8 +139,8 @@ impl Detection {
             tasks: Mutex::default(),
         });
         detection.seal_rules(&rules, "system").await?;
-        let detector = Detector::new(rules, Limits::default(), set.settings().lateness);
-        let follower = Follower::resume(log, shared.clone(), detector, set, receiver).await?;
+        let mut follower = Follower::new(log, shared.clone(), rules, set, receiver);
+        follower.resume().await?;
         let following = tokio::spawn(follow(follower, shared, stopped.clone()));
         let mut tasks = vec![following];
         if let Some(seen) = seen {
@@ -172,8 +189,10 @@ impl Detection {
                 return Err(ServerError::Body(text));
             }
             let (set, rules) = build(this.directory.clone(), set).await?;
+            no_new_refusals(&this.current().rules, &rules)?;
             this.log.record_state_change(COLLECTION, &key, value, &user).await?;
-            this.adopt(rules, set, &user).await
+            this.adopt(rules, set, &user).await;
+            Ok(())
         });
         changing.await.map_err(|error| ServerError::Internal(format!("a change of settings: {error}")))?
     }
@@ -187,19 +206,23 @@ impl Detection {
         let loading = tokio::spawn(async move {
             let _editing = this.editing.lock().await;
             let (set, rules) = build(this.directory.clone(), (*this.current().set).clone()).await?;
-            this.adopt(rules, set, &user).await
+            this.adopt(rules, set, &user).await;
+            Ok(())
         });
         loading.await.map_err(|error| ServerError::Internal(format!("loading rules: {error}")))?
     }
 
-    async fn adopt(&self, rules: RuleSet, set: Set, user: &str) -> Result<(), ServerError> {
-        self.seal_rules(&rules, user).await?;
+    /// Rules and settings count from now on. That the rules' hash can't be sealed just now changes nothing about that: the next
+    /// change or start seals it.
+    async fn adopt(&self, rules: RuleSet, set: Set, user: &str) {
         let (rules, set) = (Arc::new(rules), Arc::new(set));
+        if let Err(error) = self.seal_rules(&rules, user).await {
+            tracing::error!(%error, "which rules count could not be sealed");
+        }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) =
             Current { rules: rules.clone(), set: set.clone() };
         // If the follower has ended, nobody needs them.
         let _ = self.commands.send(Command::Rules(rules, set)).await;
-        Ok(())
     }
 
     /// Seals which rules count, if they are others than those that were sealed last.
@@ -229,7 +252,10 @@ impl Detection {
         change: Option<&RuleOverride>,
         user: &str,
     ) -> Result<(), ServerError> {
-        if !self.current().rules.rules().iter().any(|meta| meta.id == rule) {
+        let current = self.current();
+        let known = current.rules.rules().iter().any(|meta| meta.id == rule);
+        // One that is set can be taken back, whatever has become of the rule.
+        if !known && !(change.is_none() && current.set.overrides.contains_key(rule)) {
             return Err(ServerError::NotFound(format!("rule {rule}")));
         }
         let value = change.map(to_value).transpose()?;
@@ -293,16 +319,20 @@ impl Detection {
     }
 
     /// For `/metrics`.
-    pub async fn gauges(&self) -> [(&'static str, f64); 8] {
+    pub fn gauges(&self) -> Vec<(&'static str, f64)> {
         let (next, size) = self.position();
         let stats = self.stats();
         let current = self.current();
-        let (_, open) = self.shared.desk.counts().await;
-        for level in LEVELS {
-            let level = finding::word(level);
-            self.log.metrics().alerts_open(level, open.get(level).copied().unwrap_or(0));
+        let mut gauges = Vec::new();
+        // A scrape does not wait for a commit of alerts; what it can't know now it leaves as it was.
+        if let Some(counts) = self.shared.desk.counts_now() {
+            for level in LEVELS {
+                let level = finding::word(level);
+                self.log.metrics().alerts_open(level, counts.open.get(level).copied().unwrap_or(0));
+            }
+            gauges.push(("alerts_dropped", counts.dropped as f64));
         }
-        [
+        gauges.extend([
             ("detector_running", f64::from(u8::from(self.is_running()))),
             ("detector_lag_entries", size.saturating_sub(next) as f64),
             ("detector_groups", stats.groups as f64),
@@ -311,7 +341,9 @@ impl Detection {
             ("detector_late", stats.late as f64),
             ("rules", current.rules.rules().len() as f64),
             ("rules_refused", current.rules.refusals().len() as f64),
-        ]
+            ("detector_skipped", self.shared.skipped.load(Ordering::Relaxed) as f64),
+        ]);
+        gauges
     }
 }
 
@@ -344,15 +376,15 @@ async fn watch_directory(
         let Some(directory) = detection.directory.clone() else { return };
         let Ok(found) = tokio::task::spawn_blocking(move || rules::look(&directory)).await else { continue };
         match found {
-            Ok(found) if seen != found => {
-                match detection.reload("system").await {
-                    Ok(()) => tracing::info!("the rules were read again"),
-                    Err(error) => {
-                        tracing::error!(%error, "the rules changed but can't be read; the former ones count on")
-                    }
+            Ok(found) if seen != found => match detection.reload("system").await {
+                Ok(()) => {
+                    tracing::info!("the rules were read again");
+                    seen = found;
                 }
-                seen = found;
-            }
+                Err(error) => {
+                    tracing::error!(%error, "the rules changed but can't be read; the former ones count on");
+                }
+            },
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the directory of rules can't be read; the former ones count on"),
         }
@@ -367,6 +399,16 @@ async fn build(directory: Option<PathBuf>, set: Set) -> Result<(Set, RuleSet), S
         Ok((set, rules))
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Internal(format!("loading rules: {error}")))?
+}
+
+/// Refuses a setting for which rules could not run that do.
+fn no_new_refusals(before: &RuleSet, after: &RuleSet) -> Result<(), ServerError> {
+    let known =
+        |path: &str, rule: &str| before.refusals().iter().any(|other| (&*other.path, &*other.rule) == (path, rule));
+    match after.refusals().iter().find(|refusal| !known(&refusal.path, &refusal.rule)) {
+        None => Ok(()),
+        Some(refusal) => Err(ServerError::Body(format!("then {:?} could not run: {}", refusal.rule, refusal.reason))),
+    }
 }
 
 fn refused(error: DetectError) -> ServerError {

@@ -19,11 +19,11 @@ use sceau_store::{
 };
 use serde::Serialize;
 
-use super::{Set, settings::Excepted};
+use super::{Set, desk::suppresses, settings::Excepted};
 use crate::{error::ServerError, reader::Reader};
 
 /// Replays that are remembered, and that may run at one moment.
-const REMEMBERED: usize = 20;
+const REMEMBERED: usize = 6;
 const AT_ONCE: usize = 2;
 /// Findings that are told; more are counted.
 const MAX_FINDINGS: usize = 10_000;
@@ -35,7 +35,7 @@ const MAX_HITS: u64 = 200_000;
 const PAGE_TIME: Duration = Duration::from_secs(120);
 
 /// What to judge, and by what.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     /// Entries with an event time from here…
     pub from: Option<i64>,
@@ -47,6 +47,8 @@ pub(crate) struct Asked {
     pub rule: Option<String>,
     /// The exceptions that count, instead of those that are set.
     pub exceptions: Option<Vec<Excepted>>,
+    /// Findings are counted that this one would keep from opening an alert.
+    pub suppression: Option<Excepted>,
 }
 
 /// A replay, at work or over.
@@ -70,6 +72,8 @@ pub(crate) struct Found {
     pub findings: Vec<Finding>,
     /// How many there were, told or not.
     pub count: u64,
+    /// How many of them the suppression fits that was asked about.
+    pub suppressed: u64,
 }
 
 /// A replay as clients see it.
@@ -244,9 +248,14 @@ async fn run(reader: &Reader, rules: Rules, asked: Asked, replay: &Arc<Replay>) 
         }
         replay.total.store(matching, Ordering::Relaxed);
         let mut hits = hits(&**store, &query, replay).await?;
-        hits.sort_unstable_by_key(|(index, _)| *index);
-        for chunk in hits.chunks(STEP) {
-            judge = judge.step(reader, chunk.to_vec(), replay).await?;
+        hits.sort_unstable();
+        let mut rest = hits.as_slice();
+        while let Some(first) = rest.first() {
+            // What lies close together is read at once.
+            let near = rest.partition_point(|index| index - first < STEP as u64);
+            let (chunk, behind) = rest.split_at(near);
+            judge = judge.step(reader, picked(&**store, chunk).await?, replay).await?;
+            rest = behind;
         }
         return Ok(judge.found);
     }
@@ -273,8 +282,8 @@ async fn run(reader: &Reader, rules: Rules, asked: Asked, replay: &Arc<Replay>) 
     Ok(judge.found)
 }
 
-/// All entries that a query finds.
-async fn hits(store: &dyn Store, query: &Query, replay: &Replay) -> Result<Vec<(u64, Vec<u8>)>, ServerError> {
+/// The indexes of all entries that a query finds.
+async fn hits(store: &dyn Store, query: &Query, replay: &Replay) -> Result<Vec<u64>, ServerError> {
     let (mut hits, mut after) = (Vec::new(), None);
     loop {
         if replay.cancel.load(Ordering::Relaxed) {
@@ -283,12 +292,42 @@ async fn hits(store: &dyn Store, query: &Query, replay: &Replay) -> Result<Vec<(
         let page = Page { order: Order::Oldest, limit: Page::MAX, after };
         let found = store.search(query, &page, PAGE_TIME).await?;
         replay.done.fetch_add(found.hits.len() as u64, Ordering::Relaxed);
-        hits.extend(found.hits.into_iter().map(|hit| (hit.index.0, hit.entry)));
+        hits.extend(found.hits.into_iter().map(|hit| hit.index.0));
         after = found.next;
+        if hits.len() as u64 > 2 * MAX_HITS {
+            // Too many have come since they were counted.
+            return Err(ServerError::parameter("q", "more and more entries match: say until when"));
+        }
         if after.is_none() {
             return Ok(hits);
         }
     }
+}
+
+/// Entries of indexes that lie close together.
+async fn picked(store: &dyn Store, indexes: &[u64]) -> Result<Vec<(u64, Vec<u8>)>, ServerError> {
+    let (Some(first), Some(last)) = (indexes.first(), indexes.last()) else { return Ok(Vec::new()) };
+    let mut found = Vec::with_capacity(indexes.len());
+    let mut next = *first;
+    while next <= *last {
+        let limit = usize::try_from(last - next + 1).unwrap_or(STEP);
+        let rows = match store.entries(Index(next), limit).await {
+            // Retention has deleted some of them meanwhile.
+            Err(StoreError::Expired { .. }) => {
+                next = store.kept_from().await?.0.max(next + 1);
+                continue;
+            }
+            rows => rows?,
+        };
+        if rows.entries.is_empty() {
+            return Err(StoreError::Entry { index: next, detail: "is missing".into() }.into());
+        }
+        let first = rows.first.0;
+        next = first.saturating_add(rows.entries.len() as u64);
+        let entries = (first..).zip(rows.entries);
+        found.extend(entries.filter(|(index, _)| indexes.binary_search(index).is_ok()));
+    }
+    Ok(found)
 }
 
 struct Judge {
@@ -325,6 +364,8 @@ impl Judge {
             for finding in findings {
                 if self.asked.rule.as_ref().is_none_or(|rule| *rule == finding.rule) {
                     self.found.count += 1;
+                    let fits = |excepted| suppresses(excepted, &finding, finding.last);
+                    self.found.suppressed += u64::from(self.asked.suppression.as_ref().is_some_and(fits));
                     if self.found.findings.len() < MAX_FINDINGS {
                         self.found.findings.push(finding);
                     }
@@ -360,7 +401,7 @@ pub async fn replay_log(
     let asks = params.filtered.q.is_some();
     let query = reader.query(&params.filtered)?;
     let (from, to, filter) = (query.from, query.to, asks.then_some(query.filter));
-    let asked = Asked { from, to, filter, rule: params.rule, exceptions: None };
+    let asked = Asked { from, to, filter, rule: params.rule, ..Asked::default() };
     let replay = Arc::new(Replay::new(&asked)?);
     let running = run(reader, rules, asked, &replay);
     tokio::pin!(running);

@@ -55,8 +55,14 @@ pub fn read(directory: Option<&Path>) -> Result<Files, ServerError> {
 pub fn read_directory(directory: &Path) -> Result<Files, ServerError> {
     let mut files = Files::default();
     for path in look(directory)?.into_keys() {
-        let text =
-            fs::read_to_string(&path).map_err(ServerError::io(format!("reading the rule file {}", path.display())))?;
+        let reading = || ServerError::io(format!("reading the rule file {}", path.display()));
+        // What is no rule file is refused by its name, as one that is none; the others count.
+        let text = if fs::metadata(&path).map_err(reading())?.len() > MAX_FILE {
+            format!("a rule file may have {MAX_FILE} bytes, this one has more")
+        } else {
+            let bytes = fs::read(&path).map_err(reading())?;
+            String::from_utf8(bytes).unwrap_or_else(|_| "this file is not UTF-8".to_owned())
+        };
         let relative = path.strip_prefix(directory).unwrap_or(&path);
         let file = RuleFile { path: relative.display().to_string(), text };
         if relative.starts_with(MAPPINGS) { files.mappings.push(file) } else { files.rules.push(file) }
@@ -71,7 +77,7 @@ pub fn read_directory(directory: &Path) -> Result<Files, ServerError> {
 pub(super) fn look(directory: &Path) -> Result<Fingerprint, ServerError> {
     let mut found = Fingerprint::new();
     walk(directory, 0, &mut found)?;
-    let all: u64 = found.values().map(|(size, _)| size).sum();
+    let all: u64 = found.values().map(|(size, _)| *size).filter(|size| *size <= MAX_FILE).sum();
     if all > MAX_ALL {
         let text = format!("{}: the rule files have {all} bytes together, more than {MAX_ALL}", directory.display());
         return Err(ServerError::Config(text));
@@ -90,10 +96,6 @@ fn walk(directory: &Path, depth: usize, found: &mut Fingerprint) -> Result<(), S
         if about.is_dir() {
             walk(&path, depth + 1, found)?;
         } else if path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
-            if about.len() > MAX_FILE {
-                let text = format!("{}: a rule file may have {MAX_FILE} bytes", path.display());
-                return Err(ServerError::Config(text));
-            }
             found.insert(path, (about.len(), about.modified().ok()));
             if found.len() > MAX_FILES {
                 let text = format!("{}: more than {MAX_FILES} rule files", directory.display());
@@ -125,7 +127,10 @@ mod tests {
         fs::write(dir.path().join("z.yml"), "changed").unwrap();
         assert_ne!(look(dir.path()).unwrap(), before);
         fs::write(dir.path().join("large.yml"), vec![b'a'; usize::try_from(MAX_FILE).unwrap() + 1]).unwrap();
-        assert!(look(dir.path()).unwrap_err().to_string().contains("large.yml"));
+        fs::write(dir.path().join("odd.yml"), b"title: \xff").unwrap();
+        let files = read_directory(dir.path()).unwrap();
+        let of = |name: &str| files.rules.iter().find(|file| file.path == name).unwrap().text.clone();
+        assert!(of("large.yml").contains("bytes") && of("odd.yml").contains("UTF-8"));
         assert!(read(Some(&dir.path().join("absent"))).is_err());
         let shipped = read(None).unwrap();
         assert!(!shipped.rules.is_empty() && !shipped.mappings.is_empty());

@@ -29,6 +29,9 @@ const MAX: usize = 1 << 30;
 /// What is known of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
+    /// The hash of the rules under which they are.
+    #[serde(default)]
+    rules: String,
     generation: u64,
     index: u64,
     parts: usize,
@@ -39,6 +42,8 @@ struct Header {
 pub(super) struct Place {
     /// The windows, and the index of the first entry that is not in them.
     pub windows: Option<(u64, Vec<u8>)>,
+    /// The hash of the rules under which these are.
+    pub rules: String,
     /// Findings of entries before this are sealed.
     pub sealed: u64,
     generation: u64,
@@ -58,12 +63,12 @@ impl Place {
             tracing::error!("the detector's windows can't be read; they are made again from the log");
         }
         let sealed = sealed.max(windows.as_ref().map_or(0, |_| header.index));
-        Ok(Self { windows: windows.map(|windows| (header.index, windows)), sealed, generation: header.generation })
+        let Header { rules, generation, index, .. } = header;
+        Ok(Self { windows: windows.map(|windows| (index, windows)), rules, sealed, generation })
     }
 
-    /// Keeps the windows as they are before the entry `index`.
-    pub async fn save(&mut self, log: &Log, index: u64, windows: &[u8]) -> Result<(), ServerError> {
-        let packed = zstd::bulk::compress(windows, 1).map_err(ServerError::io("packing the detector's windows"))?;
+    /// Keeps the windows, packed, as they are before the entry `index` under these rules.
+    pub async fn save(&mut self, log: &Log, index: u64, rules: &str, packed: &[u8]) -> Result<(), ServerError> {
         let chunks: Vec<&[u8]> = packed.chunks(PART).collect();
         let generation = self.generation + 1;
         for (step, chunks) in chunks.chunks(STEP).enumerate() {
@@ -73,7 +78,7 @@ impl Place {
             };
             write(log, chunks.iter().enumerate().map(part).collect()).await?;
         }
-        let header = Header { generation, index, parts: chunks.len() };
+        let header = Header { rules: rules.to_owned(), generation, index, parts: chunks.len() };
         let header = serde_json::to_value(&header).map_err(|error| ServerError::Internal(error.to_string()))?;
         write(log, vec![change(SNAPSHOT.into(), Some(header)), position(index)]).await?;
         let old = self.generation;
@@ -93,6 +98,11 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// The windows as [`Place::save`] takes them.
+pub(super) fn pack(windows: &[u8]) -> Result<Vec<u8>, ServerError> {
+    zstd::bulk::compress(windows, 1).map_err(ServerError::io("packing the detector's windows"))
 }
 
 fn part_key(generation: u64, number: usize) -> String {
@@ -170,9 +180,9 @@ mod tests {
         };
         for (index, len) in [(5, 0), (7, 100), (9, 10 * PART), (11, 3)] {
             let windows = random(len);
-            place.save(&log, index, &windows).await.unwrap();
+            place.save(&log, index, "hash", &pack(&windows).unwrap()).await.unwrap();
             let found = load(&log).await;
-            assert_eq!((found.windows, found.sealed), (Some((index, windows)), index));
+            assert_eq!((found.windows, found.sealed, found.rules.as_str()), (Some((index, windows)), index, "hash"));
         }
         let left = log.reader().store().list(COLLECTION, "", 1_000).await.unwrap();
         assert_eq!(left.len(), 3, "{:?}", left.iter().map(|document| &document.key).collect::<Vec<_>>());

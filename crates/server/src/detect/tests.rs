@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sceau_detect::RuleOverride;
 use sceau_event::Micros;
 
-use super::{settings::Mode, *};
+use super::*;
 use crate::{
     Format, IngestRequest,
     config::DetectionConfig,
@@ -262,7 +262,7 @@ async fn a_replay_finds_what_was_found_byte_for_byte() {
     let current = detection.current();
     let ask = async |rule: Option<String>, from: Option<i64>| {
         let rules = Rules { files: read_rules(None).unwrap(), set: (*current.set).clone() };
-        let asked = Asked { from, to: None, filter: None, rule, exceptions: None };
+        let asked = Asked { from, rule, ..Asked::default() };
         let replay = detection.replays.start(log.reader(), rules, asked).unwrap();
         loop {
             let view = to_value(&replay.view()).unwrap();
