@@ -304,3 +304,25 @@ fn get(server: &Server, path: &str) -> Value {
     assert!(answer.status.success(), "{answer:?}");
     serde_json::from_slice(&answer.stdout).unwrap()
 }
+
+/// Whoever guesses tokens is found like any other brute force.
+#[test]
+fn guessed_tokens_are_sealed_and_found() {
+    let place = Place::new();
+    place.init();
+    let server = place.detect(&[]);
+    let rule = brute_force(&server);
+    for n in 0..7 {
+        let mut guess = sceau();
+        guess.args(["count"]).env("SCEAU_URL", &server.url).env("SCEAU_TOKEN", format!("sceau_guess_{n}"));
+        run(&mut guess).with(1);
+    }
+    let mut page = Value::Null;
+    until("the alert", || {
+        page = json(&server, &["alerts", "list", "--rule", &rule, "--json"]);
+        page["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty())
+    });
+    assert_eq!(page["alerts"][0]["group"]["source.ip"], "127.0.0.1", "{page}");
+    assert!(page["alerts"][0]["count"].as_u64().unwrap() >= 5, "{page}");
+    server.stop();
+}

@@ -270,16 +270,35 @@ impl Log {
         self.note_with(source, event, Vec::new()).await
     }
 
+    /// Seals events of the product's own, all in one commit.
+    ///
+    /// # Errors
+    /// As for [`Log::note`].
+    pub(crate) async fn note_all(&self, source: SourceId, events: &[Value]) -> Result<Appended, ServerError> {
+        self.note_events(source, events, Vec::new()).await
+    }
+
     pub(crate) async fn note_with(
         &self,
         source: SourceId,
         event: &Value,
         writes: Vec<StateChange>,
     ) -> Result<Appended, ServerError> {
+        self.note_events(source, std::slice::from_ref(event), writes).await
+    }
+
+    async fn note_events(
+        &self,
+        source: SourceId,
+        events: &[Value],
+        writes: Vec<StateChange>,
+    ) -> Result<Appended, ServerError> {
         let framer = Framer::new(self.now(), &source, &Meta::default());
         let mut builder = BatchBuilder::new(self.reader().deriver().clone());
         let internal = |error: String| ServerError::Internal(error);
-        builder.push_json(&framer, event.to_string().as_bytes()).map_err(|error| internal(error.to_string()))?;
+        for event in events {
+            builder.push_json(&framer, event.to_string().as_bytes()).map_err(|error| internal(error.to_string()))?;
+        }
         let batch = builder.finish().map_err(|error| internal(error.to_string()))?;
         self.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await
     }

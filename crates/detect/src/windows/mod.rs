@@ -73,9 +73,10 @@ pub struct Windows {
 }
 
 /// An open burst, as people are shown it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct OpenBurst {
     /// The place of its rule in the rules.
+    #[serde(skip)]
     pub rule: usize,
     /// How many occurrences so far.
     pub count: u64,

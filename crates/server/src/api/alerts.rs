@@ -8,6 +8,7 @@ use axum::{
     extract::{Path, State},
     http::Uri,
 };
+use sceau_detect::OpenBurst;
 use sceau_event::Micros;
 use serde::Serialize;
 
@@ -91,10 +92,21 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Answer<Json<AlertPage>
     Ok(Json(AlertPage { alerts, next_cursor, open: counts.open, dropped: counts.dropped, noisy_rule }))
 }
 
-pub(super) async fn one(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<Alert>> {
+/// An alert with what has been counted so far of its bursts that are going on.
+#[derive(Debug, Serialize)]
+pub(super) struct AlertView {
+    #[serde(flatten)]
+    alert: Alert,
+    open_bursts: BTreeMap<String, OpenBurst>,
+}
+
+pub(super) async fn one(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<AlertView>> {
     Params::read(&uri, &[])?;
-    let alert = app.detection()?.shared.desk.get(&id).await;
-    Ok(Json(alert.ok_or_else(|| ServerError::NotFound(format!("alert {id}")))?))
+    let detection = app.detection()?;
+    let alert = detection.shared.desk.get(&id).await;
+    let alert = alert.ok_or_else(|| ServerError::NotFound(format!("alert {id}")))?;
+    let open_bursts = detection.open_bursts(&alert).await;
+    Ok(Json(AlertView { alert, open_bursts }))
 }
 
 /// Moves an alert on: its state, who works on it, a comment.

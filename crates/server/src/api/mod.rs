@@ -8,6 +8,7 @@ mod integrity;
 mod ops;
 mod page;
 mod params;
+pub(crate) mod refused;
 mod rest;
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,7 @@ pub(crate) struct App {
     pub jobs: Jobs,
     detection: OnceLock<Arc<Detection>>,
     wants_detection: AtomicBool,
+    pub refused_logins: refused::RefusedLogins,
     pub queries: Semaphore,
     /// Bytes of bodies that are being received.
     pub bodies: Arc<Semaphore>,
@@ -105,7 +107,21 @@ impl App {
         let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
         let (log, jobs, detection) = (OnceLock::new(), Jobs::default(), OnceLock::new());
         let wants_detection = AtomicBool::new(false);
-        Self { log, reader, metrics, tokens, limits, jobs, detection, wants_detection, queries, bodies, answers }
+        let refused_logins = refused::RefusedLogins::default();
+        Self {
+            log,
+            reader,
+            metrics,
+            tokens,
+            limits,
+            jobs,
+            detection,
+            wants_detection,
+            refused_logins,
+            queries,
+            bodies,
+            answers,
+        }
     }
 
     /// Has the log from now on.
@@ -119,6 +135,7 @@ impl App {
     pub async fn detect(self: &Arc<Self>, config: &DetectionConfig) {
         let Some(log) = self.log.get().filter(|_| config.enabled) else { return };
         self.wants_detection.store(true, Ordering::Relaxed);
+        tokio::spawn(refused::run(Arc::downgrade(self)));
         if self.begin_detection(log, config).await {
             return;
         }
@@ -282,6 +299,9 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
                 next.run(request).await
             }
             None => {
+                if let Some(Peer(peer)) = request.extensions().get().filter(|_| app.wants_detection()) {
+                    app.refused_logins.note(peer.ip());
+                }
                 drop(request);
                 Failure(ServerError::Unauthorized).into_response()
             }

@@ -4,14 +4,14 @@
 //! lost or doubled whenever the server dies. The windows are kept less often; what lies between them and the position is
 //! read again without sealing anything.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sceau_detect::{Detector, Finding, Limits, Phase, RuleSet};
+use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet};
 use sceau_event::{Framer, Meta, Micros, Record, SourceId};
 use sceau_ledger::Index;
 use sceau_store::{Batch, BatchBuilder, RecordRows, StoreError};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
@@ -43,6 +43,8 @@ const MAX_VALUE: usize = 1_024;
 pub(super) enum Command {
     /// Other rules or settings count from now on.
     Rules(Arc<RuleSet>, Arc<Set>),
+    /// What has been counted so far of bursts that are open, by their findings' ids.
+    Open(Vec<String>, oneshot::Sender<BTreeMap<String, OpenBurst>>),
 }
 
 /// The follower at work.
@@ -203,11 +205,20 @@ impl Follower {
         }
     }
 
-    /// Goes over to other rules. The windows are kept at once, so that a start after a crash shows no entry to rules that did
+    /// Answers, or goes over to other rules. The windows are kept at once, so that a start after a crash shows no entry to rules that did
     /// not count when it came.
     async fn obey(&mut self, command: Command) {
-        let Command::Rules(rules, set) = command;
         let Some(detector) = &mut self.detector else { return };
+        let (rules, set) = match command {
+            Command::Rules(rules, set) => (rules, set),
+            Command::Open(ids, reply) => {
+                let mut open = detector.open_bursts();
+                open.retain(|id, _| ids.contains(id));
+                // Whoever asked may have gone away.
+                let _ = reply.send(open);
+                return;
+            }
+        };
         detector.replace_rules(rules.clone(), &mut self.pending);
         if set.general.lateness != self.set.general.lateness {
             let windows = detector.snapshot();

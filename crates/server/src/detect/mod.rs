@@ -13,6 +13,7 @@ mod settings;
 mod snapshot;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -22,10 +23,10 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use sceau_detect::{DetectError, Level, RuleOverride, RuleSet, Stats};
+use sceau_detect::{DetectError, Level, OpenBurst, RuleOverride, RuleSet, Stats};
 use serde_json::{Value, json};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -41,6 +42,10 @@ pub(crate) use settings::{COLLECTION, Excepted, General, Mode, Set};
 
 /// How often the directory of rules is looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// Bytes of a setting as JSON.
+const MAX_SETTING: usize = 60_000;
+/// How long an answer of the follower is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// All levels.
 const LEVELS: [Level; 5] = [Level::Informational, Level::Low, Level::Medium, Level::High, Level::Critical];
 /// Commands that wait for the follower.
@@ -188,6 +193,11 @@ impl Detection {
                 let text = format!("there are {} exceptions already; remove some", settings::MAX_EXCEPTIONS);
                 return Err(ServerError::Body(text));
             }
+            if value.as_ref().is_some_and(|value| value.to_string().len() > MAX_SETTING) {
+                return Err(ServerError::Body(format!(
+                    "a setting may have {MAX_SETTING} bytes: it must fit into an entry"
+                )));
+            }
             let (set, rules) = build(this.directory.clone(), set).await?;
             no_new_refusals(&this.current().rules, &rules)?;
             this.log.record_state_change(COLLECTION, &key, value, &user).await?;
@@ -253,9 +263,10 @@ impl Detection {
         user: &str,
     ) -> Result<(), ServerError> {
         let current = self.current();
-        let known = current.rules.rules().iter().any(|meta| meta.id == rule);
         // One that is set can be taken back, whatever has become of the rule.
-        if !known && !(change.is_none() && current.set.overrides.contains_key(rule)) {
+        let known = current.rules.rules().iter().any(|meta| meta.id == rule)
+            || change.is_none() && current.set.overrides.contains_key(rule);
+        if !known {
             return Err(ServerError::NotFound(format!("rule {rule}")));
         }
         let value = change.map(to_value).transpose()?;
@@ -301,6 +312,17 @@ impl Detection {
         let (shared, log, id, user) = (self.shared.clone(), self.log.clone(), id.to_owned(), user.to_owned());
         let changing = tokio::spawn(async move { shared.desk.change(&log, &id, change, &user).await });
         changing.await.map_err(|error| ServerError::Internal(format!("an alert: {error}")))?
+    }
+
+    /// What has been counted so far of the bursts of an alert that are going on.
+    pub async fn open_bursts(&self, alert: &Alert) -> BTreeMap<String, OpenBurst> {
+        let (reply, answer) = oneshot::channel();
+        let ids: Vec<String> = alert.going_on.keys().cloned().collect();
+        if ids.is_empty() || self.commands.try_send(Command::Open(ids, reply)).is_err() {
+            return BTreeMap::new();
+        }
+        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        answer.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// The next entry that the detector looks at, and the log's size as it knows it.
