@@ -142,8 +142,8 @@ impl Alerts {
     }
 
     /// Makes room: closed alerts go first, then those of the lowest level, then the oldest.
-    fn thin(&mut self, before: &mut Before) {
-        let Some(over) = self.by_id.len().checked_sub(MAX_ALERTS).filter(|over| *over > 0) else { return };
+    fn thin(&mut self, most: usize, before: &mut Before) {
+        let Some(over) = self.by_id.len().checked_sub(most).filter(|over| *over > 0) else { return };
         let rank =
             |alert: &&Alert| (alert.state.is_open(), alert.state.is_open().then_some(alert.level), alert.updated);
         let mut least: Vec<&Alert> = self.by_id.values().collect();
@@ -218,7 +218,7 @@ impl Desk {
         let mut before = Before::new();
         let mut findings = findings;
         findings.retain(|finding| alerts.take(finding, now, suppressions, &mut before));
-        alerts.thin(&mut before);
+        alerts.thin(MAX_ALERTS, &mut before);
         let writes: Result<Vec<_>, _> = before.keys().map(|id| write(id, alerts.by_id.get(id))).collect();
         let done = match writes {
             Ok(writes) => commit(writes, findings).await,

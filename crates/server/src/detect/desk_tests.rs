@@ -9,7 +9,7 @@ async fn take(desk: &Desk, findings: Vec<Finding>, fails: bool) -> Vec<Finding> 
         "s".to_owned(),
         Excepted {
             rule: Some("quiet".into()),
-            fields: BTreeMap::from([("source.ip".to_owned(), "192.0.2.1".to_owned())]),
+            fields: BTreeMap::from([("source.ip".to_owned(), "192.0.2.0/24".to_owned())]),
             until: Some(Micros(1_000)),
             mode: Mode::Suppress,
             reason: String::new(),
@@ -49,6 +49,53 @@ async fn findings_of_one_rule_and_group_make_one_alert_until_it_is_closed() {
     take(&desk, vec![finding("c", Phase::Fired, 5, 900)], false).await;
     assert_eq!(all(&desk).await.len(), 2);
     log.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_later_burst_finds_the_alert_of_its_beginning() {
+    let fixture = Fixture::new().await;
+    let log = fixture.log().await;
+    let desk = Desk::default();
+    take(&desk, vec![finding("a", Phase::Fired, 5, 0)], false).await;
+    take(&desk, vec![finding("a", Phase::Ended, 6, 0), finding("b", Phase::Fired, 5, 900)], false).await;
+    let close = AlertChange { state: Some(AlertState::Closed), ..AlertChange::default() };
+    desk.change(&log, "a", close, "ann").await.unwrap();
+    assert_eq!(take(&desk, vec![finding("b", Phase::Ended, 9, 900)], false).await.len(), 1);
+    let found = all(&desk).await;
+    assert_eq!((found.len(), found[0].state, found[0].count), (1, AlertState::Closed, 15));
+    // Told again, as after a start without windows: nothing is sealed twice.
+    let again = vec![
+        finding("a", Phase::Fired, 5, 0),
+        finding("a", Phase::Ended, 6, 0),
+        finding("b", Phase::Fired, 5, 900),
+        finding("b", Phase::Ended, 9, 900),
+        finding("never fired", Phase::Ended, 9, 900),
+    ];
+    assert_eq!(take(&desk, again, false).await, []);
+    log.close().await.unwrap();
+}
+
+#[test]
+fn where_there_are_too_many_the_least_go() {
+    let mut alerts = Alerts::default();
+    let kinds = [
+        ("critical, open, old", sceau_detect::Level::Critical, AlertState::Open, 1),
+        ("low, open, new", sceau_detect::Level::Low, AlertState::Open, 9),
+        ("low, open, old", sceau_detect::Level::Low, AlertState::Acknowledged, 2),
+        ("critical, closed, new", sceau_detect::Level::Critical, AlertState::Closed, 8),
+    ];
+    for (id, level, state, updated) in kinds {
+        let mut found = finding(id, Phase::Fired, 5, 0);
+        (found.level, found.rule) = (level, id.to_owned());
+        let alert = Alert { state, ..Alert::open(&found, String::new(), Micros(updated), None) };
+        alerts.insert(alert);
+    }
+    for (most, gone) in [(4, None), (3, Some(3)), (2, Some(2)), (1, Some(1))] {
+        let mut before = Before::new();
+        alerts.thin(most, &mut before);
+        assert_eq!(before.keys().next().map(String::as_str), gone.map(|at: usize| kinds[at].0), "{most}");
+    }
+    assert_eq!((alerts.dropped, alerts.by_id.len(), alerts.by_finding.len()), (3, 1, 1));
 }
 
 #[tokio::test]

@@ -15,6 +15,13 @@ use crate::{
 /// 2026-11-22T10:00:00Z, inside of the usual hours.
 const DAY: i64 = 1_795_341_600;
 
+/// A log whose newest entries are kept in memory for the detector.
+async fn detecting() -> Fixture {
+    let mut fixture = Fixture::new().await;
+    fixture.config.detection.enabled = true;
+    fixture
+}
+
 async fn start(log: &Log) -> Arc<Detection> {
     Detection::start(log, &DetectionConfig::default()).await.unwrap()
 }
@@ -75,7 +82,7 @@ fn brute_force(detection: &Detection) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_fifth_failure_is_sealed_and_opens_an_alert_with_its_evidence() {
-    let fixture = Fixture::new().await;
+    let fixture = detecting().await;
     let log = fixture.log().await;
     let detection = start(&log).await;
     let rule = brute_force(&detection);
@@ -117,7 +124,7 @@ async fn the_fifth_failure_is_sealed_and_opens_an_alert_with_its_evidence() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_goes_on_with_half_a_burst() {
-    let fixture = Fixture::new().await;
+    let fixture = detecting().await;
     let log = fixture.log().await;
     let detection = start(&log).await;
     let rule = brute_force(&detection);
@@ -141,7 +148,7 @@ async fn a_restart_goes_on_with_half_a_burst() {
 /// As after kill -9: the windows are those of the beginning, the findings are sealed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_sealed_is_not_sealed_again_when_windows_are_old_or_lost() {
-    let fixture = Fixture::new().await;
+    let fixture = detecting().await;
     let log = fixture.log().await;
     let detection = start(&log).await;
     send(&log, &(0..3).map(|n| failure("10.0.9.9", "ann", n)).collect::<String>()).await;
@@ -184,9 +191,41 @@ async fn what_was_sealed_is_not_sealed_again_when_windows_are_old_or_lost() {
     log.close().await.unwrap();
 }
 
+/// The rules changed between a crash and the next start: what they find in what the windows had not kept is sealed, and what
+/// was sealed is not sealed again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_under_other_rules_after_a_crash_loses_nothing() {
+    let fixture = detecting().await;
+    let log = fixture.log().await;
+    let detection = start(&log).await;
+    let rule = brute_force(&detection);
+    send(&log, &(0..3).map(|n| failure("10.0.9.9", "ann", n)).collect::<String>()).await;
+    send(&log, &(0..5).map(|n| failure("10.0.9.8", "bob", n)).collect::<String>()).await;
+    caught_up(&detection).await;
+    let tasks = std::mem::take(&mut *detection.tasks.lock().unwrap());
+    tasks.iter().for_each(JoinHandle::abort);
+    for task in tasks {
+        drop(task.await);
+    }
+    drop(detection);
+    let change = to_value(&RuleOverride { threshold: Some(3), ..RuleOverride::default() }).unwrap();
+    log.record_state_change(COLLECTION, &settings::override_key(&rule), Some(change), "ann").await.unwrap();
+    let detection = start(&log).await;
+    caught_up(&detection).await;
+    let found: BTreeMap<String, u64> = alerts(&detection)
+        .await
+        .into_iter()
+        .filter(|alert| alert.rule == rule)
+        .map(|alert| (alert.group["source.ip"].clone(), alert.finding_count))
+        .collect();
+    assert_eq!(found, BTreeMap::from([("10.0.9.8".to_owned(), 1), ("10.0.9.9".to_owned(), 1)]));
+    detection.stop().await;
+    log.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_are_sealed_before_they_count_and_forged_ones_are_named() {
-    let fixture = Fixture::new().await;
+    let fixture = detecting().await;
     let log = fixture.log().await;
     let detection = start(&log).await;
     let rule = brute_force(&detection);
@@ -247,7 +286,7 @@ async fn settings_are_sealed_before_they_count_and_forged_ones_are_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_finds_what_was_found_byte_for_byte() {
-    let fixture = Fixture::new().await;
+    let fixture = detecting().await;
     let log = fixture.log().await;
     let detection = start(&log).await;
     let mut lines = String::new();
@@ -293,7 +332,7 @@ async fn a_replay_finds_what_was_found_byte_for_byte() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_of_a_directory_count_when_they_change() {
-    let fixture = Fixture::new().await;
+    let fixture = detecting().await;
     let log = fixture.log().await;
     let dir = tempfile::tempdir().unwrap();
     let config = DetectionConfig { enabled: true, rules: Some(dir.path().to_owned()) };
@@ -324,7 +363,7 @@ async fn rules_of_a_directory_count_when_they_change() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn findings_wait_for_a_store_that_is_away() {
-    let fixture = Fixture::new().await;
+    let fixture = detecting().await;
     let (log, store) = fixture.failing().await;
     let detection = start(&log).await;
     let rule = brute_force(&detection);

@@ -40,7 +40,7 @@ async fn again(base: &Base) -> (Mongo, Writer) {
 async fn add(writer: &mut Writer, store: &Mongo, count: usize) -> bool {
     match writer.commit(store, vec![lines(&vec![b"line".as_slice(); count])]).await {
         Ok(()) => true,
-        Err(CommitError::Unavailable(_)) => false,
+        Err(CommitError::Unavailable(_) | CommitError::TooLarge(_)) => false,
         other => panic!("{other:?}"),
     }
 }

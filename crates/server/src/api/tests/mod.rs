@@ -108,7 +108,7 @@ async fn json(response: Response) -> (StatusCode, Value) {
 }
 
 /// Every path of the router, with a method that it knows. The number keeps the list whole.
-const ROUTES: [(&str, &str); 22] = [
+const ROUTES: [(&str, &str); 35] = [
     ("GET", "/metrics"),
     ("GET", "/api/v1/events"),
     ("POST", "/api/v1/events"),
@@ -125,6 +125,19 @@ const ROUTES: [(&str, &str); 22] = [
     ("GET", "/api/v1/integrity/verify/x"),
     ("POST", "/api/v1/integrity/rebuild"),
     ("POST", "/api/v1/keys/rotate"),
+    ("GET", "/api/v1/alerts"),
+    ("GET", "/api/v1/alerts/x"),
+    ("GET", "/api/v1/rules"),
+    ("POST", "/api/v1/rules/reload"),
+    ("GET", "/api/v1/rules/settings"),
+    ("GET", "/api/v1/rules/exceptions"),
+    ("POST", "/api/v1/rules/exceptions/preview"),
+    ("DELETE", "/api/v1/rules/exceptions/x"),
+    ("POST", "/api/v1/rules/replay"),
+    ("GET", "/api/v1/rules/replay/x"),
+    ("PUT", "/api/v1/rules/overrides/x"),
+    ("GET", "/api/v1/analyses"),
+    ("GET", "/api/v1/analyses/x"),
     ("GET", "/log/checkpoint"),
     ("GET", "/log/tile/0/000"),
     ("GET", "/log/tile/entries/000"),
