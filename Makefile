@@ -62,7 +62,7 @@ conformance: ## our parsers, tree and proofs against others' expectations in ../
 		[ -e "$$example" ] || { echo "no conformance examples"; exit 0; }; \
 		crate=$$(echo "$$example" | cut -d/ -f2); \
 		echo "== $$crate"; \
-		$(CARGO) run --release --locked --quiet -p "sceau-$$crate" --example conformance; \
+		$(CARGO) run --release --locked --quiet -p "sceau-$$crate" --example "$$(basename "$$example" .rs)"; \
 	done
 
 bench: build ## CPU per event, queries, disk, memory, verify on generated events; EVENTS=2000000 SINGLE=20000 STORE=mongodb://…

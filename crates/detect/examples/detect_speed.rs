@@ -4,7 +4,7 @@
 //! base rules, aloud. The records are lines of sshd, sudo, cron and Apache, a few of them attacks.
 #![allow(clippy::unwrap_used)]
 
-#[path = "conformance/rules.rs"]
+#[path = "conformance_detection/rules.rs"]
 #[allow(dead_code)]
 mod rules;
 

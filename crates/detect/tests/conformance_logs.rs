@@ -1,14 +1,14 @@
 //! The shipped rules on logs that others have judged, which lie beside the repository.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../examples/conformance/alerts.rs"]
+#[path = "../examples/conformance_detection/alerts.rs"]
 mod alerts;
 mod common;
-#[path = "../examples/conformance/crowdsec.rs"]
+#[path = "../examples/conformance_detection/crowdsec.rs"]
 mod crowdsec;
-#[path = "../examples/conformance/fail2ban.rs"]
+#[path = "../examples/conformance_detection/fail2ban.rs"]
 mod fail2ban;
-#[path = "../examples/conformance/openssh.rs"]
+#[path = "../examples/conformance_detection/openssh.rs"]
 mod openssh;
 
 use alerts::{FAULT, Product, Table};

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
-#[path = "../examples/conformance/regression.rs"]
+#[path = "../examples/conformance_detection/regression.rs"]
 mod regression;
-#[path = "../examples/conformance/rules.rs"]
+#[path = "../examples/conformance_detection/rules.rs"]
 mod rules;
 
 #[test]

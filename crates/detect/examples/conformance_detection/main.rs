@@ -1,6 +1,6 @@
 //! How the Sigma rules of others fare with Sceau, and how Sceau's own rules fare with the logs of others.
 //!
-//! `cargo run --release -p sceau-detect --example conformance [--verbose] [DATA]`
+//! `cargo run --release -p sceau-detect --example conformance_detection [--verbose] [DATA]`
 //!
 //! Prints how many rules load, why the others are refused, and whether the rules fire on their own sample events; then
 //! whether brute force is found where CrowdSec and fail2ban find it, and why not; with `--verbose` each refusal. The data is not part of Sceau; without it there is nothing to say, aloud.
