@@ -10,7 +10,7 @@ use crate::{
     Outcome,
     client::Client,
     error::CliError,
-    output::{grouped, printable, stdout, table},
+    output::{grouped, pairs, printable, stdout, table, tell_noisy},
     target::{Target, TargetArgs},
 };
 
@@ -145,14 +145,6 @@ struct Comment {
     text: String,
 }
 
-impl Alert {
-    fn who(&self) -> String {
-        let pairs: Vec<String> =
-            self.group.iter().map(|(name, value)| format!("{}={}", printable(name), printable(value))).collect();
-        pairs.join(" ")
-    }
-}
-
 /// Runs `sceau alerts`.
 pub async fn run(args: AlertsArgs) -> Result<Outcome, CliError> {
     match args.command {
@@ -209,19 +201,13 @@ async fn list(args: ListArgs) -> Result<Outcome, CliError> {
     let mut rows = vec![["count", "level", "state", "last", "id", "what", "who"].map(str::to_owned).to_vec()];
     for alert in &page.alerts {
         let texts = [&alert.level, &alert.state, &alert.last, &alert.id, &alert.title].map(|text| printable(text));
-        rows.push(std::iter::once(grouped(alert.count)).chain(texts).chain([alert.who()]).collect());
+        rows.push(std::iter::once(grouped(alert.count)).chain(texts).chain([pairs(&alert.group)]).collect());
     }
     table(&mut out, &rows, &[0])?;
     if page.next_cursor.is_some() {
         writeln!(out, "… there are more: --limit")?;
     }
-    if let Some(noisy) = &page.noisy_rule {
-        writeln!(
-            out,
-            "half of all alerts come from rule {}: make an exception, or raise its threshold",
-            printable(noisy)
-        )?;
-    }
+    tell_noisy(&mut out, page.noisy_rule.as_deref())?;
     out.flush()?;
     Ok(Outcome::Done)
 }
@@ -236,7 +222,7 @@ fn show(answer: &str, json: bool) -> Result<Outcome, CliError> {
     let alert: Alert = serde_json::from_str(answer).map_err(CliError::json("the answer"))?;
     writeln!(out, "{}  {}  {}", printable(&alert.level), printable(&alert.state), printable(&alert.title))?;
     writeln!(out, "  rule      {}", printable(&alert.rule))?;
-    writeln!(out, "  who       {}", alert.who())?;
+    writeln!(out, "  who       {}", pairs(&alert.group))?;
     writeln!(out, "  count     {}, {} to {}", grouped(alert.count), printable(&alert.first), printable(&alert.last))?;
     writeln!(out, "  last      {}", printable(&alert.message))?;
     if let Some(assignee) = &alert.assignee {

@@ -42,6 +42,18 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
+/// What findings or alerts have in common: `NAME=VALUE`, with blanks between.
+pub fn pairs<'a>(group: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    let pair = |(name, value): (&String, &String)| format!("{}={}", printable(name), printable(value));
+    group.into_iter().map(pair).collect::<Vec<_>>().join(" ")
+}
+
+/// Says that one rule makes half of all alerts, and what to do about it.
+pub fn tell_noisy(out: &mut impl Write, rule: Option<&str>) -> io::Result<()> {
+    let Some(rule) = rule.map(printable) else { return Ok(()) };
+    writeln!(out, "half of all alerts come from rule {rule}: make an exception, or raise its threshold")
+}
+
 /// A number with a comma between thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

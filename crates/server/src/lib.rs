@@ -54,7 +54,7 @@ pub use auth::{NewToken, Tokens};
 pub use body::{Encoding, Format};
 pub use clock::Clock;
 pub use config::{Config, DetectionConfig, Limits, Retention, Schedule, Secret, size};
-pub use detect::{DetectionFiles, ReplayParams, read_rule_directory, read_rules, replay_log};
+pub use detect::{DetectionFiles, ReplayParams, read_rules, replay_log};
 pub use error::{LineError, Refusals, ServerError};
 pub use imports::{ImportMove, ImportPosition};
 pub use ingest::{IngestAnswer, IngestRequest, MAX_EVENTS};

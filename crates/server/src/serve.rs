@@ -205,7 +205,7 @@ async fn connection(
 }
 
 /// Waits until it is said to stop.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     // An error means that nobody can say so any more, which is as good.
     drop(stopping.wait_for(|stop| *stop).await);
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     Outcome,
     error::CliError,
-    output::{grouped, printable, stdout, table},
+    output::{grouped, printable, stdout, table, tell_noisy},
     target::{Target, TargetArgs},
 };
 
@@ -126,13 +126,7 @@ pub async fn list(args: ListArgs) -> Result<Outcome, CliError> {
         let (path, rule, reason) = (printable(&refused.path), printable(&refused.rule), printable(&refused.reason));
         writeln!(out, "refused: {path}:{}: {rule}: {reason}", refused.line)?;
     }
-    if let Some(noisy) = &rules.noisy_rule {
-        writeln!(
-            out,
-            "half of all alerts come from rule {}: make an exception, or raise its threshold",
-            printable(noisy)
-        )?;
-    }
+    tell_noisy(&mut out, rules.noisy_rule.as_deref())?;
     out.flush()?;
     Ok(Outcome::Done)
 }

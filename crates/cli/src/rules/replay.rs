@@ -13,7 +13,7 @@ use crate::{
     client::Client,
     error::CliError,
     import::progress::Steps,
-    output::{grouped, printable, stdout},
+    output::{grouped, pairs, printable, stdout},
     search::FilterArgs,
     target::{Target, TargetArgs},
 };
@@ -130,11 +130,10 @@ fn tell(args: &ReplayArgs, run: &Run) -> Result<(), CliError> {
             continue;
         }
         let found: Found = serde_json::from_str(finding.get()).map_err(CliError::json("a finding"))?;
-        let group: Vec<String> =
-            found.group.iter().map(|(name, value)| format!("{}={}", printable(name), printable(value))).collect();
+        let group = pairs(found.group.iter().map(|(name, value)| (name, value)));
         let (phase, title) = (printable(&found.phase), printable(&found.title));
         let (first, last) = (printable(&found.first), printable(&found.last));
-        writeln!(out, "{phase}  {title}  {}  count {}  {first} to {last}", group.join(" "), found.count)?;
+        writeln!(out, "{phase}  {title}  {}  count {}  {first} to {last}", group, found.count)?;
     }
     if !args.json {
         writeln!(out, "{} entries judged, {} findings", grouped(run.judged), grouped(run.count))?;

@@ -9,7 +9,7 @@ use sceau_event::{Deriver, Framer, Meta, Micros, Record, SourceId};
 use crate::{
     Outcome,
     error::CliError,
-    output::{grouped, printable, stdout},
+    output::{grouped, pairs, printable, stdout},
     target::read_text,
 };
 
@@ -126,11 +126,10 @@ fn tell(args: &TestArgs, events: u64, findings: &[Finding]) -> Result<Outcome, C
             writeln!(out, "{text}")?;
             continue;
         }
-        let group: Vec<String> =
-            finding.group.iter().map(|(name, value)| format!("{}={}", printable(name), printable(value))).collect();
+        let group = pairs(finding.group.iter().map(|(name, value)| (name, value)));
         let (phase, title) = (if finding.phase == Phase::Fired { "fired" } else { "ended" }, printable(&finding.title));
         let evidence: Vec<String> = finding.evidence.iter().map(|index| (index + 1).to_string()).collect();
-        writeln!(out, "{phase}  {title}  {}  count {}  events {}", group.join(" "), finding.count, evidence.join(","))?;
+        writeln!(out, "{phase}  {title}  {}  count {}  events {}", group, finding.count, evidence.join(","))?;
     }
     if !args.json {
         writeln!(out, "{} events, {} findings", grouped(events), grouped(fired))?;

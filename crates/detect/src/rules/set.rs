@@ -88,6 +88,12 @@ impl RuleSet {
         Ok(Self { rules, refusals, correlations, groups, search, channels, slots, exceptions, clock, hash })
     }
 
+    /// Whether a rule of this id is loaded.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.rules.iter().any(|meta| meta.id == id)
+    }
+
     /// All rules, correlations too, in the order of their files' paths.
     #[must_use]
     pub fn rules(&self) -> &[RuleMeta] {

@@ -209,7 +209,7 @@ async fn begin(app: &super::App, asked: Asked) -> Result<Value, ServerError> {
     let files = tokio::task::spawn_blocking(move || read_rules(directory.as_deref())).await;
     let files = files.map_err(|error| ServerError::Internal(error.to_string()))??;
     if let Some(rule) = &asked.rule
-        && !detection.current().rules.rules().iter().any(|meta| meta.id == *rule)
+        && !detection.current().rules.has(rule)
     {
         return Err(ServerError::NotFound(format!("rule {rule}")));
     }
@@ -226,10 +226,7 @@ pub(super) async fn replay(State(app): Shared, uri: Uri, body: Bytes) -> Answer<
     let ReplayBody { from, to, q, rule } = body;
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let (q, rule) = (some(q), some(rule));
-    let asks = q.is_some();
-    let query = app.reader().query(&Filtered { q, from: some(from), to: some(to) })?;
-    let filter = asks.then_some(query.filter);
-    let asked = Asked { from: query.from, to: query.to, filter, rule, ..Asked::default() };
+    let asked = Asked::of(app.reader(), &Filtered { q, from: some(from), to: some(to) }, rule)?;
     Ok((StatusCode::ACCEPTED, Json(begin(&app, asked).await?)))
 }
 

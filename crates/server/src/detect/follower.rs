@@ -20,7 +20,7 @@ use super::{
     settings::Set,
     snapshot::{self, Place, position},
 };
-use crate::{error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions};
+use crate::{error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions, serve::stopped};
 
 /// Entries that are looked at before their findings are sealed.
 const STEP: usize = 4_096;
@@ -36,8 +36,6 @@ const FINDING_BYTES: usize = 8 << 10;
 const RESTART: Duration = Duration::from_secs(5);
 /// The time between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Bytes of a value in a finding's group; users can be as long as an entry.
-const MAX_VALUE: usize = 1_024;
 
 /// What the follower is told.
 pub(super) enum Command {
@@ -131,7 +129,7 @@ impl Follower {
                 place.sealed = next;
             }
         }
-        self.shared.looked(next, size, Some(detector.stats()));
+        self.shared.looked(next, Some(detector.stats()));
         self.kept = (Instant::now(), next, KEEP);
         (self.detector, self.place, self.next) = (Some(detector), place, next);
         (self.ahead, self.pending) = (false, Vec::new());
@@ -205,8 +203,8 @@ impl Follower {
         }
     }
 
-    /// Answers, or goes over to other rules. The windows are kept at once, so that a start after a crash shows no entry to rules that did
-    /// not count when it came.
+    /// Answers, or goes over to other rules. The windows are kept at once, so that a start after a crash shows no entry to
+    /// rules that did not count when it came.
     async fn obey(&mut self, command: Command) {
         let Some(detector) = &mut self.detector else { return };
         let (rules, set) = match command {
@@ -275,7 +273,7 @@ impl Follower {
         self.ahead = false;
         self.log.recent().forget(next);
         let stats = self.detector.as_ref().map(Detector::stats);
-        self.shared.looked(next, size, stats);
+        self.shared.looked(next, stats);
         Ok(())
     }
 
@@ -338,7 +336,7 @@ impl Follower {
     /// Seals findings, and with the last of them that everything before `next` was looked at. As many at once as fit into one
     /// commit: those that a crash leaves behind are known by their ids.
     async fn seal(&self, findings: Vec<Finding>, next: u64, stop: &watch::Receiver<bool>) -> Result<(), End> {
-        let mut findings: Vec<Finding> = findings.into_iter().map(shortened).collect();
+        let mut findings = findings;
         let mut told = false;
         while !findings.is_empty() {
             let limits = self.log.reader().store().commit_limits();
@@ -406,12 +404,6 @@ impl Follower {
     }
 }
 
-/// Waits until it is said to stop.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that nobody can say so any more, which is as good.
-    drop(stop.wait_for(|stop| *stop).await);
-}
-
 fn columns(
     detector: &mut Detector,
     batch: &Batch,
@@ -452,19 +444,4 @@ fn can_pass(error: &ServerError) -> bool {
             error,
             ServerError::Overloaded | ServerError::Full | ServerError::TooOld | ServerError::PartlyKept { .. }
         )
-}
-
-/// A finding that fits into an entry, whatever its records hold.
-fn shortened(mut finding: Finding) -> Finding {
-    let values = finding.group.iter_mut().map(|(_, value)| value);
-    values.chain(finding.values.values_mut().flatten()).for_each(shorten);
-    finding
-}
-
-fn shorten(text: &mut String) {
-    if text.len() > MAX_VALUE {
-        let end = (0..=MAX_VALUE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
 }

@@ -37,7 +37,7 @@ pub(crate) use desk::{AlertChange, Desk, noisy};
 use follower::{Command, Follower};
 pub(crate) use replay::{Asked, ReplayView, Replays, Rules};
 pub use replay::{ReplayParams, replay_log};
-pub use rules::{Files as DetectionFiles, read as read_rules, read_directory as read_rule_directory};
+pub use rules::{Files as DetectionFiles, read as read_rules};
 pub(crate) use settings::{COLLECTION, Excepted, General, Mode, Set};
 
 /// How often the directory of rules is looked at.
@@ -56,7 +56,6 @@ const COMMANDS: usize = 16;
 pub(crate) struct Shared {
     pub desk: Desk,
     next: AtomicU64,
-    size: AtomicU64,
     running: AtomicBool,
     /// Entries that were deleted before they were looked at.
     skipped: AtomicU64,
@@ -72,9 +71,8 @@ impl Shared {
         self.skipped.fetch_add(entries, Ordering::Relaxed);
     }
 
-    fn looked(&self, next: u64, size: u64, stats: Option<Stats>) {
+    fn looked(&self, next: u64, stats: Option<Stats>) {
         self.next.store(next, Ordering::Relaxed);
-        self.size.store(size, Ordering::Relaxed);
         if let Some(stats) = stats {
             *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
         }
@@ -122,11 +120,9 @@ impl Detection {
         };
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (stop, stopped) = watch::channel(false);
-        let size = log.head().borrow().size.0;
         let shared = Arc::new(Shared {
             desk,
             next: AtomicU64::new(0),
-            size: AtomicU64::new(size),
             running: AtomicBool::new(true),
             skipped: AtomicU64::new(0),
             stats: Mutex::default(),
@@ -264,8 +260,7 @@ impl Detection {
     ) -> Result<(), ServerError> {
         let current = self.current();
         // One that is set can be taken back, whatever has become of the rule.
-        let known = current.rules.rules().iter().any(|meta| meta.id == rule)
-            || change.is_none() && current.set.overrides.contains_key(rule);
+        let known = current.rules.has(rule) || change.is_none() && current.set.overrides.contains_key(rule);
         if !known {
             return Err(ServerError::NotFound(format!("rule {rule}")));
         }
@@ -300,9 +295,7 @@ impl Detection {
             return Err(ServerError::parameter("fields", "at most 20 fields, 8 KiB; a reason of at most 4 KiB"));
         }
         match &excepted.rule {
-            Some(rule) if !self.current().rules.rules().iter().any(|meta| meta.id == *rule) => {
-                Err(ServerError::NotFound(format!("rule {rule}")))
-            }
+            Some(rule) if !self.current().rules.has(rule) => Err(ServerError::NotFound(format!("rule {rule}"))),
             _ => Ok(()),
         }
     }
@@ -392,7 +385,7 @@ async fn watch_directory(
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
-            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = crate::serve::stopped(&mut stopped) => return,
         }
         let Some(detection) = detection.upgrade() else { return };
         let Some(directory) = detection.directory.clone() else { return };

@@ -20,7 +20,10 @@ use sceau_store::{
 use serde::Serialize;
 
 use super::{Set, desk::suppresses, settings::Excepted};
-use crate::{error::ServerError, reader::Reader};
+use crate::{
+    error::ServerError,
+    reader::{Filtered, Reader},
+};
 
 /// Replays that are remembered, and that may run at one moment.
 const REMEMBERED: usize = 6;
@@ -49,6 +52,15 @@ pub(crate) struct Asked {
     pub exceptions: Option<Vec<Excepted>>,
     /// Findings are counted that this one would keep from opening an alert.
     pub suppression: Option<Excepted>,
+}
+
+impl Asked {
+    /// What people ask for. Without a query the store has nothing to answer but times.
+    pub fn of(reader: &Reader, filtered: &Filtered, rule: Option<String>) -> Result<Self, ServerError> {
+        let query = reader.query(filtered)?;
+        let filter = filtered.q.is_some().then_some(query.filter);
+        Ok(Self { from: query.from, to: query.to, filter, rule, ..Self::default() })
+    }
 }
 
 /// A replay, at work or over.
@@ -214,7 +226,7 @@ impl Rules {
             |settings: &_| RuleSet::load(&self.files.rules, &self.files.mappings, settings).map_err(super::refused);
         let rules = load(&settings)?;
         let Some(wanted) = &asked.rule else { return Ok((rules, settings.lateness)) };
-        if !rules.rules().iter().any(|meta| meta.id == *wanted) {
+        if !rules.has(wanted) {
             return Err(ServerError::NotFound(format!("rule {wanted}")));
         }
         for meta in rules.rules() {
@@ -381,7 +393,7 @@ impl Judge {
 #[derive(Clone, Debug, Default)]
 pub struct ReplayParams {
     /// Which entries.
-    pub filtered: crate::reader::Filtered,
+    pub filtered: Filtered,
     /// Only this rule's findings.
     pub rule: Option<String>,
 }
@@ -398,10 +410,7 @@ pub async fn replay_log(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<String, ServerError> {
     let rules = Rules { files: super::rules::read(directory)?, set: Set::load_unchecked(&**reader.store()).await? };
-    let asks = params.filtered.q.is_some();
-    let query = reader.query(&params.filtered)?;
-    let (from, to, filter) = (query.from, query.to, asks.then_some(query.filter));
-    let asked = Asked { from, to, filter, rule: params.rule, ..Asked::default() };
+    let asked = Asked::of(reader, &params.filtered, params.rule)?;
     let replay = Arc::new(Replay::new(&asked)?);
     let running = run(reader, rules, asked, &replay);
     tokio::pin!(running);

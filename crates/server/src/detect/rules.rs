@@ -52,7 +52,7 @@ pub fn read(directory: Option<&Path>) -> Result<Files, ServerError> {
 ///
 /// # Errors
 /// The directory can't be read, or holds too much.
-pub fn read_directory(directory: &Path) -> Result<Files, ServerError> {
+fn read_directory(directory: &Path) -> Result<Files, ServerError> {
     let mut files = Files::default();
     for path in look(directory)?.into_keys() {
         let reading = || ServerError::io(format!("reading the rule file {}", path.display()));

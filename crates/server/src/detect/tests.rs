@@ -26,6 +26,15 @@ async fn start(log: &Log) -> Arc<Detection> {
     Detection::start(log, &DetectionConfig::default()).await.unwrap()
 }
 
+/// Ends it as kill -9 does: nothing is kept.
+async fn kill(detection: Arc<Detection>) {
+    let tasks = std::mem::take(&mut *detection.tasks.lock().unwrap());
+    tasks.iter().for_each(JoinHandle::abort);
+    for task in tasks {
+        drop(task.await);
+    }
+}
+
 fn failure(ip: &str, user: &str, second: i64) -> String {
     let time = Micros((DAY + second) * 1_000_000);
     format!(
@@ -160,13 +169,7 @@ async fn what_was_sealed_is_not_sealed_again_when_windows_are_old_or_lost() {
     caught_up(&detection).await;
     let (before, known) = (sealed(&log).await, alerts(&detection).await);
     assert!(before.len() >= 2, "{before:?}");
-    // Nothing is kept at this end.
-    let tasks = std::mem::take(&mut *detection.tasks.lock().unwrap());
-    tasks.iter().for_each(JoinHandle::abort);
-    for task in tasks {
-        drop(task.await);
-    }
-    drop(detection);
+    kill(detection).await;
     let detection = start(&log).await;
     caught_up(&detection).await;
     assert_eq!((sealed(&log).await, alerts(&detection).await), (before.clone(), known.clone()));
@@ -202,12 +205,7 @@ async fn a_start_under_other_rules_after_a_crash_loses_nothing() {
     send(&log, &(0..3).map(|n| failure("10.0.9.9", "ann", n)).collect::<String>()).await;
     send(&log, &(0..5).map(|n| failure("10.0.9.8", "bob", n)).collect::<String>()).await;
     caught_up(&detection).await;
-    let tasks = std::mem::take(&mut *detection.tasks.lock().unwrap());
-    tasks.iter().for_each(JoinHandle::abort);
-    for task in tasks {
-        drop(task.await);
-    }
-    drop(detection);
+    kill(detection).await;
     let change = to_value(&RuleOverride { threshold: Some(3), ..RuleOverride::default() }).unwrap();
     log.record_state_change(COLLECTION, &settings::override_key(&rule), Some(change), "ann").await.unwrap();
     let detection = start(&log).await;
