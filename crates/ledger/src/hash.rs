@@ -4,6 +4,8 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::sha256::prefixed;
+
 /// An entry's place in the log: 0, 1, 2…, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -94,7 +96,15 @@ hash_type! {
 /// Hashes an entry's exact bytes into its leaf: SHA-256(0x00 ‖ entry), RFC 6962 section 2.1.
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> LeafHash {
-    LeafHash(tlog_tiles::record_hash(entry).0)
+    LeafHash(prefixed(0x00, entry))
+}
+
+/// The hash of an inner node: SHA-256(0x01 ‖ left ‖ right), RFC 6962 section 2.1.
+pub(crate) fn node_hash(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+    let mut children = [0; 64];
+    children[..32].copy_from_slice(left);
+    children[32..].copy_from_slice(right);
+    prefixed(0x01, &children)
 }
 
 /// A tree size and the root hash at that size: what a checkpoint and a seal sign.

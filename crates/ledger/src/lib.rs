@@ -15,6 +15,7 @@ mod key_history;
 mod mac;
 mod proof;
 mod seal;
+mod sha256;
 mod slots;
 mod state_mac;
 mod tile;

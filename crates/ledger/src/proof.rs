@@ -44,7 +44,11 @@ impl<'a, T: Tiles> Reader<'a, T> {
         };
         let span = hashes.get(offset..offset + (1 << within));
         let reason = || String::from("too narrow for the tree's size");
-        span.map(perfect_root).ok_or_else(|| LedgerError::Tile { level, n: tile, reason: reason() })
+        span.map(|hashes| Hash(perfect_root(hashes))).ok_or_else(|| LedgerError::Tile {
+            level,
+            n: tile,
+            reason: reason(),
+        })
     }
 
     /// The error that a tile gave, or that the proof can't be had.

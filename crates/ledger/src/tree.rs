@@ -3,9 +3,8 @@
 //! Only the roots of the perfect subtrees that make up the tree are kept, largest first: one for each set bit of the
 //! size. Appending a leaf costs one node hash on average and no read.
 
-use crate::{Head, LeafHash, LedgerError, RootHash, TILE_WIDTH, TreeSize};
+use crate::{Head, LeafHash, LedgerError, RootHash, TILE_WIDTH, TreeSize, hash::node_hash};
 use serde::{Deserialize, Serialize};
-use tlog_tiles::{Hash, node_hash};
 
 /// The largest tree that is computed with. The stored-hash numbering of tlog_tiles overflows soon after.
 pub const MAX_TREE_SIZE: u64 = 1 << 62;
@@ -51,7 +50,7 @@ pub struct TileHash {
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     size: u64,
-    peaks: Vec<Hash>,
+    peaks: Vec<[u8; 32]>,
 }
 
 impl Tree {
@@ -97,8 +96,8 @@ impl Tree {
         let Some(last) = peaks.next() else {
             return Head::empty();
         };
-        let root = peaks.fold(last, |right, left| node_hash(left, right));
-        Head { size: TreeSize(self.size), root: RootHash(root.0) }
+        let root = peaks.fold(last, |right, left| node_hash(&left, &right));
+        Head { size: TreeSize(self.size), root: RootHash(root) }
     }
 
     /// Appends leaves and returns the hash of every subtree of 256^level leaves (level ≥ 1) that they complete, in the
@@ -106,14 +105,14 @@ impl Tree {
     pub fn append(&mut self, leaves: &[LeafHash]) -> Vec<TileHash> {
         let mut completed = Vec::with_capacity(leaves.len() / usize::from(TILE_WIDTH) + 1);
         for leaf in leaves {
-            let mut hash = Hash(leaf.0);
+            let mut hash = leaf.0;
             // Every trailing one bit of the leaf's index is a subtree that this leaf completes.
             for height in 1..=self.size.trailing_ones() {
                 let Some(left) = self.peaks.pop() else { break };
-                hash = node_hash(left, hash);
+                hash = node_hash(&left, &hash);
                 if height % 8 == 0 {
                     let level = (height / 8) as u8;
-                    completed.push(TileHash { level, position: self.size >> height, hash: hash.0 });
+                    completed.push(TileHash { level, position: self.size >> height, hash });
                 }
             }
             self.peaks.push(hash);
@@ -124,13 +123,13 @@ impl Tree {
 }
 
 /// Root over a power of two of hashes.
-pub(crate) fn perfect_root(hashes: &[[u8; 32]]) -> Hash {
+pub(crate) fn perfect_root(hashes: &[[u8; 32]]) -> [u8; 32] {
     match hashes {
-        [] => tlog_tiles::EMPTY_HASH,
-        [one] => Hash(*one),
+        [] => tlog_tiles::EMPTY_HASH.0,
+        [one] => *one,
         more => {
             let (left, right) = more.split_at(more.len() / 2);
-            node_hash(perfect_root(left), perfect_root(right))
+            node_hash(&perfect_root(left), &perfect_root(right))
         }
     }
 }

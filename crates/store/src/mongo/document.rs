@@ -1,6 +1,6 @@
 //! One entry as a BSON document, straight from the columns of its record, and back.
 
-mod bytes;
+pub(super) mod bytes;
 mod read;
 pub mod shadow;
 
@@ -17,7 +17,7 @@ use shadow::Shadow;
 
 pub use read::{Stored, difference, entry, from_hex, index};
 
-use super::names;
+use super::{insert::Inserts, names};
 use crate::{batch::Batch, error::StoreError, schema};
 
 /// What a document holds besides its record.
@@ -51,7 +51,7 @@ pub fn deriver_version(version: &str) -> &str {
     version.rsplit_once(BESIDES).map_or(version, |(deriver, _)| deriver)
 }
 
-/// The documents of consecutive entries from `first` on. There is one tag an entry.
+/// The commands that insert the documents of consecutive entries from `first` on. There is one tag an entry.
 ///
 /// # Errors
 /// The columns are not those of a record, or the tags don't fit the entries.
@@ -66,22 +66,19 @@ pub fn documents(
         let detail = format!("a commit brings {} codes for {count} entries", tags.len());
         return Err(StoreError::Internal(detail));
     }
-    let mut made = Vec::with_capacity(count);
+    let mut tags = tags.iter();
+    let (mut inserts, mut index) = (Inserts::new(names::LOGS), first);
     let mut shadow = Shadow::default();
     for batch in batches {
         let columns = Columns::of(batch.records())?;
         for (row, leaf) in batch.leaves().iter().enumerate() {
-            let sealed = Sealed {
-                index: first + made.len() as u64,
-                entry: batch.entries().value(row),
-                leaf: &leaf.0,
-                tag: tags.get(made.len()).map(<[u8; 32]>::as_slice),
-                deriver,
-            };
-            made.push(columns.document(row, &sealed, &mut shadow)?);
+            let tag = tags.next().map(<[u8; 32]>::as_slice);
+            let sealed = Sealed { index, entry: batch.entries().value(row), leaf: &leaf.0, tag, deriver };
+            inserts.push(|writer| columns.write(row, &sealed, &mut shadow, writer));
+            index += 1;
         }
     }
-    Ok(made)
+    inserts.finish()
 }
 
 /// The columns of a batch of records, opened.
@@ -136,20 +133,27 @@ impl<'a> Columns<'a> {
     /// # Errors
     /// It would be no BSON, which the limits of entries exclude.
     pub fn document(&self, row: usize, sealed: &Sealed<'_>, shadow: &mut Shadow) -> Result<RawDocumentBuf, StoreError> {
-        shadow.clear();
         let mut writer = Writer::with_capacity(1_024 + 4 * sealed.entry.len());
         let document = writer.begin();
+        self.write(row, sealed, shadow, &mut writer);
+        writer.end(document);
+        RawDocumentBuf::from_bytes(writer.into_bytes()).map_err(|error| StoreError::Internal(error.to_string()))
+    }
+
+    /// The fields of the document of a row.
+    fn write(&self, row: usize, sealed: &Sealed<'_>, shadow: &mut Shadow, writer: &mut Writer) {
+        shadow.clear();
         // Indexes beyond 2^63 can't come into being, see `embedded::db::number`.
         writer.int64(names::ID, i64::try_from(sealed.index).unwrap_or(i64::MAX));
         let (time, received) = (self.times[row], self.received[row]);
         writer.string(names::TIMESTAMP, &Micros(time).to_string());
         writer.date(names::TIME, time);
-        self.write_texts(row, &mut writer, shadow);
+        self.write_texts(row, writer, shadow);
         for (number, column) in self.numbers.iter().filter(|(_, column)| column.is_valid(row)) {
             writer.int64(names::number(*number), column.value(row));
         }
         writer.date(names::RECEIVED, received);
-        let first = self.write_pairs(row, &mut writer, shadow);
+        let first = self.write_pairs(row, writer, shadow);
         match std::str::from_utf8(sealed.entry) {
             Ok(text) => writer.string(names::ENTRY, text),
             // An entry is UTF-8; should it ever be something else, its bytes are kept all the same.
@@ -162,9 +166,7 @@ impl<'a> Columns<'a> {
         writer.string(names::DERIVER, sealed.deriver);
         writer.int64(names::TIME_MICROS, time);
         writer.int64(names::RECEIVED_MICROS, received);
-        shadow.write(&mut writer, |number| self.keys.value(first + number));
-        writer.end(document);
-        RawDocumentBuf::from_bytes(writer.into_bytes()).map_err(|error| StoreError::Internal(error.to_string()))
+        shadow.write(writer, |number| self.keys.value(first + number));
     }
 
     fn write_texts(&self, row: usize, writer: &mut Writer, shadow: &mut Shadow) {

@@ -11,6 +11,7 @@ use super::{
     Inner, Mongo, audit, blocking,
     document::{self, documents},
     head::{HeadNote, binary, hash, number, unsigned},
+    insert::Inserts,
     names, prune,
     state::now_micros,
     step::{Fixed, Step},
@@ -157,8 +158,8 @@ impl Inner {
         let made =
             blocking(move || inner.costs.of(|| documents(first, &batches, &tags, &document::version(&inner.deriver))));
         let steps = vec![
-            Step::Insert(names::LOGS, made.await?),
-            Step::Insert(names::TILES, commit.tiles.iter().map(tile_document).collect()),
+            Step::Insert(made.await?),
+            Step::Insert(Inserts::of(names::TILES, commit.tiles.iter().map(tile_document))?),
             Step::Replace(names::MACS, commit.macs.iter().map(mac_document).collect()),
             Step::State(commit.state, now_micros()),
         ];
@@ -170,13 +171,13 @@ impl Inner {
         let turn = match moved {
             Moved::Seals(seals) => {
                 let seal = |seal: SealText| rawdoc! { "_id": id(seal.epoch), "text": seal.text };
-                let seals = seals.into_iter().map(seal).collect();
-                Turn { steps: vec![Step::Insert(names::SEALS, seals)], ..Turn::default() }
+                let seals = Inserts::of(names::SEALS, seals.into_iter().map(seal))?;
+                Turn { steps: vec![Step::Insert(seals)], ..Turn::default() }
             }
             Moved::Checkpoints(checkpoints) => {
                 let note = |(size, note): (TreeSize, String)| rawdoc! { "_id": id(size.0), "note": note };
-                let notes = checkpoints.into_iter().map(note).collect();
-                Turn { steps: vec![Step::Insert(names::CHECKPOINTS, notes)], ..Turn::default() }
+                let notes = Inserts::of(names::CHECKPOINTS, checkpoints.into_iter().map(note))?;
+                Turn { steps: vec![Step::Insert(notes)], ..Turn::default() }
             }
             Moved::Leaves(moved) => {
                 moved.check()?;
@@ -187,8 +188,8 @@ impl Inner {
                 let first = moved.expected.size.0 / 256;
                 let leaves = (first..).zip(moved.leaves.chunks(256)).map(|(bundle, leaves)| prune::row(bundle, leaves));
                 let steps = vec![
-                    Step::Insert(names::LEAVES, leaves.collect()),
-                    Step::Insert(names::TILES, moved.tiles.iter().map(tile_document).collect()),
+                    Step::Insert(Inserts::of(names::LEAVES, leaves)?),
+                    Step::Insert(Inserts::of(names::TILES, moved.tiles.iter().map(tile_document))?),
                     Step::Replace(names::MACS, moved.macs.iter().map(mac_document).collect()),
                 ];
                 Turn { heads: Some((moved.expected, moved.head)), steps, load: None }

@@ -10,6 +10,7 @@ mod head;
 mod hold;
 pub mod indexes;
 mod init;
+mod insert;
 pub mod lease;
 mod ledger;
 pub mod names;

@@ -12,6 +12,7 @@ use sceau_ledger::{LeafHash, Tree, leaf_hash};
 use super::{
     Inner,
     head::{HeadNote, number, unsigned},
+    insert::Inserts,
     names,
     step::Step,
     transaction::Turn,
@@ -99,7 +100,7 @@ pub async fn prune(inner: &Arc<Inner>, before: u64) -> Result<u64, StoreError> {
 async fn remove(inner: &Arc<Inner>, bundle: u64) -> Result<(), StoreError> {
     let kept = checked_leaves(inner, bundle).await?;
     let range = doc! { "_id": { "$gte": number(bundle * BUNDLE), "$lt": number((bundle + 1) * BUNDLE) } };
-    let steps = vec![Step::Insert(names::LEAVES, vec![kept]), Step::Delete(names::LOGS, range)];
+    let steps = vec![Step::Insert(Inserts::of(names::LEAVES, [kept])?), Step::Delete(names::LOGS, range)];
     match inner.transact(Turn { steps, ..Turn::default() }).await {
         Err(CommitError::Failed(StoreError::Forbidden { detail, .. })) => Err(StoreError::Forbidden {
             what: "deleting entries; retention needs the role `sceau_retention`, see docs/mongodb.md".into(),

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use futures::TryStreamExt as _;
 use mongodb::{
     ClientSession, Database,
-    bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc},
-    error::Error,
+    bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, deserialize_from_bson, doc, rawdoc},
+    error::{CommandError, Error, ErrorKind},
 };
 
 use super::{
@@ -22,8 +22,8 @@ use crate::{
 /// One part.
 #[derive(Debug)]
 pub enum Step {
-    /// New documents.
-    Insert(&'static str, Vec<RawDocumentBuf>),
+    /// New documents, as the commands that insert them.
+    Insert(Vec<RawDocumentBuf>),
     /// Documents that take the place of those with the same `_id`.
     Replace(&'static str, Vec<Document>),
     /// Small documents, each if what it expects holds at a moment (microseconds since the epoch).
@@ -73,8 +73,11 @@ impl Step {
     /// Writes; gives how many documents were deleted.
     pub async fn run(&self, database: &Database, session: &mut ClientSession) -> Result<u64, StepError> {
         match self {
-            Self::Insert(_, documents) if documents.is_empty() => {}
-            Self::Insert(collection, documents) => insert(database, session, collection, documents).await?,
+            Self::Insert(commands) => {
+                for command in commands {
+                    insert(database, session, command).await?;
+                }
+            }
             Self::Replace(collection, documents) => {
                 let replacements = documents.iter().map(|document| {
                     let id = document.get(names::ID).cloned().unwrap_or(Bson::Null);
@@ -93,21 +96,27 @@ impl Step {
     }
 }
 
-async fn insert(
-    database: &Database,
-    session: &mut ClientSession,
-    collection: &str,
-    documents: &[RawDocumentBuf],
-) -> Result<(), StepError> {
-    let inserted =
-        database.collection::<RawDocumentBuf>(collection).insert_many(documents).ordered(false).session(session).await;
-    match inserted {
+async fn insert(database: &Database, session: &mut ClientSession, command: &RawDocumentBuf) -> Result<(), StepError> {
+    match write(database, session, command.clone()).await {
         Err(error) if trouble::duplicate(&error) => {
+            let collection = command.get_str("insert").unwrap_or_default();
             let detail =
                 format!("{collection} holds a document already where the next one belongs: {}", trouble::text(&error));
             Err(CommitError::from(StoreError::Damaged(detail)).into())
         }
-        other => Ok(other.map(drop)?),
+        other => Ok(other?),
+    }
+}
+
+/// Runs a command that writes. What it says of single documents the driver reads in its own commands only.
+async fn write(database: &Database, session: &mut ClientSession, command: RawDocumentBuf) -> Result<(), Error> {
+    let answer = database.run_raw_command(command).session(session).await?;
+    match answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+        None => Ok(()),
+        Some(error) => {
+            let error: CommandError = deserialize_from_bson(error.clone())?;
+            Err(ErrorKind::Command(error).into())
+        }
     }
 }
 
@@ -140,13 +149,7 @@ async fn send_updates(
     collection: &str,
     updates: RawArrayBuf,
 ) -> Result<(), StepError> {
-    let command = rawdoc! { "update": collection, "updates": updates };
-    let answer = database.run_raw_command(command).session(session).await?;
-    // The driver reads errors of single updates in its own commands only.
-    match answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
-        None => Ok(()),
-        Some(error) => Err(CommitError::from(StoreError::Mongo(format!("{collection}: {error}"))).into()),
-    }
+    Ok(write(database, session, rawdoc! { "update": collection, "updates": updates }).await?)
 }
 
 async fn write_state(

@@ -6,6 +6,7 @@ const STRING: u8 = 0x02;
 const DOCUMENT: u8 = 0x03;
 const ARRAY: u8 = 0x04;
 const BINARY: u8 = 0x05;
+const BOOLEAN: u8 = 0x08;
 const DATE: u8 = 0x09;
 const INT64: u8 = 0x12;
 
@@ -23,6 +24,11 @@ pub struct Open(usize);
 impl Writer {
     pub fn with_capacity(bytes: usize) -> Self {
         Self { buffer: Vec::with_capacity(bytes) }
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
     }
 
     pub fn into_bytes(self) -> Vec<u8> {
@@ -88,6 +94,12 @@ impl Writer {
         self.begin()
     }
 
+    /// A document that is written already as the element of an array.
+    pub fn raw_item(&mut self, number: usize, document: &[u8]) {
+        self.number_key(DOCUMENT, number);
+        self.buffer.extend_from_slice(document);
+    }
+
     pub fn string_item(&mut self, number: usize, text: &str) {
         self.number_key(STRING, number);
         self.text(text);
@@ -96,6 +108,11 @@ impl Writer {
     pub fn string(&mut self, name: &str, text: &str) {
         self.key(STRING, name);
         self.text(text);
+    }
+
+    pub fn boolean(&mut self, name: &str, value: bool) {
+        self.key(BOOLEAN, name);
+        self.buffer.push(value.into());
     }
 
     pub fn int64(&mut self, name: &str, value: i64) {

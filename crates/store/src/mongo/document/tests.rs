@@ -17,7 +17,11 @@ fn made(events: &[&str]) -> (Vec<RawDocumentBuf>, Arc<Batch>) {
     }
     let batch = Arc::new(builder.finish().unwrap());
     let tags: Vec<[u8; 32]> = (0..events.len()).map(|n| [u8::try_from(n).unwrap(); 32]).collect();
-    (documents(7, std::slice::from_ref(&batch), &tags, "1").unwrap(), batch)
+    let [command] = &documents(7, std::slice::from_ref(&batch), &tags, "1").unwrap()[..] else {
+        panic!("so few documents are one command");
+    };
+    let documents = command.get_array("documents").unwrap().into_iter();
+    (documents.map(|document| document.unwrap().as_document().unwrap().to_owned()).collect(), batch)
 }
 
 fn plain(document: &RawDocumentBuf) -> Document {
