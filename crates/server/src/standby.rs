@@ -153,8 +153,7 @@ impl Standby {
     pub async fn app(&self) -> Result<Arc<App>, ServerError> {
         let clock = Arc::new(Clock::new(Micros(0)));
         let reader = Reader::new(self.store.clone(), self.deriver.clone(), clock, self.config.limits.query_time);
-        let (accounts, _) =
-            Accounts::load(&*self.store, &self.keys, &self.config.accounts, reader.now()).await?;
+        let (accounts, _) = Accounts::load(&*self.store, &self.keys, &self.config.accounts, reader.now()).await?;
         let reader = reader.guarded(self.keys.clone());
         let app = Arc::new(App::standby(reader, self.metrics.clone(), accounts, self.config.limits.clone()));
         app.keep_accounts();

@@ -138,7 +138,8 @@ impl Accounts {
 
     fn user_in(&self, user: &str, session: &str, by_cookie: bool, address: IpAddr, now: Micros) -> Option<Caller> {
         self.0.sessions.get(session, now).filter(|found| found.user == user)?;
-        let account = self.0.users.get(user).filter(|account| !account.user.disabled && account.credential.is_some())?;
+        let account =
+            self.0.users.get(user).filter(|account| !account.user.disabled && account.credential.is_some())?;
         Some(Caller {
             kind: CallerKind::User,
             id: user.to_owned(),

@@ -201,7 +201,10 @@ impl Signer {
         }
         let header = jsonwebtoken::decode_header(token).ok()?;
         let carries_keys = header.jku.is_some() || header.jwk.is_some() || header.x5u.is_some() || header.x5c.is_some();
-        if header.alg != Algorithm::EdDSA || header.typ.as_deref() != Some(TYPE) || carries_keys || header.crit.is_some()
+        if header.alg != Algorithm::EdDSA
+            || header.typ.as_deref() != Some(TYPE)
+            || carries_keys
+            || header.crit.is_some()
         {
             return None;
         }

@@ -180,7 +180,9 @@ fn cut_and_mixed_tokens_are_refused() {
         signature[at] ^= 1;
     }
     let whole = alice.join(".");
-    for odd in ["", ".", "..", "...", &format!("{whole}.x"), &format!(" {whole}"), &format!("{whole}="), &"a".repeat(9_000)] {
+    for odd in
+        ["", ".", "..", "...", &format!("{whole}.x"), &format!(" {whole}"), &format!("{whole}="), &"a".repeat(9_000)]
+    {
         assert!(signer.check(odd, NOW).is_none(), "{odd}");
     }
     assert!(signer.check(&whole, NOW).is_some());

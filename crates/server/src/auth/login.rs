@@ -152,8 +152,7 @@ impl Accounts {
     /// # Errors
     /// It could not be sealed.
     pub async fn logout(&self, log: &Log, user: &str, session: &str, address: IpAddr) -> Result<(), ServerError> {
-        let (accounts, log, by, session) =
-            (self.clone(), log.clone(), By::from(user, address), session.to_owned());
+        let (accounts, log, by, session) = (self.clone(), log.clone(), By::from(user, address), session.to_owned());
         carried(async move {
             let _held = accounts.0.changing.lock().await;
             let mut change = Change::new(&log, &by);
@@ -231,7 +230,9 @@ impl Login<'_> {
             }
         };
         let Some(account) = account.clone().filter(|account| right && !account.user.disabled) else {
-            return self.fail(account.as_deref(), if right { "the user is disabled" } else { "a wrong password" }).await;
+            return self
+                .fail(account.as_deref(), if right { "the user is disabled" } else { "a wrong password" })
+                .await;
         };
         if account.user.totp && credentials.code.is_none() {
             accounts.delays.undo(&attempt);
@@ -241,9 +242,9 @@ impl Login<'_> {
         // What was compared must still be what the user has.
         let unchanged = accounts.users.get(&self.id).is_some_and(|now| Arc::ptr_eq(&now, &account));
         let factor = match &credentials.code {
-            Some(code) if account.user.totp => kept_of(&account).and_then(|kept| {
-                self.accounts.factor(&self.id, kept, code.expose().trim(), self.now)
-            }),
+            Some(code) if account.user.totp => {
+                kept_of(&account).and_then(|kept| self.accounts.factor(&self.id, kept, code.expose().trim(), self.now))
+            }
             _ => Some(Factor::None),
         };
         match factor.filter(|_| unchanged) {

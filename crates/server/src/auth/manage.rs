@@ -260,8 +260,7 @@ impl Accounts {
         of: Option<&str>,
         now: Micros,
     ) -> Result<(), ServerError> {
-        let (accounts, log, by, id, of) =
-            (self.clone(), log.clone(), by.clone(), id.to_owned(), of.map(str::to_owned));
+        let (accounts, log, by, id, of) = (self.clone(), log.clone(), by.clone(), id.to_owned(), of.map(str::to_owned));
         carried(async move {
             let _held = accounts.0.changing.lock().await;
             let found = accounts.0.sessions.get(&id, now);

@@ -277,7 +277,10 @@ async fn carried<T: Send + 'static>(
 /// Makes sure that a name can be shown.
 fn check_name(name: &str) -> Result<(), ServerError> {
     if name.trim().is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(ServerError::parameter("name", format!("must be 1 to {MAX_NAME} characters without control characters")));
+        return Err(ServerError::parameter(
+            "name",
+            format!("must be 1 to {MAX_NAME} characters without control characters"),
+        ));
     }
     Ok(())
 }

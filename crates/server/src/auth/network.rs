@@ -38,7 +38,10 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, ServerError> {
         let wrong = |what: &str| {
-            ServerError::parameter("addresses", format!("{text:?} {what}; write 192.0.2.0/24, 2001:db8::/32 or an address"))
+            ServerError::parameter(
+                "addresses",
+                format!("{text:?} {what}; write 192.0.2.0/24, 2001:db8::/32 or an address"),
+            )
         };
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| wrong("is no address and no network"))?;

@@ -42,7 +42,9 @@ impl Enrolments {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, (_, expires)| *expires > now);
         if waiting.len() >= MAX_ENROLMENTS {
-            return Err(ServerError::TooMany("too many second factors are being set at once; try again later".to_owned()));
+            return Err(ServerError::TooMany(
+                "too many second factors are being set at once; try again later".to_owned(),
+            ));
         }
         let expires = Micros(now.0.saturating_add(ENROLMENT));
         waiting.insert(user.to_owned(), (secret, expires));

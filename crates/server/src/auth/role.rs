@@ -121,9 +121,10 @@ impl FromStr for Role {
     type Err = ServerError;
 
     fn from_str(text: &str) -> Result<Self, ServerError> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
-            ServerError::parameter("role", "must be administrator, analyst, auditor or ingest")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| ServerError::parameter("role", "must be administrator, analyst, auditor or ingest"))
     }
 }
 

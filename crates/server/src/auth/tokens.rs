@@ -57,7 +57,13 @@ impl TokenSpec {
     /// An administrator's, without limits.
     #[must_use]
     pub fn administrator(name: &str) -> Self {
-        Self { name: name.to_owned(), role: Role::Administrator, expires: None, sources: Vec::new(), addresses: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            role: Role::Administrator,
+            expires: None,
+            sources: Vec::new(),
+            addresses: Vec::new(),
+        }
     }
 
     /// Makes sure that it can be made as it is.
@@ -396,7 +402,8 @@ impl Tokens {
     /// What makes uses durable that were not yet.
     pub(super) fn take_uses(&self) -> Vec<StateChange> {
         let mut uses = self.uses();
-        let fresh = uses.iter_mut().filter_map(|(id, (last, fresh))| std::mem::take(fresh).then(|| (id.clone(), *last)));
+        let fresh =
+            uses.iter_mut().filter_map(|(id, (last, fresh))| std::mem::take(fresh).then(|| (id.clone(), *last)));
         let write = |(key, last): (String, Use)| StateChange {
             collection: USES.into(),
             key,
@@ -531,7 +538,10 @@ mod tests {
             assert_eq!(opens(&tokens, &new.secret, from, now), good, "{from} {now}");
         }
         let (id, found) = tokens.find(new.secret.expose(), HERE.parse().unwrap(), Micros(7)).unwrap();
-        assert_eq!((id.as_str(), found.kept.role, found.kept.created_by.as_deref()), (&*new.id, Role::Ingest, Some("alice")));
+        assert_eq!(
+            (id.as_str(), found.kept.role, found.kept.created_by.as_deref()),
+            (&*new.id, Role::Ingest, Some("alice"))
+        );
         assert_eq!(found.sources.as_deref(), Some(["nginx".to_owned()].as_slice()));
         assert_eq!(tokens.check(new.secret.expose()), None, "no administrator's");
         let mut value = new.value.clone();
@@ -565,7 +575,8 @@ mod tests {
     fn tokens_of_the_first_versions_are_administrators() {
         let tokens = Tokens::default();
         let new = NewToken::random(Micros(0)).unwrap();
-        let value = json!({"hash": new.value["hash"], "name": "admin", "role": "admin", "created": "2026-11-22T08:00:00Z"});
+        let value =
+            json!({"hash": new.value["hash"], "name": "admin", "role": "admin", "created": "2026-11-22T08:00:00Z"});
         tokens.put(&new.id, &value);
         assert_eq!(tokens.get(&new.id).unwrap().role, Role::Administrator);
         assert_eq!(tokens.check(new.secret.expose()), Some(new.id));

@@ -26,7 +26,12 @@ pub(super) fn secret() -> Result<Zeroizing<Vec<u8>>, ServerError> {
 fn totp(secret: &[u8], user: &str) -> Option<Totp> {
     // A colon parts the two names.
     let issuer = Some("Sceau");
-    Builder::new().with_secret(secret.to_vec()).with_account_name(user.replace(':', "_")).with_issuer(issuer).build().ok()
+    Builder::new()
+        .with_secret(secret.to_vec())
+        .with_account_name(user.replace(':', "_"))
+        .with_issuer(issuer)
+        .build()
+        .ok()
 }
 
 /// The secret as an authenticator wants it: in base32, and as an `otpauth` URI.
@@ -59,8 +64,11 @@ pub(super) fn recovery() -> Result<(Vec<Secret>, Vec<String>), ServerError> {
     let mut codes = Vec::with_capacity(RECOVERY);
     for _ in 0..RECOVERY {
         let bytes = random::<16>()?;
-        let letters: Vec<char> =
-            bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32))).map(|byte| char::from(*byte)).collect();
+        let letters: Vec<char> = bytes
+            .iter()
+            .filter_map(|byte| ALPHABET.get(usize::from(byte % 32)))
+            .map(|byte| char::from(*byte))
+            .collect();
         let groups: Vec<String> = letters.chunks(4).map(|group| group.iter().collect()).collect();
         codes.push(Secret::new(groups.join("-")));
     }
@@ -135,7 +143,8 @@ mod tests {
         assert_eq!((codes.len(), kept.len()), (10, 10));
         let code = codes[3].expose();
         assert_eq!((code.len(), code.matches('-').count()), (19, 3), "{code}");
-        for written in [code.to_owned(), code.to_uppercase(), code.replace('-', ""), format!(" {} ", code.replace('-', " "))]
+        for written in
+            [code.to_owned(), code.to_uppercase(), code.replace('-', ""), format!(" {} ", code.replace('-', " "))]
         {
             assert_eq!(find_recovery(&kept, &written), Some(3));
         }

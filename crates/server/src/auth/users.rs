@@ -243,8 +243,13 @@ mod tests {
     fn account(role: Role) -> Account {
         let user =
             User { name: "Alice".into(), role, disabled: false, credential: None, created: Micros(1), totp: false };
-        let credential =
-            Credential { password: "$argon2id$".into(), short: false, totp: None, recovery: vec![], changed: Micros(1) };
+        let credential = Credential {
+            password: "$argon2id$".into(),
+            short: false,
+            totp: None,
+            recovery: vec![],
+            changed: Micros(1),
+        };
         Account { user, credential: None }.with(Some(credential))
     }
 

@@ -153,7 +153,8 @@ impl KeyDir {
         for name in ORDER {
             check_file(&path.join(name))?;
         }
-        for name in PASSING.into_iter().chain([ACCOUNTS_KEY]).filter(|name| path.join(name).symlink_metadata().is_ok()) {
+        for name in PASSING.into_iter().chain([ACCOUNTS_KEY]).filter(|name| path.join(name).symlink_metadata().is_ok())
+        {
             check_file(&path.join(name))?;
         }
         let broken = |name: &str| {
