@@ -119,7 +119,7 @@ async fn bootstrap(log: &Log, tokens: &Tokens, chosen: Option<Secret>) -> Result
         }
         return Ok(None);
     }
-    if auth::ever_made(&**log.reader().store()).await? {
+    if auth::ever_made(&**log.reader().store(), auth::COLLECTION).await? {
         tracing::error!(
             "no token is valid, although the log had one: the state was altered, so nobody is let in. Look at it with \
              `sceau verify`, then stop the server and make a token with `sceau token`"

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{
     Accounts, By, NewLink, NewToken, Role, SessionView, TokenSpec, TokenView, UserView, carried,
     change::Change,
-    check_name, places, sessions, setup, tokens,
+    check_name, ever_made, places, sessions, setup, tokens,
     users::{self, Account, MAX_USERS, User},
 };
 use crate::{error::ServerError, log::Log};
@@ -90,13 +90,21 @@ impl Accounts {
         .await
     }
 
-    /// Makes a link for the first administrator, if there is no user and there never was a link.
+    /// Makes a link for the first administrator, if there never was a user and there is no link.
     ///
     /// # Errors
     /// It could not be sealed.
     pub(crate) async fn first_link(&self, log: &Log, now: Micros) -> Result<Option<NewLink>, ServerError> {
         let _held = self.0.changing.lock().await;
         if self.0.users.len() > 0 || !self.0.links.is_empty() {
+            return Ok(None);
+        }
+        // Whoever emptied the state must not make us hand out another one.
+        if ever_made(&**log.reader().store(), users::COLLECTION).await? {
+            tracing::error!(
+                "there is no user, although the log had some: the state was altered. Look at it with `sceau verify`, then \
+                 stop the server and make a user with `sceau user add`"
+            );
             return Ok(None);
         }
         let link = NewLink::new(None, Role::Administrator, "system", now)?;

@@ -233,6 +233,11 @@ async fn removed_users_and_credentials_are_missed() {
     let (log, accounts, _) = started(&fixture).await;
     assert_eq!(code(login(&log, &accounts, "admin", PASSWORD).await), "bad_credentials");
     accounts.take_over(&log).unwrap();
-    // As long as anybody is left, or a link was made, no new one is.
     assert!(accounts.first_link(&log, log.now()).await.unwrap().is_none());
+    log.close().await.unwrap();
+    drop((log, accounts));
+    write(&fixture, vec![Forged { key: "bob", ..gone("users") }]).await;
+    let (log, accounts, _) = started(&fixture).await;
+    assert!(accounts.list_users("", 10).is_empty());
+    assert!(accounts.first_link(&log, log.now()).await.unwrap().is_none(), "nobody is handed a link for that");
 }
