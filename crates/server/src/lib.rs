@@ -51,8 +51,8 @@ mod views;
 
 pub use admin::{new_admin_token, rotate_key};
 pub use auth::{
-    Accounts, By, Credentials, LoggedIn, NewLink, NewToken, Permission, Role, SessionView, TokenSpec, TokenView,
-    Tokens, UserChange, UserView,
+    Accounts, By, Caller, CallerKind, Credentials, Enrolment, LoggedIn, NewLink, NewToken, Permission, Presented, Role,
+    SessionView, TokenSpec, TokenView, Tokens, UserChange, UserView,
 };
 pub use body::{Encoding, Format};
 pub use clock::Clock;

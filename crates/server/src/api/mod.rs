@@ -309,7 +309,7 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
         next.run(request).await
     } else {
         let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let from = request.extensions().get().map_or(IpAddr::from([127, 0, 0, 1]), |Peer(peer)| peer.ip());
+        let from = request.extensions().get::<Peer>().map_or(IpAddr::from([127, 0, 0, 1]), |Peer(peer)| peer.ip());
         let now = app.reader().now();
         let caller = header.and_then(bearer).and_then(|it| app.accounts.authenticate(Presented::Bearer(it), from, now));
         match caller {

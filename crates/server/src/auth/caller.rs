@@ -9,7 +9,7 @@ use crate::error::ServerError;
 
 /// What came with a request.
 #[derive(Clone, Copy)]
-pub(crate) enum Presented<'a> {
+pub enum Presented<'a> {
     /// In the `Authorization` header: a token or an access token.
     Bearer(&'a str),
     /// In a browser's cookie: an access token.
@@ -18,17 +18,21 @@ pub(crate) enum Presented<'a> {
 
 /// A program or a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CallerKind {
+pub enum CallerKind {
+    /// A program, by its token.
     Token,
+    /// A person, by a session.
     User,
 }
 
 /// Whoever asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Caller {
+pub struct Caller {
+    /// Which of them.
     pub kind: CallerKind,
     /// The token's public name, or the user's.
     pub id: String,
+    /// What it may do.
     pub role: Role,
     /// A user's session.
     pub session: Option<String>,
@@ -44,6 +48,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Whether it may do this.
+    #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
         let has_account = self.kind == CallerKind::User || permission != Permission::OwnAccount;
         self.role.may(permission) && has_account && (!self.unfinished || permission == Permission::OwnAccount)
@@ -89,6 +94,7 @@ impl Caller {
     }
 
     /// As entries of `sceau.audit` name it.
+    #[must_use]
     pub fn by(&self) -> By {
         By::from(&self.id, self.address)
     }
@@ -96,7 +102,8 @@ impl Caller {
 
 impl Accounts {
     /// Who this is; `None` if nobody who may ask.
-    pub(crate) fn authenticate(&self, presented: Presented<'_>, address: IpAddr, now: Micros) -> Option<Caller> {
+    #[must_use]
+    pub fn authenticate(&self, presented: Presented<'_>, address: IpAddr, now: Micros) -> Option<Caller> {
         match presented {
             Presented::Bearer(text) => {
                 self.token_of(text, address, now).or_else(|| self.user_of(text, false, address, now))
@@ -106,7 +113,8 @@ impl Accounts {
     }
 
     /// Whether somebody who was let in would be once more, as what he was then.
-    pub(crate) fn still_holds(&self, caller: &Caller, now: Micros) -> bool {
+    #[must_use]
+    pub fn still_holds(&self, caller: &Caller, now: Micros) -> bool {
         match (caller.kind, &caller.session) {
             (CallerKind::Token, _) => self.0.tokens.still_holds(&caller.id, now),
             (CallerKind::User, Some(session)) => {

@@ -43,11 +43,11 @@ use crate::{
     keydir::{AccountsKey, KeyDir},
     log::Log,
 };
-pub(crate) use caller::{Caller, CallerKind, Presented};
+pub use caller::{Caller, CallerKind, Presented};
 pub use change::By;
 pub use login::{Credentials, LoggedIn};
 pub use manage::UserChange;
-pub(crate) use own::Enrolment;
+pub use own::Enrolment;
 pub use role::{Permission, Role};
 pub(crate) use setup::COLLECTION as SETUP;
 pub use setup::NewLink;
@@ -224,7 +224,7 @@ impl Accounts {
     }
 
     /// The public keys of access tokens (RFC 7517).
-    pub(crate) fn jwks(&self) -> Value {
+    pub fn jwks(&self) -> Value {
         self.0.signer.jwks()
     }
 

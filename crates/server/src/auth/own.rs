@@ -28,7 +28,7 @@ pub(super) struct Enrolments(Mutex<HashMap<String, (Zeroizing<Vec<u8>>, Micros)>
 
 /// A second factor that is being set.
 #[derive(Debug)]
-pub(crate) struct Enrolment {
+pub struct Enrolment {
     /// The secret in base32, to be typed.
     pub secret: Secret,
     /// The same as an `otpauth` URI, to be shown as a QR code.
@@ -171,7 +171,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`ServerError::BadCredentials`], [`ServerError::Exists`], [`ServerError::Delayed`].
-    pub(crate) async fn begin_totp(
+    pub async fn begin_totp(
         &self,
         log: &Log,
         id: &str,
@@ -197,7 +197,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`ServerError::BadCredentials`]: it is no such code, or none is being set; or it could not be sealed.
-    pub(crate) async fn confirm_totp(
+    pub async fn confirm_totp(
         &self,
         log: &Log,
         id: &str,
@@ -238,7 +238,7 @@ impl Accounts {
     /// # Errors
     /// [`ServerError::BadCredentials`], [`ServerError::Delayed`]; [`ServerError::Forbidden`]: the role needs it;
     /// [`ServerError::WeakPassword`]: the password is too short alone; or it could not be sealed.
-    pub(crate) async fn remove_totp(
+    pub async fn remove_totp(
         &self,
         log: &Log,
         id: &str,
@@ -317,7 +317,11 @@ impl Accounts {
         let with_factor = account.is_some_and(|account| account.user.totp);
         let known = self.0.users.get(id);
         let name = known.as_ref().map(|known| words(id, &known.user));
-        password::check(password.expose(), with_factor, name.as_ref().map_or(&[id], |words| words.as_slice()))?;
+        password::check(
+            password.expose(),
+            with_factor,
+            name.as_ref().map_or([id].as_slice(), |words| words.as_slice()),
+        )?;
         let before = account.and_then(|account| account.credential.clone());
         self.hashing(move || Credential::with_password(before.as_ref(), password.expose(), now)).await?
     }

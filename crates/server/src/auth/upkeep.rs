@@ -45,7 +45,7 @@ impl Accounts {
                 "status": "failed",
                 "service": "sceau",
                 "event": {"count": count.min(1_000_000)},
-                "message": format!("{count} log-ins were refused unseen, as too many had failed"),
+                "message": format!("{count} log-ins or links were refused unseen"),
             });
             if let Some(address) = address {
                 event["ip"] = Value::from(address.to_string());

@@ -105,7 +105,7 @@ async fn a_session_alone_changes_neither_password_nor_factor() {
         let (accounts, log, session, now) = (desk.accounts.clone(), log.clone(), stays.session.clone(), desk.now());
         async move {
             let passwords = (&secret(before), &secret(after));
-            accounts.change_password(&log, ("admin", Some(&session)), passwords, home(), now).await
+            accounts.change_password(&log, ("admin", Some(session.as_str())), passwords, home(), now).await
         }
     };
     assert_eq!(code(change(OTHER, PASSWORD).await), "bad_credentials");
