@@ -85,15 +85,15 @@ async fn counters_tell_what_was_taken_and_refused() {
     assert_eq!(response.status(), 200);
     let text = response.text().await.unwrap();
     for line in [
-        "sceau_events_accepted_total 3",
+        "sceau_events_accepted_total 4",
         "sceau_events_refused_total{reason=\"invalid_json\"} 1",
         "sceau_requests_refused_total{code=\"unsupported_type\"} 1",
         "sceau_http_requests_total{method=\"POST\",status=\"415\"} 1",
         "sceau_queue_bytes 0",
-        "sceau_tree_size 3",
+        "sceau_tree_size 4",
         "sceau_accepting 1",
         "sceau_store_segments 0",
-        "sceau_commits_total 3",
+        "sceau_commits_total 4",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
     }

@@ -53,7 +53,7 @@ async fn proofs_hold_in_both_forms() {
         assert_eq!(by_accept.headers()["content-type"], "text/plain; charset=utf-8");
         assert!(verify_tlog_proof(&text, b"another entry", &vkey).is_err());
     }
-    let (status, problem) = server.get("/api/v1/events/301/proof").await;
+    let (status, problem) = server.get("/api/v1/events/302/proof").await;
     assert_eq!((status.as_u16(), problem["code"].as_str()), (404, Some("not_found")));
     let (status, _) = server.get("/api/v1/events/0/proof?format=pdf").await;
     assert_eq!(status, 400);
@@ -66,9 +66,9 @@ async fn tiles_lead_to_the_checkpoint() {
     let lines: String = (0..600).map(|n| format!("{{\"n\":{n}}}\n")).collect();
     server.send(&lines).await;
     let head = published(&server, &vkey).await;
-    assert_eq!(head.size.0, 601);
+    assert_eq!(head.size.0, 602);
     let mut leaves = Vec::new();
-    for (path, width) in [("000", 256), ("001", 256), ("002.p/89", 89)] {
+    for (path, width) in [("000", 256), ("001", 256), ("002.p/90", 90)] {
         let (status, tile) = bytes(&server, &format!("/log/tile/0/{path}")).await;
         assert_eq!((status, tile.len()), (200, width * 32), "{path}");
         let (status, mut entries) = bytes(&server, &format!("/log/tile/entries/{path}")).await;
