@@ -132,7 +132,7 @@ impl Accounts {
             id,
             role: token.kept.role,
             session: None,
-            sources: token.sources,
+            sources: token.sources.clone(),
             by_cookie: false,
             unfinished: false,
             address: address.to_canonical(),

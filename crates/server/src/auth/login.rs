@@ -6,7 +6,7 @@ use sceau_event::Micros;
 use serde_json::json;
 
 use super::{
-    Accounts, By, Role, carried,
+    Accounts, By, Role,
     change::Change,
     delay::Attempt,
     places,
@@ -86,7 +86,7 @@ impl Accounts {
         now: Micros,
     ) -> Result<LoggedIn, ServerError> {
         let (accounts, log, agent) = (self.clone(), log.clone(), agent.to_owned());
-        carried(async move {
+        self.carried(async move {
             let (id, address) = (credentials.user.trim().to_ascii_lowercase(), address.to_canonical());
             let login = Login { accounts: &accounts, log: &log, id, address, agent, now };
             login.run(&credentials).await
@@ -111,7 +111,7 @@ impl Accounts {
             return Err(ServerError::Unauthorized);
         }
         let (accounts, log, token, agent) = (self.clone(), log.clone(), token.clone(), agent.to_owned());
-        carried(async move { accounts.go_on(&log, &token, address.to_canonical(), &agent, now).await }).await
+        self.carried(async move { accounts.go_on(&log, &token, address.to_canonical(), &agent, now).await }).await
     }
 
     async fn go_on(
@@ -153,7 +153,7 @@ impl Accounts {
     /// It could not be sealed.
     pub async fn logout(&self, log: &Log, user: &str, session: &str, address: IpAddr) -> Result<(), ServerError> {
         let (accounts, log, by, session) = (self.clone(), log.clone(), By::from(user, address), session.to_owned());
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             let mut change = Change::new(&log, &by);
             change.note("logout", json!({"status": "success", "session": session}));

@@ -4,7 +4,7 @@ use sceau_event::Micros;
 use serde_json::json;
 
 use super::{
-    Accounts, By, NewLink, NewToken, Role, SessionView, TokenSpec, TokenView, UserView, carried,
+    Accounts, By, NewLink, NewToken, Role, SessionView, TokenSpec, TokenView, UserView,
     change::Change,
     check_name, ever_made, places, sessions, setup, tokens,
     users::{self, Account, MAX_USERS, User},
@@ -70,7 +70,7 @@ impl Accounts {
         }
         let (accounts, log, by, id, name) =
             (self.clone(), log.clone(), by.clone(), id.to_owned(), name.trim().to_owned());
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             if accounts.0.users.get(&id).is_some() {
                 return Err(ServerError::Exists(format!("the user {id}")));
@@ -152,7 +152,7 @@ impl Accounts {
             return Err(ServerError::Body("say what to change: name, role or disabled".to_owned()));
         }
         let (accounts, log, by, id) = (self.clone(), log.clone(), by.clone(), id.to_owned());
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             let mut account = (*accounts.account(&id)?).clone();
             let mut told = Vec::new();
@@ -192,7 +192,7 @@ impl Accounts {
     /// [`ServerError::NotFound`], [`ServerError::LastAdministrator`]; or it could not be sealed.
     pub async fn delete_user(&self, log: &Log, by: &By, id: &str, now: Micros) -> Result<(), ServerError> {
         let (accounts, log, by, id) = (self.clone(), log.clone(), by.clone(), id.to_owned());
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             accounts.account(&id)?;
             accounts.0.users.check_last(&id, None)?;
@@ -229,7 +229,7 @@ impl Accounts {
         now: Micros,
     ) -> Result<NewLink, ServerError> {
         let (accounts, log, by, id) = (self.clone(), log.clone(), by.clone(), id.to_owned());
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             let account = accounts.account(&id)?.with(None);
             if !even_the_last {
@@ -269,7 +269,7 @@ impl Accounts {
         now: Micros,
     ) -> Result<(), ServerError> {
         let (accounts, log, by, id, of) = (self.clone(), log.clone(), by.clone(), id.to_owned(), of.map(str::to_owned));
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             let found = accounts.0.sessions.get(&id, now);
             let found = found.filter(|session| of.as_ref().is_none_or(|of| *of == session.user));
@@ -299,7 +299,7 @@ impl Accounts {
     ) -> Result<usize, ServerError> {
         let (accounts, log, by, user, but) =
             (self.clone(), log.clone(), by.clone(), user.to_owned(), but.map(str::to_owned));
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             let mut change = Change::new(&log, &by);
             let ended = accounts.end_sessions(&mut change, &user, but.as_deref(), now);
@@ -334,7 +334,7 @@ impl Accounts {
     ) -> Result<NewToken, ServerError> {
         spec.check(now)?;
         let (accounts, log, by) = (self.clone(), log.clone(), by.clone());
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             accounts.0.tokens.check_room()?;
             let mut token = NewToken::of(&spec, Some(by.name()), now)?;
@@ -363,7 +363,7 @@ impl Accounts {
     /// [`ServerError::NotFound`]; or it could not be sealed.
     pub async fn revoke_token(&self, log: &Log, by: &By, id: &str, now: Micros) -> Result<(), ServerError> {
         let (accounts, log, by, id) = (self.clone(), log.clone(), by.clone(), id.to_owned());
-        carried(async move {
+        self.carried(async move {
             let _held = accounts.0.changing.lock().await;
             let kept = accounts.0.tokens.get(&id).ok_or_else(|| ServerError::NotFound(format!("the token {id}")))?;
             let mut change = Change::new(&log, &by);

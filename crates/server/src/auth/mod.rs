@@ -60,6 +60,8 @@ pub use views::{SessionView, TokenView, UserView};
 const HASHING: usize = 2;
 /// Log-ins that may wait for that; more are refused.
 const WAITING: usize = 64;
+/// Log-ins and changes that may be under way.
+const PENDING: usize = 256;
 /// The most characters of a name that is shown.
 const MAX_NAME: usize = 128;
 /// Documents read at once.
@@ -90,6 +92,8 @@ struct Inner {
     changing: Mutex<()>,
     hashing: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// Places for what is under way.
+    pending: Arc<Semaphore>,
 }
 
 /// What the state holds of all this.
@@ -168,6 +172,7 @@ impl Accounts {
             changing: Mutex::new(()),
             hashing: Arc::new(Semaphore::new(HASHING)),
             waiting: Arc::new(Semaphore::new(HASHING + WAITING)),
+            pending: Arc::new(Semaphore::new(PENDING)),
         }));
         let forged = accounts.follow(store, keys, now).await?;
         Ok((accounts, forged))
@@ -243,6 +248,20 @@ impl Accounts {
         Ok(())
     }
 
+    /// Does something to its end, whoever still waits for it.
+    async fn carried<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ServerError>> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        // A client that goes away gives its connection up, and its work goes on: so there is a limit of its own.
+        let place = self.0.pending.clone().try_acquire_owned().map_err(|_| ServerError::LoginBusy)?;
+        let work = async move {
+            let _place = place;
+            work.await
+        };
+        tokio::spawn(work).await.map_err(|error| ServerError::Internal(error.to_string()))?
+    }
+
     /// Works with passwords on a thread of its own, so many at once and not more.
     async fn hashing<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServerError> {
         let waiting = self.0.waiting.clone().try_acquire_owned().map_err(|_| ServerError::LoginBusy)?;
@@ -265,13 +284,6 @@ impl Accounts {
         })
         .await
     }
-}
-
-/// Does something to its end, whoever still waits for it.
-async fn carried<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ServerError>> + Send + 'static,
-) -> Result<T, ServerError> {
-    tokio::spawn(work).await.map_err(|error| ServerError::Internal(error.to_string()))?
 }
 
 /// Makes sure that a name can be shown.

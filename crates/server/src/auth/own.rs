@@ -10,7 +10,7 @@ use sceau_event::Micros;
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, By, carried,
+    Accounts, By,
     change::Change,
     password, sessions, setup, totp,
     users::{self, Account, Credential, User},
@@ -94,7 +94,7 @@ impl Accounts {
         };
         users::check_id(&id)?;
         let (accounts, log, secret, password) = (self.clone(), log.clone(), secret.clone(), password.clone());
-        carried(async move { accounts.set_up(&log, &secret, id, password, address, now).await }).await
+        self.carried(async move { accounts.set_up(&log, &secret, id, password, address, now).await }).await
     }
 
     async fn set_up(
@@ -149,7 +149,7 @@ impl Accounts {
         let (id, session) = (by.0.to_owned(), by.1.map(str::to_owned));
         let (before, after) = (passwords.0.clone(), passwords.1.clone());
         let (accounts, log) = (self.clone(), log.clone());
-        carried(async move {
+        self.carried(async move {
             let account = accounts.confirm(&log, &id, &before, address, now).await?;
             let credential = accounts.new_credential(&id, Some(&account), after, now).await?;
             let _held = accounts.0.changing.lock().await;
@@ -180,7 +180,7 @@ impl Accounts {
         now: Micros,
     ) -> Result<Enrolment, ServerError> {
         let (accounts, log, id, password) = (self.clone(), log.clone(), id.to_owned(), password.clone());
-        carried(async move {
+        self.carried(async move {
             let account = accounts.confirm(&log, &id, &password, address, now).await?;
             if account.user.totp {
                 return Err(ServerError::Exists("a second factor".to_owned()));
@@ -206,7 +206,7 @@ impl Accounts {
         now: Micros,
     ) -> Result<Vec<Secret>, ServerError> {
         let (accounts, log, id, code) = (self.clone(), log.clone(), id.to_owned(), code.clone());
-        carried(async move {
+        self.carried(async move {
             let attempt = accounts.begin_attempt(&id, address.to_canonical(), now)?;
             let secret = accounts.0.enrolments.get(&id, now).ok_or(ServerError::BadCredentials)?;
             let step = totp::step(&secret, code.expose().trim(), now).ok_or(ServerError::BadCredentials)?;
@@ -247,7 +247,7 @@ impl Accounts {
         now: Micros,
     ) -> Result<(), ServerError> {
         let (accounts, log, id, password) = (self.clone(), log.clone(), id.to_owned(), password.clone());
-        carried(async move {
+        self.carried(async move {
             let account = accounts.confirm(&log, &id, &password, address, now).await?;
             if accounts.0.settings.second_factor.contains(&account.user.role) {
                 return Err(ServerError::Forbidden(format!("the role {} needs a second factor", account.user.role)));

@@ -246,7 +246,7 @@ fn may_be_audit(entry: &[u8]) -> bool {
 /// All tokens.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    all: RwLock<BTreeMap<String, Token>>,
+    all: RwLock<BTreeMap<String, Arc<Token>>>,
     uses: Mutex<HashMap<String, (Use, bool)>>,
     /// Those that somebody else put into the database.
     forged: u64,
@@ -284,15 +284,15 @@ impl Tokens {
         let damaged = |what| StoreError::Damaged(format!("the token {} {what}", document.key));
         let kept = serde_json::from_value::<Kept>(document.value.clone()).map_err(|_| damaged("can't be read"))?;
         let token = Token::of(kept).ok_or_else(|| damaged("has no hash"))?;
-        self.map().insert(document.key.clone(), token);
+        self.map().insert(document.key.clone(), Arc::new(token));
         Ok(())
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Token>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Token>>> {
         self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn map(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Token>> {
+    fn map(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<Token>>> {
         self.all.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -308,7 +308,7 @@ impl Tokens {
     /// Holds what is durable.
     pub(super) fn put(&self, id: &str, value: &Value) {
         if let Some(token) = serde_json::from_value(value.clone()).ok().and_then(Token::of) {
-            self.map().insert(id.to_owned(), token);
+            self.map().insert(id.to_owned(), Arc::new(token));
         }
     }
 
@@ -357,12 +357,17 @@ impl Tokens {
     }
 
     /// The token that this is, if it is valid now and may come from there; notes that it was used.
-    pub(super) fn find(&self, token: &str, address: IpAddr, now: Micros) -> Option<(String, Token)> {
+    pub(super) fn find(&self, token: &str, address: IpAddr, now: Micros) -> Option<(String, Arc<Token>)> {
         let (id, found) = self.look_up(token)?;
         if !found.holds(now) || !found.may_come_from(address) {
             return None;
         }
-        self.uses().insert(id.clone(), (Use { used: now, address: address.to_canonical() }, true));
+        let last = (Use { used: now, address: address.to_canonical() }, true);
+        let mut uses = self.uses();
+        match uses.get_mut(&id) {
+            Some(before) => *before = last,
+            None => drop(uses.insert(id.clone(), last)),
+        }
         Some((id, found))
     }
 
@@ -371,7 +376,7 @@ impl Tokens {
         self.read().get(id).is_some_and(|token| token.holds(now))
     }
 
-    fn look_up(&self, token: &str) -> Option<(String, Token)> {
+    fn look_up(&self, token: &str) -> Option<(String, Arc<Token>)> {
         if token.len() > MAX_LENGTH {
             return None;
         }
