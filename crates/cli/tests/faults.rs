@@ -514,7 +514,7 @@ fn while_making(fault: Fault) {
     let facts = run(&mut init()).with(0).json();
     let pin = facts["first_epoch_key"].as_str().unwrap().to_owned();
     let keys: Vec<String> = std::fs::read_dir(place.keys()).unwrap().map(|file| text(&file.unwrap().path())).collect();
-    assert_eq!(keys.len(), 6, "{keys:?}");
+    assert_eq!(keys.len(), 7, "{keys:?}");
     assert!(!place.data().join("making").exists());
     Victim { place, fault, pin, sent: Vec::new() }.afterwards(None);
 }

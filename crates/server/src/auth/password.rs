@@ -250,6 +250,9 @@ mod tests {
         }
         assert_ne!(kept, hash(b"correct horse battery").unwrap(), "each has a salt of its own");
         assert!(!verify(of_nobody(), b"") && !verify(of_nobody(), b"correct horse battery"));
+        // As much work as any.
+        let (nobody, somebody) = (parse(of_nobody()).unwrap(), parse(&kept).unwrap());
+        assert_eq!((nobody.0, nobody.1.len()), (somebody.0, somebody.1.len()));
     }
 
     /// A vector of RFC 9106's reference implementation (argon2 -id -v 13 -k 65536 -t 2 -p 1).
