@@ -1,5 +1,4 @@
-//! What is done beside the work: refusals are sealed together, uses of tokens are written down, old sessions forgotten, keys
-//! of access tokens replaced.
+//! What is done beside the work: refusals are sealed together, uses of tokens are written down, old sessions forgotten.
 
 use std::time::Duration;
 
@@ -58,7 +57,7 @@ impl Accounts {
         }
     }
 
-    /// Writes down when tokens were used, forgets sessions that are over, and replaces an old key.
+    /// Writes down when tokens were used, and forgets sessions that are over.
     ///
     /// # Errors
     /// The store could not be written to.
@@ -66,9 +65,6 @@ impl Accounts {
         let _held = self.0.changing.lock().await;
         self.0.sessions.tidy(now);
         let uses = self.0.tokens.take_uses();
-        if !uses.is_empty() {
-            log.write_state(uses).await?;
-        }
-        self.ensure_key(log, now).await
+        if uses.is_empty() { Ok(()) } else { log.write_state(uses).await }
     }
 }
