@@ -88,7 +88,7 @@ async fn users_are_listed_page_by_page() {
 
 #[tokio::test]
 async fn tokens_are_made_used_and_revoked_at_once() {
-    let mut desk = Desk::with_admin().await;
+    let desk = Desk::with_admin().await;
     let spec = TokenSpec {
         name: "web servers".into(),
         role: Role::Ingest,
