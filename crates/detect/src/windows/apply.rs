@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::burst::Burst;
-use super::ending::burst_end;
+use super::ending::{burst_end, patience};
 use super::group::{Group, Key};
 use super::item::{Item, MATCHED, MEMBER, THIN_AT};
 use super::plan::Plan;
@@ -140,7 +140,8 @@ impl Windows {
             if !burst.noted.contains(&burst.source) {
                 burst.noted.push(burst.source);
                 let due = burst_end(plan, burst, self.lateness);
-                self.sources.note(burst.source, (due, at as u32, number, burst.number));
+                let patience = patience(plan, self.lateness);
+                self.sources.note(burst.source, (due, at as u32, number, burst.number), patience);
             }
             return;
         }
@@ -156,7 +157,7 @@ impl Windows {
         let values: BTreeMap<_, _> = tell(&plan.judge, window, &self.names).into_iter().collect();
         out.push(burst.finding(Phase::Fired, meta, told, values, &self.names));
         let due = burst_end(plan, &burst, self.lateness);
-        self.sources.note(burst.source, (due, at as u32, number, burst.number));
+        self.sources.note(burst.source, (due, at as u32, number, burst.number), patience(plan, self.lateness));
         group.open(burst);
         table.bursts += 1;
         self.bursts += 1;
