@@ -6,9 +6,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet};
+use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet, Stats};
 use sceau_event::{Framer, Meta, Micros, Record, SourceId};
-use sceau_ledger::Index;
 use sceau_store::{Batch, BatchBuilder, RecordRows, StoreError};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -20,7 +19,7 @@ use super::{
     settings::Set,
     snapshot::{self, Place, position},
 };
-use crate::{error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions, serve::stopped};
+use crate::{entries, error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions, serve::stopped};
 
 /// Entries that are looked at before their findings are sealed.
 const STEP: usize = 4_096;
@@ -43,6 +42,8 @@ pub(super) enum Command {
     Rules(Arc<RuleSet>, Arc<Set>),
     /// What has been counted so far of bursts that are open, by their findings' ids.
     Open(Vec<String>, oneshot::Sender<BTreeMap<String, OpenBurst>>),
+    /// What the windows hold.
+    Stats(oneshot::Sender<Stats>),
 }
 
 /// The follower at work.
@@ -106,14 +107,18 @@ impl Follower {
         let kept_from = store.kept_from().await?.0;
         let size = self.log.head().borrow().size.0;
         let mut next = kept_from;
-        if let Some((index, windows)) = place.windows.take() {
-            match detector.restore(&windows) {
-                Ok(_) if index <= size => next = index.max(kept_from),
-                Ok(_) => tracing::error!(index, size, "the detector's windows are of a longer log; they are not used"),
+        let mut lost = Vec::new();
+        match place.windows.take() {
+            Some((index, _)) if index > size => {
+                tracing::error!(index, size, "the detector's windows are of a longer log; they are not used");
+            }
+            Some((index, windows)) => match detector.restore(&windows) {
+                Ok(restored) => (next, lost) = (index.max(kept_from), restored.lost),
                 Err(error) => {
                     tracing::warn!(%error, "the detector's windows can't be used; they are made again from the log");
                 }
-            }
+            },
+            None => {}
         }
         place.sealed = place.sealed.min(size);
         if next < place.sealed {
@@ -129,10 +134,11 @@ impl Follower {
                 place.sealed = next;
             }
         }
-        self.shared.looked(next, Some(detector.stats()));
+        self.shared.looked(next);
+        self.shared.keeps(next);
         self.kept = (Instant::now(), next, KEEP);
         (self.detector, self.place, self.next) = (Some(detector), place, next);
-        (self.ahead, self.pending) = (false, Vec::new());
+        (self.ahead, self.pending) = (false, lost);
         Ok(())
     }
 
@@ -164,7 +170,7 @@ impl Follower {
         let mut head = self.log.head();
         loop {
             while let Ok(command) = self.commands.try_recv() {
-                self.obey(command).await;
+                self.obey(command, stop).await;
             }
             let size = head.borrow_and_update().size.0;
             if *stop.borrow() {
@@ -194,7 +200,7 @@ impl Follower {
             tokio::select! {
                 changed = head.changed() => if changed.is_err() { return End::Stopped },
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => self.obey(command, stop).await,
                     None => return End::Stopped,
                 },
                 () = stopped(stop) => return End::Stopped,
@@ -205,7 +211,7 @@ impl Follower {
 
     /// Answers, or goes over to other rules. The windows are kept at once, so that a start after a crash shows no entry to
     /// rules that did not count when it came.
-    async fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command, stop: &watch::Receiver<bool>) {
         let Some(detector) = &mut self.detector else { return };
         let (rules, set) = match command {
             Command::Rules(rules, set) => (rules, set),
@@ -216,54 +222,68 @@ impl Follower {
                 let _ = reply.send(open);
                 return;
             }
+            Command::Stats(reply) => {
+                let _ = reply.send(detector.stats());
+                return;
+            }
         };
         detector.replace_rules(rules.clone(), &mut self.pending);
         if set.general.lateness != self.set.general.lateness {
             let windows = detector.snapshot();
             let mut other = Detector::new(rules.clone(), Limits::default(), set.settings().lateness);
             match other.restore(&windows) {
-                Ok(_) => *detector = other,
+                Ok(restored) => {
+                    self.pending.extend(restored.lost);
+                    *detector = other;
+                }
                 Err(error) => tracing::error!(%error, "the windows can't be taken over; the former lateness counts on"),
             }
         }
         (self.rules, self.set, self.kept.1) = (rules, set, u64::MAX);
-        if let Err(error) = self.keep().await {
+        let kept = match self.seal_pending(stop).await {
+            Ok(()) => self.keep().await,
+            Err(End::Failed(error)) => Err(error),
+            // The windows that were kept before have these bursts still.
+            Err(End::Stopped) => return,
+        };
+        if let Err(error) = kept {
             tracing::warn!(%error, "the detector's windows could not be kept under the new rules");
             self.kept.1 = 0;
         }
     }
 
+    /// Seals what is found without a further entry. Only then may windows be kept that know nothing of it any more.
+    async fn seal_pending(&mut self, stop: &watch::Receiver<bool>) -> Result<(), End> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let sealed = self.next.max(self.place.sealed);
+        self.seal(self.pending.clone(), sealed, stop).await?;
+        self.pending.clear();
+        self.place.sealed = sealed;
+        Ok(())
+    }
+
     /// Looks at the next entries and seals what comes of them.
     async fn step(&mut self, size: u64, stop: &watch::Receiver<bool>) -> Result<(), End> {
-        let first = self.next;
-        let (mut findings, looked) = if first < size {
-            let rows = match self.rows(size).await {
-                Err(ServerError::Store(StoreError::Expired { .. })) => {
-                    // Retention was faster: what is gone is never looked at.
-                    let kept_from = self.log.reader().store().kept_from().await.map_err(ServerError::from)?.0;
-                    let kept_from = kept_from.max(self.next + 1);
-                    tracing::warn!(
-                        from = self.next,
-                        to = kept_from,
-                        "entries were deleted before the detector saw them"
-                    );
-                    self.shared.skipped(kept_from - self.next);
-                    self.next = kept_from;
-                    return Ok(());
-                }
-                rows => rows?,
-            };
-            self.ahead = true;
-            self.look(rows).await?
-        } else {
-            (Vec::new(), 0)
-        };
-        let next = first.saturating_add(looked as u64);
+        self.seal_pending(stop).await?;
+        if self.next >= size {
+            return Ok(());
+        }
+        let (first, rows) = self.rows(size).await?;
+        if first > self.next {
+            // Retention was faster: what is gone is never looked at.
+            tracing::warn!(from = self.next, to = first, "entries were deleted before the detector saw them");
+            self.shared.skipped(first - self.next);
+            self.next = first;
+        }
+        self.ahead = true;
+        let (mut findings, looked) = self.look(rows).await?;
+        let next = self.next.saturating_add(looked as u64);
         if next <= self.place.sealed {
             // What these entries gave before a crash is sealed already.
             findings.clear();
         }
-        findings.splice(0..0, self.pending.drain(..));
         if !findings.is_empty() {
             let sealed = next.max(self.place.sealed);
             self.seal(findings, sealed, stop).await?;
@@ -272,29 +292,22 @@ impl Follower {
         self.next = next;
         self.ahead = false;
         self.log.recent().forget(next);
-        let stats = self.detector.as_ref().map(Detector::stats);
-        self.shared.looked(next, stats);
+        self.shared.looked(next);
         Ok(())
     }
 
-    /// The entries from `next` on, at most [`STEP`], and none beyond what is sealed if some of it is.
-    async fn rows(&self, size: u64) -> Result<Rows, ServerError> {
+    /// The entries from `next` on, at most [`STEP`], and none beyond what is sealed if some of it is; and the first one's
+    /// index.
+    async fn rows(&self, size: u64) -> Result<(u64, Rows), ServerError> {
         if let Some((first, batch)) = self.log.recent().holding(self.next)
             && self.next >= self.place.sealed
         {
             let offset = usize::try_from(self.next - first).unwrap_or(usize::MAX);
-            return Ok(Rows::Columns { batch, offset });
+            return Ok((self.next, Rows::Columns { batch, offset }));
         }
         let end = if self.next < self.place.sealed { self.place.sealed.min(size) } else { size };
-        let limit = usize::try_from(end - self.next).unwrap_or(STEP).min(STEP);
-        let found = self.log.reader().store().entries(Index(self.next), limit).await;
-        match found {
-            Ok(rows) if rows.entries.is_empty() => {
-                Err(StoreError::Entry { index: self.next, detail: "is missing".to_owned() }.into())
-            }
-            Ok(rows) => Ok(Rows::Entries(rows.entries)),
-            Err(error) => Err(error.into()),
-        }
+        let rows = entries::kept(&**self.log.reader().store(), self.next, end, STEP).await?;
+        Ok((rows.first.0, Rows::Entries(rows.entries)))
     }
 
     /// Shows entries to the detector; gives the findings and how many entries they come from.
@@ -372,7 +385,7 @@ impl Follower {
         findings: Vec<Finding>,
         position: Option<StateChange>,
     ) -> Result<(), ServerError> {
-        let batch = entries(&self.log, &findings)?;
+        let batch = batch(&self.log, &findings)?;
         writes.extend(position);
         self.log.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await?;
         for finding in &findings {
@@ -384,7 +397,7 @@ impl Follower {
 
     /// Keeps the windows.
     async fn keep(&mut self) -> Result<(), ServerError> {
-        if self.next == self.kept.1 || self.ahead {
+        if self.next == self.kept.1 || self.ahead || !self.pending.is_empty() {
             return Ok(());
         }
         let Some(detector) = self.detector.take() else { return Ok(()) };
@@ -400,6 +413,7 @@ impl Follower {
         let seconds = u64::try_from(bytes / KEEP_RATE).unwrap_or(u64::MAX);
         self.kept = (Instant::now(), self.next, KEEP.max(Duration::from_secs(seconds.min(3_600))));
         self.place.sealed = self.place.sealed.max(self.next);
+        self.shared.keeps(self.next);
         Ok(())
     }
 }
@@ -422,7 +436,7 @@ fn columns(
 }
 
 /// The entries of findings.
-fn entries(log: &Log, findings: &[Finding]) -> Result<Batch, ServerError> {
+fn batch(log: &Log, findings: &[Finding]) -> Result<Batch, ServerError> {
     let framer = Framer::new(log.now(), &SourceId::finding(), &Meta::default());
     let mut builder = BatchBuilder::new(log.reader().deriver().clone());
     for found in findings {

@@ -56,9 +56,12 @@ const COMMANDS: usize = 16;
 pub(crate) struct Shared {
     pub desk: Desk,
     next: AtomicU64,
+    /// The first entry that is not in the windows as they were kept last.
+    kept: AtomicU64,
     running: AtomicBool,
     /// Entries that were deleted before they were looked at.
     skipped: AtomicU64,
+    /// As they were when somebody last asked.
     stats: Mutex<Stats>,
 }
 
@@ -71,11 +74,12 @@ impl Shared {
         self.skipped.fetch_add(entries, Ordering::Relaxed);
     }
 
-    fn looked(&self, next: u64, stats: Option<Stats>) {
+    fn looked(&self, next: u64) {
         self.next.store(next, Ordering::Relaxed);
-        if let Some(stats) = stats {
-            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
-        }
+    }
+
+    fn keeps(&self, index: u64) {
+        self.kept.store(index, Ordering::Relaxed);
     }
 }
 
@@ -123,6 +127,7 @@ impl Detection {
         let shared = Arc::new(Shared {
             desk,
             next: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             running: AtomicBool::new(true),
             skipped: AtomicU64::new(0),
             stats: Mutex::default(),
@@ -309,13 +314,18 @@ impl Detection {
 
     /// What has been counted so far of the bursts of an alert that are going on.
     pub async fn open_bursts(&self, alert: &Alert) -> BTreeMap<String, OpenBurst> {
-        let (reply, answer) = oneshot::channel();
         let ids: Vec<String> = alert.going_on.keys().cloned().collect();
-        if ids.is_empty() || self.commands.try_send(Command::Open(ids, reply)).is_err() {
+        if ids.is_empty() {
             return BTreeMap::new();
         }
-        let answer = tokio::time::timeout(PATIENCE, answer).await;
-        answer.ok().and_then(Result::ok).unwrap_or_default()
+        self.ask(|reply| Command::Open(ids, reply)).await.unwrap_or_default()
+    }
+
+    /// Asks the follower; `None` if it has no time for an answer.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(command(reply)).ok()?;
+        tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
 
     /// The next entry that the detector looks at, and the log's size as it knows it.
@@ -323,20 +333,30 @@ impl Detection {
         (self.shared.next.load(Ordering::Relaxed), self.log.head().borrow().size.0)
     }
 
+    /// The first entry that a start after a crash reads again.
+    pub fn kept(&self) -> u64 {
+        self.shared.kept.load(Ordering::Relaxed)
+    }
+
     /// Whether it is at work.
     pub fn is_running(&self) -> bool {
         self.shared.running.load(Ordering::Relaxed)
     }
 
-    /// What the windows hold, and what was evicted.
-    pub fn stats(&self) -> Stats {
-        self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the windows hold, and what was evicted; as it was last known where the follower has no time.
+    pub async fn stats(&self) -> Stats {
+        let told = self.ask(Command::Stats).await;
+        let mut last = self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = told {
+            *last = told;
+        }
+        last.clone()
     }
 
     /// For `/metrics`.
-    pub fn gauges(&self) -> Vec<(&'static str, f64)> {
+    pub async fn gauges(&self) -> Vec<(&'static str, f64)> {
         let (next, size) = self.position();
-        let stats = self.stats();
+        let stats = self.stats().await;
         let current = self.current();
         let mut gauges = Vec::new();
         // A scrape does not wait for a commit of alerts; what it can't know now it leaves as it was.

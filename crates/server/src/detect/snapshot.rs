@@ -21,7 +21,7 @@ const POSITION: &str = "position";
 const SNAPSHOT: &str = "snapshot";
 /// Bytes of a part before it is written as text.
 const PART: usize = 512 << 10;
-/// Parts written in one step.
+/// Parts written in one step, at most.
 const STEP: usize = 8;
 /// The most bytes that are unpacked.
 const MAX: usize = 1 << 30;
@@ -69,12 +69,13 @@ impl Place {
 
     /// Keeps the windows, packed, as they are before the entry `index` under these rules.
     pub async fn save(&mut self, log: &Log, index: u64, rules: &str, packed: &[u8]) -> Result<(), ServerError> {
-        let chunks: Vec<&[u8]> = packed.chunks(PART).collect();
+        let (part, together) = sizes(log.reader().store().commit_limits().bytes);
+        let chunks: Vec<&[u8]> = packed.chunks(part).collect();
         let generation = self.generation + 1;
-        for (step, chunks) in chunks.chunks(STEP).enumerate() {
+        for (step, chunks) in chunks.chunks(together).enumerate() {
             let part = |(number, chunk): (usize, &&[u8])| {
                 let data = json!({"data": BASE64_STANDARD.encode(chunk)});
-                change(part_key(generation, step * STEP + number), Some(data))
+                change(part_key(generation, step * together + number), Some(data))
             };
             write(log, chunks.iter().enumerate().map(part).collect()).await?;
         }
@@ -98,6 +99,13 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// How large a part is, and how many are written in one step, where a commit holds so many bytes. As text a part is larger by
+/// a third, and a document has more than its text.
+fn sizes(commit: usize) -> (usize, usize) {
+    let part = PART.min(commit / 2).max(1);
+    (part, (commit / (part * 3 / 2)).clamp(1, STEP))
 }
 
 /// The windows as [`Place::save`] takes them.
@@ -158,6 +166,15 @@ async fn parts(store: &dyn Store, keys: &KeyDir, header: &Header) -> Result<Opti
 mod tests {
     use super::*;
     use crate::testing::Fixture;
+
+    #[test]
+    fn a_step_fits_into_a_commit() {
+        assert_eq!(sizes(usize::MAX), (PART, STEP));
+        for commit in [96 << 10, 192 << 10, 1 << 20, 3 << 20, 6 << 20] {
+            let (part, together) = sizes(commit);
+            assert!(part.div_ceil(3) * 4 * together < commit, "{commit}: {part}, {together}");
+        }
+    }
 
     async fn load(log: &Log) -> Place {
         Place::load(&**log.reader().store(), log.keys()).await.unwrap()

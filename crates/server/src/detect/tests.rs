@@ -109,6 +109,8 @@ async fn the_fifth_failure_is_sealed_and_opens_an_alert_with_its_evidence() {
     caught_up(&detection).await;
     let found = of_rule().await;
     assert_eq!((found.len(), found[0].count, found[0].state), (1, 5, AlertState::Open));
+    let stats = detection.stats().await;
+    assert!(stats.groups > 0 && stats.rules[&rule].bursts == 1, "{stats:?}");
     assert_eq!(found[0].group, BTreeMap::from([("source.ip".to_owned(), "10.0.9.9".to_owned())]));
     let mut evidence = found[0].evidence.clone();
     evidence.sort_unstable();
@@ -221,6 +223,37 @@ async fn a_start_under_other_rules_after_a_crash_loses_nothing() {
     log.close().await.unwrap();
 }
 
+/// Windows of rules that are no more as they were can't go on; what they had counted is told, once, and the alert has an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bursts_of_a_rule_that_changed_while_nothing_ran_are_told_as_ended() {
+    let fixture = detecting().await;
+    let log = fixture.log().await;
+    let detection = start(&log).await;
+    let rule = brute_force(&detection);
+    send(&log, &(0..7).map(|n| failure("10.0.9.9", "ann", n)).collect::<String>()).await;
+    caught_up(&detection).await;
+    detection.stop().await;
+    let change = to_value(&RuleOverride { threshold: Some(50), ..RuleOverride::default() }).unwrap();
+    log.record_state_change(COLLECTION, &settings::override_key(&rule), Some(change), "ann").await.unwrap();
+    // The first is killed before it keeps windows without the burst: the second is told of it again.
+    for _ in 0..2 {
+        let detection = start(&log).await;
+        caught_up(&detection).await;
+        while alerts(&detection).await.iter().any(|alert| alert.rule == rule && !alert.going_on.is_empty()) {
+            assert!(detection.is_running());
+            tokio::task::yield_now().await;
+        }
+        let found: Vec<Alert> = alerts(&detection).await.into_iter().filter(|alert| alert.rule == rule).collect();
+        assert_eq!((found.len(), found[0].count, found[0].state), (1, 7, AlertState::Open));
+        let ended = |finding: &&Value| finding["phase"] == "ended" && finding["rule"]["id"] == rule.as_str();
+        let sealed = sealed(&log).await;
+        let ended: Vec<&Value> = sealed.iter().filter(ended).collect();
+        assert_eq!((ended.len(), &ended[0]["id"], &ended[0]["count"]), (1, &found[0].id.as_str().into(), &7.into()));
+        kill(detection).await;
+    }
+    log.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_are_sealed_before_they_count_and_forged_ones_are_named() {
     let fixture = detecting().await;
@@ -298,7 +331,7 @@ async fn a_replay_finds_what_was_found_byte_for_byte() {
     assert!(live.len() > 3);
     let current = detection.current();
     let ask = async |rule: Option<String>, from: Option<i64>| {
-        let rules = Rules { files: read_rules(None).unwrap(), set: (*current.set).clone() };
+        let rules = Rules { files: Arc::new(read_rules(None).unwrap()), set: (*current.set).clone() };
         let asked = Asked { from, rule, ..Asked::default() };
         let replay = detection.replays.start(log.reader(), rules, asked).unwrap();
         loop {
