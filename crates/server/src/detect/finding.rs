@@ -1,7 +1,47 @@
 //! A finding as an entry of `sceau.finding`.
 
 use sceau_detect::{Finding, Level, Phase};
+use sceau_event::Micros;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+
+/// A finding with what its entry says besides.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sealed {
+    pub finding: Finding,
+    /// It in words.
+    pub message: String,
+    /// The suppression for which its alert was closed from the beginning.
+    pub suppressed_by: Option<String>,
+}
+
+/// Reads what [`event`] wrote.
+pub(super) fn read(event: &Value) -> Option<Sealed> {
+    fn of<T: DeserializeOwned>(value: &Value) -> Option<T> {
+        T::deserialize(value).ok()
+    }
+    let group: Map<String, Value> = of(&event["group"])?;
+    let group: Option<Vec<_>> =
+        group.into_iter().map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
+    let time = |name: &str| of::<Micros>(&event[name]);
+    let finding = Finding {
+        id: of(&event["id"])?,
+        phase: of(&event["phase"])?,
+        rule: of(&event["rule"]["id"])?,
+        title: of(&event["rule"]["name"])?,
+        rule_hash: of(&event["rule"]["hash"])?,
+        level: of(&event["severity"])?,
+        tags: of(&event["tags"])?,
+        group: group?,
+        evidence: of(&event["evidence"])?,
+        count: of(&event["count"])?,
+        first: time("first")?,
+        last: time("last")?,
+        values: of(&event["values"]).unwrap_or_default(),
+        late: event["late"] == true,
+    };
+    Some(Sealed { finding, message: of(&event["message"])?, suppressed_by: of(&event["suppressed_by"]) })
+}
 
 /// The event that is sealed for a finding. Its own time is that of the last entry that it is about, so that findings of
 /// imported logs lie where the attack was; the same finding always gives the same text.
@@ -78,8 +118,6 @@ pub(super) fn word(level: Level) -> &'static str {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use sceau_event::Micros;
-
     use super::*;
 
     #[test]
@@ -121,5 +159,9 @@ mod tests {
         finding.late = true;
         assert!(message(&finding).contains("over, 5 times from 1970-01-01T00:00:00.000000Z"), "{}", message(&finding));
         assert_eq!(event(&finding)["late"], true);
+        finding.values.insert("user.name".into(), vec!["ann".into()]);
+        let read = super::read(&event(&finding)).unwrap();
+        assert_eq!((read.message, read.suppressed_by), (message(&finding), None));
+        assert_eq!(read.finding, finding);
     }
 }

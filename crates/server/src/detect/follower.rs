@@ -9,13 +9,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet, Stats};
 use sceau_event::{Framer, Meta, Micros, Record, SourceId};
 use sceau_store::{Batch, BatchBuilder, RecordRows, StoreError};
+use serde_json::Value;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
 use super::{
-    Shared, finding,
+    Shared,
+    finding::{self, Sealed},
     settings::Set,
     snapshot::{self, Place, position},
 };
@@ -357,8 +359,8 @@ impl Follower {
             let rest = findings.split_off(findings.len().min(most));
             let position = rest.is_empty().then(|| position(next));
             loop {
-                let commit = |writes, findings| self.commit(writes, findings, position.clone());
                 let now = self.log.now();
+                let commit = |writes, findings| self.commit(writes, findings, position.clone(), now);
                 match self.shared.desk.take(findings.clone(), now, &self.set.exceptions, commit).await {
                     Ok(()) => break,
                     Err(error) if !can_pass(&error) => return Err(error.into()),
@@ -382,13 +384,14 @@ impl Follower {
     async fn commit(
         &self,
         mut writes: Vec<StateChange>,
-        findings: Vec<Finding>,
+        findings: Vec<Sealed>,
         position: Option<StateChange>,
+        now: Micros,
     ) -> Result<(), ServerError> {
-        let batch = batch(&self.log, &findings)?;
+        let batch = batch(&self.log, &findings, now)?;
         writes.extend(position);
         self.log.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await?;
-        for finding in &findings {
+        for Sealed { finding, .. } in &findings {
             let phase = if finding.phase == Phase::Fired { "fired" } else { "ended" };
             self.log.metrics().finding(finding::word(finding.level), phase);
         }
@@ -435,18 +438,22 @@ fn columns(
     Ok(())
 }
 
-/// The entries of findings.
-fn batch(log: &Log, findings: &[Finding]) -> Result<Batch, ServerError> {
-    let framer = Framer::new(log.now(), &SourceId::finding(), &Meta::default());
+/// The entries of findings. They were received when their alerts changed, so that these can be made again from them.
+fn batch(log: &Log, findings: &[Sealed], now: Micros) -> Result<Batch, ServerError> {
+    let framer = Framer::new(now, &SourceId::finding(), &Meta::default());
     let mut builder = BatchBuilder::new(log.reader().deriver().clone());
-    for found in findings {
-        let event = finding::event(found).to_string();
-        if builder.push_json(&framer, event.as_bytes()).is_ok() {
+    for Sealed { finding, suppressed_by, .. } in findings {
+        let text = |mut event: Value| {
+            if let Some(suppression) = suppressed_by {
+                event["suppressed_by"] = Value::from(suppression.as_str());
+            }
+            event.to_string()
+        };
+        if builder.push_json(&framer, text(finding::event(finding)).as_bytes()).is_ok() {
             continue;
         }
-        let event = finding::short_event(found).to_string();
-        let refused = |error| ServerError::Internal(format!("a finding of rule {}: {error}", found.rule));
-        builder.push_json(&framer, event.as_bytes()).map_err(refused)?;
+        let refused = |error| ServerError::Internal(format!("a finding of rule {}: {error}", finding.rule));
+        builder.push_json(&framer, text(finding::short_event(finding)).as_bytes()).map_err(refused)?;
     }
     builder.finish().map_err(|error| ServerError::Internal(error.to_string()))
 }

@@ -7,6 +7,7 @@ mod analysis;
 mod desk;
 mod finding;
 mod follower;
+mod rebuild;
 mod replay;
 mod rules;
 mod settings;
@@ -380,6 +381,18 @@ impl Detection {
         ]);
         gauges
     }
+}
+
+/// Makes all alerts again from what is sealed, also where nothing is detected now. Gives how many there are.
+pub(crate) async fn rebuild_alerts(log: &Log, detection: Option<&Detection>) -> Result<u64, ServerError> {
+    let (log, shared) = (log.clone(), detection.map(|detection| detection.shared.clone()));
+    // Carried through even if whoever asked goes away.
+    let rebuilding = tokio::spawn(async move {
+        let nobodys = Desk::default();
+        let desk = shared.as_ref().map_or(&nobodys, |shared| &shared.desk);
+        desk.rebuild(&**log.reader().store(), log.keys(), |changes| snapshot::write(&log, changes)).await
+    });
+    rebuilding.await.map_err(|error| ServerError::Internal(format!("making alerts again: {error}")))?
 }
 
 /// Runs the follower; if it ends by itself, the log goes on without it, and says so.

@@ -130,7 +130,8 @@ pub(super) fn position(index: u64) -> StateChange {
     change(POSITION.into(), Some(json!({"index": index})))
 }
 
-async fn write(log: &Log, writes: Vec<StateChange>) -> Result<(), ServerError> {
+/// Makes changes of the state durable that belong to no entry.
+pub(super) async fn write(log: &Log, writes: Vec<StateChange>) -> Result<(), ServerError> {
     let empty = sceau_store::BatchBuilder::new(log.reader().deriver().clone());
     let empty = empty.finish().map_err(|error| ServerError::Internal(error.to_string()))?;
     log.append(empty, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await.map(|_| ())
