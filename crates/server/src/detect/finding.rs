@@ -1,9 +1,12 @@
 //! A finding as an entry of `sceau.finding`.
 
 use sceau_detect::{Finding, Level, Phase};
-use sceau_event::Micros;
+use sceau_event::{Framer, Meta, Micros, SourceId};
+use sceau_store::{Batch, BatchBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+
+use crate::{error::ServerError, log::Log};
 
 /// A finding with what its entry says besides.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +104,26 @@ pub(super) fn message(finding: &Finding) -> String {
         Phase::Fired => format!("{}{who}: {times} by {}", finding.title, finding.last),
         Phase::Ended => format!("{}{who}: over, {times} from {} to {}", finding.title, finding.first, finding.last),
     }
+}
+
+/// The entries of findings. They were received when their alerts changed, so that these can be made again from them.
+pub(super) fn batch(log: &Log, findings: &[Sealed], now: Micros) -> Result<Batch, ServerError> {
+    let framer = Framer::new(now, &SourceId::finding(), &Meta::default());
+    let mut builder = BatchBuilder::new(log.reader().deriver().clone());
+    for Sealed { finding, suppressed_by, .. } in findings {
+        let text = |mut event: Value| {
+            if let Some(suppression) = suppressed_by {
+                event["suppressed_by"] = Value::from(suppression.as_str());
+            }
+            event.to_string()
+        };
+        if builder.push_json(&framer, text(event(finding)).as_bytes()).is_ok() {
+            continue;
+        }
+        let refused = |error| ServerError::Internal(format!("a finding of rule {}: {error}", finding.rule));
+        builder.push_json(&framer, text(short_event(finding)).as_bytes()).map_err(refused)?;
+    }
+    builder.finish().map_err(|error| ServerError::Internal(error.to_string()))
 }
 
 /// The word of a level.

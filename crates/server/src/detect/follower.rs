@@ -4,12 +4,12 @@
 //! lost or doubled whenever the server dies. The windows are kept less often; what lies between them and the position is
 //! read again without sealing anything.
 
+mod look;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet, Stats};
-use sceau_event::{Framer, Meta, Micros, Record, SourceId};
-use sceau_store::{Batch, BatchBuilder, RecordRows, StoreError};
-use serde_json::Value;
+use sceau_event::Micros;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
@@ -21,12 +21,8 @@ use super::{
     settings::Set,
     snapshot::{self, Place, position},
 };
-use crate::{entries, error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions, serve::stopped};
+use crate::{error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions, serve::stopped};
 
-/// Entries that are looked at before their findings are sealed.
-const STEP: usize = 4_096;
-/// Fewer are looked at where they are: handing them to another thread costs more.
-const INLINE: usize = 256;
 /// How often the windows are kept, and how many bytes of them may be written a second.
 const KEEP: Duration = Duration::from_secs(30);
 const KEEP_RATE: usize = 1 << 20;
@@ -78,12 +74,6 @@ impl From<ServerError> for End {
     fn from(error: ServerError) -> Self {
         Self::Failed(error)
     }
-}
-
-/// Entries with their records, from memory or from the store.
-enum Rows {
-    Columns { batch: Arc<Batch>, offset: usize },
-    Entries(Vec<Vec<u8>>),
 }
 
 impl Follower {
@@ -298,56 +288,6 @@ impl Follower {
         Ok(())
     }
 
-    /// The entries from `next` on, at most [`STEP`], and none beyond what is sealed if some of it is; and the first one's
-    /// index.
-    async fn rows(&self, size: u64) -> Result<(u64, Rows), ServerError> {
-        if let Some((first, batch)) = self.log.recent().holding(self.next)
-            && self.next >= self.place.sealed
-        {
-            let offset = usize::try_from(self.next - first).unwrap_or(usize::MAX);
-            return Ok((self.next, Rows::Columns { batch, offset }));
-        }
-        let end = if self.next < self.place.sealed { self.place.sealed.min(size) } else { size };
-        let rows = entries::kept(&**self.log.reader().store(), self.next, end, STEP).await?;
-        Ok((rows.first.0, Rows::Entries(rows.entries)))
-    }
-
-    /// Shows entries to the detector; gives the findings and how many entries they come from.
-    async fn look(&mut self, rows: Rows) -> Result<(Vec<Finding>, usize), ServerError> {
-        let Some(mut detector) = self.detector.take() else {
-            return Err(ServerError::Internal("the detector is elsewhere".to_owned()));
-        };
-        let (deriver, first) = (self.log.reader().deriver().clone(), self.next);
-        let count = match &rows {
-            Rows::Columns { batch, offset } => batch.len().saturating_sub(*offset).min(STEP),
-            Rows::Entries(entries) => entries.len(),
-        };
-        let work = move || {
-            let mut findings = Vec::new();
-            let done = match rows {
-                Rows::Columns { batch, offset } => columns(&mut detector, &batch, offset, first, &mut findings),
-                Rows::Entries(entries) => {
-                    let mut replay = deriver.replay();
-                    entries.iter().zip(first..).try_for_each(|(entry, index)| {
-                        let damaged =
-                            |error: sceau_event::EntryError| StoreError::Entry { index, detail: error.to_string() };
-                        detector.push(index, &replay.derive(entry).map_err(damaged)?, &mut findings);
-                        Ok(())
-                    })
-                }
-            };
-            (detector, done.map(|()| findings))
-        };
-        let (detector, findings) = if count <= INLINE {
-            work()
-        } else {
-            let worked = tokio::task::spawn_blocking(work).await;
-            worked.map_err(|error| ServerError::Internal(format!("detection: {error}")))?
-        };
-        self.detector = Some(detector);
-        Ok((findings?, count))
-    }
-
     /// Seals findings, and with the last of them that everything before `next` was looked at. As many at once as fit into one
     /// commit: those that a crash leaves behind are known by their ids.
     async fn seal(&self, findings: Vec<Finding>, next: u64, stop: &watch::Receiver<bool>) -> Result<(), End> {
@@ -388,7 +328,7 @@ impl Follower {
         position: Option<StateChange>,
         now: Micros,
     ) -> Result<(), ServerError> {
-        let batch = batch(&self.log, &findings, now)?;
+        let batch = finding::batch(&self.log, &findings, now)?;
         writes.extend(position);
         self.log.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await?;
         for Sealed { finding, .. } in &findings {
@@ -419,43 +359,6 @@ impl Follower {
         self.shared.keeps(self.next);
         Ok(())
     }
-}
-
-fn columns(
-    detector: &mut Detector,
-    batch: &Batch,
-    offset: usize,
-    first: u64,
-    findings: &mut Vec<Finding>,
-) -> Result<(), StoreError> {
-    let rows = RecordRows::new(batch.records())?;
-    let mut record = Record::new(Micros(0), "".into());
-    for (row, index) in (offset..rows.len().min(offset.saturating_add(STEP))).zip(first..) {
-        if rows.read(row, &mut record) {
-            detector.push(index, &record, findings);
-        }
-    }
-    Ok(())
-}
-
-/// The entries of findings. They were received when their alerts changed, so that these can be made again from them.
-fn batch(log: &Log, findings: &[Sealed], now: Micros) -> Result<Batch, ServerError> {
-    let framer = Framer::new(now, &SourceId::finding(), &Meta::default());
-    let mut builder = BatchBuilder::new(log.reader().deriver().clone());
-    for Sealed { finding, suppressed_by, .. } in findings {
-        let text = |mut event: Value| {
-            if let Some(suppression) = suppressed_by {
-                event["suppressed_by"] = Value::from(suppression.as_str());
-            }
-            event.to_string()
-        };
-        if builder.push_json(&framer, text(finding::event(finding)).as_bytes()).is_ok() {
-            continue;
-        }
-        let refused = |error| ServerError::Internal(format!("a finding of rule {}: {error}", finding.rule));
-        builder.push_json(&framer, text(finding::short_event(finding)).as_bytes()).map_err(refused)?;
-    }
-    builder.finish().map_err(|error| ServerError::Internal(error.to_string()))
 }
 
 /// Whether trying again later can help.
