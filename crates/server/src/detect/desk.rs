@@ -210,19 +210,21 @@ impl Desk {
         }
     }
 
-    /// Works out what findings change, and hands it to `commit`, which makes it durable or not: the alerts to write, and
-    /// the findings that were not sealed before. Nobody else changes an alert meanwhile. Must be carried through.
+    /// Works out what findings change, and hands it to `commit`, which makes it durable or not: the alerts to write, the
+    /// findings that were not sealed before, and the time. Nobody else changes an alert meanwhile. Must be carried through.
     pub(super) async fn take<F>(
         &self,
         findings: Vec<Finding>,
-        now: Micros,
+        clock: impl FnOnce() -> Micros,
         suppressions: &BTreeMap<String, Excepted>,
-        commit: impl FnOnce(Vec<StateChange>, Vec<Sealed>) -> F,
+        commit: impl FnOnce(Vec<StateChange>, Vec<Sealed>, Micros) -> F,
     ) -> Result<(), ServerError>
     where
         F: Future<Output = Result<(), ServerError>>,
     {
         let mut alerts = self.0.lock().await;
+        // Whoever had them may have had them for long.
+        let now = clock();
         let mut before = Before::new();
         let mut fresh = Vec::with_capacity(findings.len());
         for finding in findings {
@@ -239,7 +241,7 @@ impl Desk {
         alerts.thin(MAX_ALERTS, &mut before);
         let writes: Result<Vec<_>, _> = before.keys().map(|id| write(id, alerts.by_id.get(id))).collect();
         let done = match writes {
-            Ok(writes) => commit(writes, fresh).await,
+            Ok(writes) => commit(writes, fresh, now).await,
             Err(error) => Err(error),
         };
         if done.is_err() {

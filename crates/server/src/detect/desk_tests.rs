@@ -16,12 +16,12 @@ async fn take(desk: &Desk, findings: Vec<Finding>, fails: bool) -> Vec<Sealed> {
         },
     )]);
     let mut sealed = Vec::new();
-    let commit = |writes: Vec<StateChange>, findings: Vec<Sealed>| {
+    let commit = |writes: Vec<StateChange>, findings: Vec<Sealed>, _: Micros| {
         assert!(writes.len() <= findings.len());
         sealed = findings;
         async move { if fails { Err(ServerError::Overloaded) } else { Ok(()) } }
     };
-    assert_eq!(desk.take(findings, Micros(7), &suppressions, commit).await.is_err(), fails);
+    assert_eq!(desk.take(findings, || Micros(7), &suppressions, commit).await.is_err(), fails);
     sealed
 }
 

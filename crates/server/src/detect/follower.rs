@@ -299,9 +299,9 @@ impl Follower {
             let rest = findings.split_off(findings.len().min(most));
             let position = rest.is_empty().then(|| position(next));
             loop {
-                let now = self.log.now();
-                let commit = |writes, findings| self.commit(writes, findings, position.clone(), now);
-                match self.shared.desk.take(findings.clone(), now, &self.set.exceptions, commit).await {
+                let commit = |writes, findings, now| self.commit(writes, findings, position.clone(), now);
+                let clock = || self.log.now();
+                match self.shared.desk.take(findings.clone(), clock, &self.set.exceptions, commit).await {
                     Ok(()) => break,
                     Err(error) if !can_pass(&error) => return Err(error.into()),
                     Err(error) if !told => {

@@ -81,7 +81,8 @@ impl Place {
         }
         let header = Header { rules: rules.to_owned(), generation, index, parts: chunks.len() };
         let header = serde_json::to_value(&header).map_err(|error| ServerError::Internal(error.to_string()))?;
-        write(log, vec![change(SNAPSHOT.into(), Some(header)), position(index)]).await?;
+        // Kept while sealed entries are read again, the windows are behind what is sealed: that stays where it is.
+        write(log, vec![change(SNAPSHOT.into(), Some(header)), position(index.max(self.sealed))]).await?;
         let old = self.generation;
         self.generation = generation;
         // What a crash left over of former ones goes too.
@@ -204,6 +205,11 @@ mod tests {
         }
         let left = log.reader().store().list(COLLECTION, "", 1_000).await.unwrap();
         assert_eq!(left.len(), 3, "{:?}", left.iter().map(|document| &document.key).collect::<Vec<_>>());
+        place.sealed = 15;
+        place.save(&log, 12, "hash", &pack(b"w").unwrap()).await.unwrap();
+        let found = load(&log).await;
+        assert_eq!((found.windows.map(|(index, _)| index), found.sealed), (Some(12), 15));
+        let left = log.reader().store().list(COLLECTION, "", 1_000).await.unwrap();
         // A missing part: made again from the log, and what was sealed is known.
         let part = left.iter().find(|document| document.key.starts_with("windows-")).unwrap().key.clone();
         write(&log, vec![change(part, None), position(20)]).await.unwrap();
