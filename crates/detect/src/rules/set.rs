@@ -70,12 +70,25 @@ impl RuleSet {
     /// # Errors
     /// The settings make no sense, whatever the rules.
     pub fn load(files: &[RuleFile], mappings: &[RuleFile], settings: &Settings) -> Result<Self, DetectError> {
+        Self::load_only(files, mappings, settings, None)
+    }
+
+    /// The same, but if a rule is named, it alone is switched on, whatever the settings say.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn load_only(
+        files: &[RuleFile],
+        mappings: &[RuleFile],
+        settings: &Settings,
+        only: Option<&str>,
+    ) -> Result<Self, DetectError> {
         check(settings)?;
         let clock = Clock::new(&settings.zone)?;
         let mut loader = Loader::load(files, mappings, settings)?;
         let exceptions = Except::all(&settings.exceptions, &mut loader.slots);
         let hashes = hashes(&loader, settings);
-        let rules: Vec<_> = (0..loader.drafts.len()).map(|at| meta(&loader, at, &hashes[at], settings)).collect();
+        let rules: Vec<_> = (0..loader.drafts.len()).map(|at| meta(&loader, at, &hashes[at], settings, only)).collect();
         let mut correlations: Vec<_> = std::mem::take(&mut loader.correlations).into_values().collect();
         for correlation in &mut correlations {
             correlation.fires = rules[correlation.rule].fires;
@@ -249,11 +262,14 @@ fn hashes(loader: &Loader, settings: &Settings) -> Vec<String> {
     hashes.into_iter().flatten().collect()
 }
 
-fn meta(loader: &Loader, at: usize, hash: &str, settings: &Settings) -> RuleMeta {
+fn meta(loader: &Loader, at: usize, hash: &str, settings: &Settings, only: Option<&str>) -> RuleMeta {
     let draft = &loader.drafts[at];
     let correlation = loader.correlations.get(&at);
     let over = settings.overrides.get(&draft.id);
-    let enabled = over.and_then(|over| over.enabled).unwrap_or(true);
+    let enabled = match only {
+        Some(only) => draft.id == only,
+        None => over.and_then(|over| over.enabled).unwrap_or(true),
+    };
     let is_part = loader.parts.contains(&at) && !draft.fires_anyway();
     let number = |condition: &Condition| match condition {
         Condition::Threshold { predicates, .. } => {

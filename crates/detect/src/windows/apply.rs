@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::table::{BURSTING, LEVELS};
 use super::thin::thin;
 use super::verdict::{self, NEAR, judge, tell};
-use super::{Entering, Hit, Windows};
+use super::{Entering, Hit, Windows, ending};
 use crate::types::{Finding, Phase, RuleMeta};
 
 /// Working memory.
@@ -140,7 +140,8 @@ impl Windows {
             if !burst.noted.contains(&burst.source) {
                 burst.noted.push(burst.source);
                 let due = burst_end(plan, burst, self.lateness);
-                self.sources.note(burst.source, (due, at as u32, number, burst.number));
+                let patience = ending::patience(plan, self.lateness);
+                self.sources.note(burst.source, (due, at as u32, number, burst.number), patience);
             }
             return;
         }
@@ -156,7 +157,7 @@ impl Windows {
         let values: BTreeMap<_, _> = tell(&plan.judge, window, &self.names).into_iter().collect();
         out.push(burst.finding(Phase::Fired, meta, told, values, &self.names));
         let due = burst_end(plan, &burst, self.lateness);
-        self.sources.note(burst.source, (due, at as u32, number, burst.number));
+        self.sources.note(burst.source, (due, at as u32, number, burst.number), ending::patience(plan, self.lateness));
         group.open(burst);
         table.bursts += 1;
         self.bursts += 1;
