@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::burst::Burst;
 use super::ending::burst_end;
-use super::group::{Group, Key};
+use super::group::Group;
 use super::item::{Item, MATCHED, MEMBER, THIN_AT};
 use super::plan::Plan;
 use super::table::{BURSTING, LEVELS};
@@ -17,6 +17,8 @@ use crate::types::{Finding, Phase, RuleMeta};
 /// Working memory.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
+    /// The records that come into their groups.
+    pub entering: Vec<Entering>,
     found: Vec<Found>,
     /// The items that [`Found::members`] mean.
     members: Vec<Item>,
@@ -41,11 +43,11 @@ impl Windows {
     pub(super) fn apply(&mut self, at: usize, new: &Entering, rules: &[RuleMeta], out: &mut Vec<Finding>) {
         let names = &mut self.names;
         let table = &mut self.tables[at];
-        let number = table.find(&new.key).unwrap_or_else(|| {
-            new.key.iter().for_each(|id| {
+        let number = table.find(new.key.ids()).unwrap_or_else(|| {
+            new.key.ids().iter().for_each(|id| {
                 names.share(*id);
             });
-            let group = Group::new(Key::new(&new.key));
+            let group = Group::new(new.key.clone());
             self.bytes += group.bytes();
             table.insert(group, 0)
         });
