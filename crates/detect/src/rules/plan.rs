@@ -1,7 +1,7 @@
 //! Which rules are worth evaluating for a record, and their evaluation.
 //!
-//! Most rules need one of some texts to be anywhere in the record. One search for all those texts, once for each record,
-//! leaves few rules to evaluate, whatever log sources the record belongs to.
+//! Most rules need one of some texts to be anywhere in the record. One search for all those texts, once for each record
+//! of a log source with many such rules, leaves few rules to evaluate.
 
 use super::detection::Logic;
 use super::names::{Fast, Place};

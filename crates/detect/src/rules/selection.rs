@@ -148,3 +148,40 @@ fn comparisons(matcher: &CompiledMatcher) -> Option<Vec<Comparison>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rsigma_eval::JsonEvent;
+    use rsigma_eval::compiler::optimizer::optimize_any_of;
+
+    fn matcher(how: usize, text: &str, case_insensitive: bool) -> CompiledMatcher {
+        let value = if case_insensitive { text.to_lowercase() } else { text.to_owned() };
+        match how {
+            0 => CompiledMatcher::Exact { value, case_insensitive },
+            1 => CompiledMatcher::StartsWith { value, case_insensitive },
+            _ => CompiledMatcher::EndsWith { value, case_insensitive },
+        }
+    }
+
+    proptest! {
+        /// The comparisons find what rsigma's matchers find: alone, and several of them as its optimiser puts them together.
+        #[test]
+        fn the_same_as_rsigma(
+            wanted in prop::collection::vec((0..3usize, "[aAbB\u{e9}\u{c9}\u{212a}k]{0,3}", any::<bool>()), 1..8),
+            value in "[aAbBkK@\\[`{]{0,4}",
+        ) {
+            let nothing = serde_json::json!({});
+            let event = JsonEvent::borrow(&nothing);
+            let found = EventValue::Str(Cow::Borrowed(&value));
+            let each: Vec<_> = wanted.iter().map(|(how, text, cased)| matcher(*how, text, !*cased)).collect();
+            for matcher in each.iter().cloned().chain([optimize_any_of(each.clone())]) {
+                if let Some(comparisons) = comparisons(&matcher) {
+                    let holds = comparisons.iter().any(|comparison| comparison.holds(value.as_bytes()));
+                    prop_assert_eq!(holds, matcher.matches(&found, &event), "{:?} of {:?}", matcher, value);
+                }
+            }
+        }
+    }
+}

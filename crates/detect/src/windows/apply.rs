@@ -76,8 +76,11 @@ impl Windows {
         let plan = &self.plans.list[at];
         let keep = plan.span.timespan().saturating_add(self.lateness);
         let sources = &self.sources;
-        let expired = |item: &Item| sources.clock(item.source).saturating_sub(keep) > item.edge();
+        let expired = |item: &Item| sources.past(item.source, item.edge(), keep);
         let Some(group) = self.tables[at].get_mut(number) else { return };
+        if !all && group.items.first().is_none_or(|(source, edge)| !sources.past(source, edge, keep)) {
+            return;
+        }
         let (valued, names) = (plan.judge.valued(), &mut self.names);
         let items = group.items.slice();
         let first = items.iter().take_while(|item| expired(item)).count();
@@ -200,15 +203,22 @@ impl Windows {
         table.counted.evicted += over as u64;
     }
 
+    /// Can nothing that is in time come that this group has to do with?
+    pub(super) fn past(&self, group: &Group, keep: i64) -> bool {
+        let past = |(source, edge)| self.sources.past(source, edge, keep);
+        let first_past = group.items.first().is_none_or(past);
+        first_past
+            && group.bursts().is_empty()
+            && group.items.slice().iter().all(|item| past((item.source, item.edge())))
+    }
+
     /// Looks at a group or two whether they are past. Over many records all are looked at.
     fn sweep(&mut self, at: usize, index: u64) {
         let keep = self.plans.list[at].span.timespan().saturating_add(self.lateness);
         let level = (index % LEVELS as u64) as u8;
         for _ in 0..2 {
             let Some(oldest) = self.tables[at].oldest(level) else { return };
-            let expired = |item: &Item| self.sources.clock(item.source).saturating_sub(keep) > item.edge();
-            let past = |group: &Group| group.bursts().is_empty() && group.items.slice().iter().all(expired);
-            if !self.tables[at].get(oldest).is_some_and(past) {
+            if !self.tables[at].get(oldest).is_some_and(|group| self.past(group, keep)) {
                 return;
             }
             self.forget(at, oldest);

@@ -94,3 +94,21 @@ fn first_within(items: &[Item], within: impl Fn(&Item) -> bool) -> usize {
     let from = end.saturating_sub(step);
     from + items[from..end].partition_point(|item| !within(item))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_within_is_found_from_the_end() {
+        let none = super::super::names::NONE;
+        let item =
+            |time| Item { time, index: 0, value: 0, count: 1, source: 0, seen: 0, mask: 0, user: none, address: none };
+        for count in 0..40 {
+            let items: Vec<Item> = (0..count).map(item).collect();
+            for from in 0..=count {
+                assert_eq!(first_within(&items, |item| item.time >= from), from as usize, "of {count}");
+            }
+        }
+    }
+}
