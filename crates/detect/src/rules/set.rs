@@ -49,7 +49,12 @@ struct Channel {
     source: Source,
     rules: Vec<Rule>,
     table: Table,
+    /// Has it so many rules that need a text that the search costs less than trying them?
+    searched: bool,
 }
+
+/// See [`Channel::searched`].
+const FEW: usize = 4;
 
 /// A rule that matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,9 +151,11 @@ impl RuleSet {
                 if channel.source.when.as_ref().is_some_and(|when| !when.holds(seen)) {
                     continue;
                 }
-                let found = found.get_or_insert_with(|| self.search.run(record));
+                if channel.searched && found.is_none() {
+                    found = Some(self.search.run(record));
+                }
                 let view = View { seen, table: &channel.table };
-                let rules = channel.rules.iter().filter(|rule| rule.holds(&view, found));
+                let rules = channel.rules.iter().filter(|rule| rule.holds(&view, found.as_ref()));
                 out.extend(rules.map(|rule| Matched { rule: rule.number }));
             }
         }
@@ -388,8 +395,10 @@ fn build(
                 .collect();
             let here = (groups.len(), in_file.len());
             rules.iter().for_each(|(number, _)| channels[*number].push(here));
-            let rules = rules.into_iter().map(|(number, logic)| Rule::new(number, logic, &table, &mut texts)).collect();
-            in_file.push(Channel { source, rules, table });
+            let rules: Vec<Rule> =
+                rules.into_iter().map(|(number, logic)| Rule::new(number, logic, &table, &mut texts)).collect();
+            let searched = rules.iter().filter(|rule| rule.needs_text()).count() > FEW;
+            in_file.push(Channel { source, rules, table, searched });
         }
         if !in_file.is_empty() {
             groups.push(Group { when: family.when, channels: in_file });

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::burst::Burst;
-use super::group::Group;
-use super::item::Item;
 use super::plan::Plan;
 use super::sources::Due;
 use super::{Finding, Phase, RuleMeta, Windows};
@@ -44,10 +42,7 @@ impl Windows {
             return;
         }
         self.end(at, group, number, rules, out);
-        let expired = |item: &Item| self.sources.clock(item.source).saturating_sub(keep) > item.edge();
-        let past = |group: &Group| group.bursts().is_empty() && group.items.slice().iter().all(expired);
-        let past = self.tables[at].get(group).is_some_and(past);
-        if past {
+        if self.tables[at].get(group).is_some_and(|group| self.past(group, keep)) {
             self.forget(at, group);
         }
     }

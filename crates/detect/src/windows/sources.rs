@@ -88,6 +88,11 @@ impl Sources {
         self.list.get(source as usize).map_or(i64::MAX, |source| source.clock)
     }
 
+    /// Has the source's clock passed an edge by more than this?
+    pub fn past(&self, source: u32, edge: i64, keep: i64) -> bool {
+        self.clock(source).saturating_sub(keep) > edge
+    }
+
     /// Notes when something is to be looked at. If the source is silent for longer than `patience`, it is over, too.
     pub fn note(&mut self, source: u32, due: Due, patience: i64) {
         let Some(found) = self.list.get_mut(source as usize) else { return };
