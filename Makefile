@@ -13,7 +13,7 @@ LONG := $(or $(EVENTS),50000000)
 SHORT := $(or $(EVENTS),$(if $(STORE),200000,2000000))
 EVENTS ?= 2000000
 SINGLE ?= 20000
-FUZZ := envelope json_events parsers query note import
+FUZZ := envelope json_events parsers query note import rules snapshot
 
 .PHONY: help build demo test check fmt conformance bench bench-long fuzz torture overload clean
 

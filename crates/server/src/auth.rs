@@ -4,7 +4,6 @@ use std::{collections::HashMap, sync::RwLock};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use sceau_event::Micros;
-use sceau_ledger::Index;
 use sceau_store::{Document, Store, StoreError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -13,6 +12,7 @@ use subtle::ConstantTimeEq as _;
 use crate::{
     audit_entry::AuditEntry,
     config::Secret,
+    entries,
     error::ServerError,
     guard, hex,
     keydir::{KeyDir, random},
@@ -84,17 +84,15 @@ fn id(token: &str, hash: &str) -> String {
 /// The store can't be read.
 pub(crate) async fn ever_made(store: &dyn Store) -> Result<bool, StoreError> {
     const PAGE: usize = 8_192;
-    let mut next = store.kept_from().await?;
-    loop {
-        let rows = store.entries(next, PAGE).await?;
-        if rows.entries.is_empty() {
-            return Ok(false);
-        }
+    let (mut next, size) = (store.kept_from().await?.0, store.head().await?.size.0);
+    while next < size {
+        let rows = entries::kept(store, next, size, PAGE).await?;
         if rows.entries.iter().any(|entry| may_be_audit(entry) && changes_token(entry)) {
             return Ok(true);
         }
-        next = Index(next.0.saturating_add(rows.entries.len() as u64));
+        next = entries::behind(&rows);
     }
+    Ok(false)
 }
 
 /// Whether the beginning of an envelope names the source; parsing every entry of a large log would take minutes.

@@ -15,6 +15,7 @@ mod clock;
 mod config;
 mod detect;
 mod disk;
+mod entries;
 mod epochs;
 mod error;
 mod guard;

@@ -1,5 +1,7 @@
 //! Rules, what is set about them, replays and analyses.
 
+use std::sync::Arc;
+
 use axum::{
     Extension, Json,
     body::Bytes,
@@ -13,7 +15,8 @@ use serde_json::{Value, json};
 use super::{Answer, Shared, WithActor, integrity::not, params::Params};
 use crate::{
     detect::{
-        Analysis, AnalysisView, Asked, Excepted, General, Mode, ReplayView, Rules, analyse, analyses, noisy, read_rules,
+        Analysis, AnalysisView, Asked, DetectionFiles, Excepted, General, Mode, ReplayView, Rules, analyse, analyses,
+        noisy, read_rules,
     },
     error::ServerError,
     reader::Filtered,
@@ -58,10 +61,11 @@ pub(super) async fn rules(State(app): Shared, uri: Uri) -> Answer<Json<RulesView
         meta: meta.clone(),
     };
     let (next, size) = detection.position();
-    let stats = detection.stats();
+    let stats = detection.stats().await;
     let detector = json!({
         "running": detection.is_running(),
         "next_index": next,
+        "kept_index": detection.kept(),
         "tree_size": size,
         "windows": stats,
     });
@@ -177,12 +181,13 @@ pub(super) async fn preview(State(app): Shared, uri: Uri, body: Bytes) -> Answer
         suppression: suppresses.then(|| excepted.clone()),
         ..Asked::default()
     };
-    let without = begin(&app, asked(before.clone())).await?;
+    let files = files(&app).await?;
+    let without = begin(&app, files.clone(), asked(before.clone()))?;
     if suppresses {
         return Ok((StatusCode::ACCEPTED, Json(json!({"without": without}))));
     }
     let after = before.into_iter().chain([excepted.clone()]).collect();
-    match begin(&app, asked(after)).await {
+    match begin(&app, files, asked(after)) {
         Ok(with) => Ok((StatusCode::ACCEPTED, Json(json!({"without": without, "with": with})))),
         Err(error) => {
             // Nobody would know of the first.
@@ -203,11 +208,15 @@ struct ReplayBody {
     rule: Option<String>,
 }
 
-async fn begin(app: &super::App, asked: Asked) -> Result<Value, ServerError> {
-    let detection = app.detection()?;
-    let directory = detection.directory();
+/// The rule files as they are now.
+async fn files(app: &super::App) -> Result<Arc<DetectionFiles>, ServerError> {
+    let directory = app.detection()?.directory();
     let files = tokio::task::spawn_blocking(move || read_rules(directory.as_deref())).await;
-    let files = files.map_err(|error| ServerError::Internal(error.to_string()))??;
+    Ok(Arc::new(files.map_err(|error| ServerError::Internal(error.to_string()))??))
+}
+
+fn begin(app: &super::App, files: Arc<DetectionFiles>, asked: Asked) -> Result<Value, ServerError> {
+    let detection = app.detection()?;
     if let Some(rule) = &asked.rule
         && !detection.current().rules.has(rule)
     {
@@ -227,7 +236,8 @@ pub(super) async fn replay(State(app): Shared, uri: Uri, body: Bytes) -> Answer<
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let (q, rule) = (some(q), some(rule));
     let asked = Asked::of(app.reader(), &Filtered { q, from: some(from), to: some(to) }, rule)?;
-    Ok((StatusCode::ACCEPTED, Json(begin(&app, asked).await?)))
+    let files = files(&app).await?;
+    Ok((StatusCode::ACCEPTED, Json(begin(&app, files, asked)?)))
 }
 
 pub(super) async fn replayed(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<ReplayView>> {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Actor, Answer, Shared, WithActor, params::Params};
 use crate::{
+    detect::rebuild_alerts,
     error::ServerError,
     jobs::{JobView, Scope, Wanted},
     rotation::{Rotated, RotatedKey},
@@ -91,14 +92,16 @@ pub(super) async fn start(
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
 }
 
-/// Derives all records of segments again; events go on being taken meanwhile. It ends early, between two segments, if
-/// the client goes away.
+/// Derives all records of segments again, and the alerts; events go on being taken meanwhile. It ends early, between two
+/// segments, if the client goes away.
 pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Value>> {
     Params::read(&uri, &[])?;
     let _running = app.query()?;
-    let reader = app.log()?.reader();
+    let log = app.log()?;
+    let reader = log.reader();
     let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await?;
-    Ok(Json(json!({"derived": derived})))
+    let alerts = rebuild_alerts(log, app.detection().ok().map(|detection| &**detection)).await?;
+    Ok(Json(json!({"derived": derived, "alerts": alerts})))
 }
 
 /// The body of a request to rotate a key.

@@ -6,6 +6,8 @@ use sceau_detect::{Finding, Level, Phase};
 use sceau_event::Micros;
 use serde::{Deserialize, Serialize};
 
+use super::desk::AlertChange;
+
 /// Findings that an alert names one by one, the last ones; all are counted.
 const MAX_FINDINGS: usize = 100;
 /// Entries that an alert names as evidence.
@@ -138,6 +140,20 @@ impl Alert {
             if self.evidence.len() < MAX_EVIDENCE && !self.evidence.contains(index) {
                 self.evidence.push(*index);
             }
+        }
+    }
+
+    /// Somebody moves it on.
+    pub fn change(&mut self, change: &AlertChange, user: &str, now: Micros) {
+        self.updated = now;
+        if let Some(state) = change.state {
+            self.state = state;
+        }
+        if let Some(assignee) = &change.assignee {
+            self.assignee = Some(assignee.trim().to_owned()).filter(|name| !name.is_empty());
+        }
+        if let Some(text) = &change.comment {
+            self.comments.push(Comment { time: now, user: user.to_owned(), text: text.clone() });
         }
     }
 

@@ -11,16 +11,17 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::{
-    alert::{Alert, AlertState, Comment, MAX_COMMENT, MAX_COMMENTS},
-    finding::{message, word},
+    alert::{Alert, AlertState, MAX_COMMENT, MAX_COMMENTS},
+    finding::{Sealed, message, word},
+    rebuild::{Rebuilding, own},
     settings::{Excepted, Mode},
 };
-use crate::{error::ServerError, guard, guard::StateChange, keydir::KeyDir, log::Log};
+use crate::{error::ServerError, guard::StateChange, keydir::KeyDir, log::Log};
 
 /// The collection of the state that holds alerts.
 pub(crate) const COLLECTION: &str = "alerts";
 /// The most that are kept; beyond it the oldest go, closed ones first. Their findings stay in the log.
-const MAX_ALERTS: usize = 50_000;
+pub(super) const MAX_ALERTS: usize = 50_000;
 /// A share of all alerts by one rule that is pointed out, once there are so many.
 const NOISY_FROM: u64 = 20;
 
@@ -38,8 +39,9 @@ pub(crate) struct AlertChange {
 #[derive(Debug, Default)]
 pub(crate) struct Desk(Mutex<Alerts>);
 
+/// See [`Desk`].
 #[derive(Clone, Debug, Default)]
-struct Alerts {
+pub(super) struct Alerts {
     by_id: BTreeMap<String, Alert>,
     /// Those that findings still join, by rule and group.
     open: HashMap<(String, String), String>,
@@ -50,7 +52,7 @@ struct Alerts {
 }
 
 /// Alerts as they were before a change that may not become durable.
-type Before = BTreeMap<String, Option<Alert>>;
+pub(super) type Before = BTreeMap<String, Option<Alert>>;
 
 fn place(alert: &Alert) -> (String, String) {
     place_of(&alert.rule, alert.group.iter().map(|(name, value)| (name.as_str(), value.as_str())))
@@ -63,7 +65,18 @@ fn place_of<'a>(rule: &str, group: impl Iterator<Item = (&'a str, &'a str)>) -> 
 }
 
 impl Alerts {
-    fn insert(&mut self, alert: Alert) {
+    /// All of them, by id.
+    pub fn all(&self) -> impl Iterator<Item = &Alert> {
+        self.by_id.values()
+    }
+
+    /// One of them.
+    pub fn get(&self, id: &str) -> Option<&Alert> {
+        self.by_id.get(id)
+    }
+
+    /// Puts one in, in the place of the one of its id.
+    pub fn insert(&mut self, alert: Alert) {
         for finding in alert.findings.iter().chain(alert.going_on.keys()) {
             self.by_finding.insert(finding.clone(), alert.id.clone());
         }
@@ -106,35 +119,38 @@ impl Alerts {
         counts
     }
 
-    /// Takes a finding in; `false` if it is there already.
-    fn take(
+    /// The alert that a finding belongs to, if there is one: it stays with that of its beginning, even if that was closed
+    /// meanwhile.
+    pub fn home(&self, finding: &Finding) -> Option<String> {
+        let group = finding.group.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let open = || self.open.get(&place_of(&finding.rule, group));
+        self.by_finding.get(&finding.id).or_else(open).cloned()
+    }
+
+    /// Takes a finding in, of which `text` is the message; `false` if it is there already. One that opens an alert is asked
+    /// whether it is suppressed.
+    pub fn take(
         &mut self,
         finding: &Finding,
+        text: &str,
         now: Micros,
-        suppressions: &BTreeMap<String, Excepted>,
+        suppressed: impl FnOnce(&Finding) -> Option<String>,
         before: &mut Before,
     ) -> bool {
-        let text = message(finding);
-        let group = finding.group.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let place = place_of(&finding.rule, group);
-        // A finding stays with the alert of its beginning, even if that was closed meanwhile.
-        let own = self.by_finding.get(&finding.id).cloned();
-        if own.is_none() && finding.phase == Phase::Ended {
+        if finding.phase == Phase::Ended && !self.by_finding.contains_key(&finding.id) {
             // Its alert had to go, or it is told again: there is nothing that it could bring up to date.
             return false;
         }
-        let joins = own.or_else(|| self.open.get(&place).cloned());
-        if let Some(alert) = joins.as_ref().and_then(|id| self.by_id.get_mut(id)) {
+        if let Some(alert) = self.home(finding).and_then(|id| self.by_id.get_mut(&id)) {
             if alert.has(finding) {
                 return false;
             }
             before.entry(alert.id.clone()).or_insert_with(|| Some(alert.clone()));
-            alert.join(finding, text, now);
+            alert.join(finding, text.to_owned(), now);
             self.by_finding.insert(finding.id.clone(), alert.id.clone());
             return true;
         }
-        let suppressed = suppressions.iter().find(|(_, excepted)| suppresses(excepted, finding, now));
-        let alert = Alert::open(finding, text, now, suppressed.map(|(id, _)| id.clone()));
+        let alert = Alert::open(finding, text.to_owned(), now, suppressed(finding));
         let replaced = self.by_id.get(&alert.id).cloned();
         before.entry(alert.id.clone()).or_insert(replaced);
         self.insert(alert);
@@ -142,7 +158,7 @@ impl Alerts {
     }
 
     /// Makes room: closed alerts go first, then those of the lowest level, then the oldest.
-    fn thin(&mut self, most: usize, before: &mut Before) {
+    pub fn thin(&mut self, most: usize, before: &mut Before) {
         let Some(over) = self.by_id.len().checked_sub(most).filter(|over| *over > 0) else { return };
         let rank =
             |alert: &&Alert| (alert.state.is_open(), alert.state.is_open().then_some(alert.level), alert.updated);
@@ -163,7 +179,7 @@ impl Alerts {
 }
 
 /// The document of an alert.
-fn write(id: &str, alert: Option<&Alert>) -> Result<StateChange, ServerError> {
+pub(super) fn write(id: &str, alert: Option<&Alert>) -> Result<StateChange, ServerError> {
     let value = alert.map(serde_json::to_value).transpose();
     let value = value.map_err(|error| ServerError::Internal(format!("an alert: {error}")))?;
     Ok(StateChange { collection: COLLECTION.into(), key: id.into(), value, expect: Expect::Any, expires: None })
@@ -189,39 +205,43 @@ impl Desk {
             let Some(last) = page.last() else { return Ok(Self(Mutex::new(alerts))) };
             after.clone_from(&last.key);
             for document in page {
-                if guard::check(keys, COLLECTION, &document).is_err() {
-                    continue;
-                }
-                match serde_json::from_value(document.value) {
-                    Ok(alert) => alerts.insert(alert),
-                    Err(error) => {
-                        tracing::error!(%error, alert = document.key, "an alert can't be read and is left out")
-                    }
-                }
+                own(keys, &document).into_iter().for_each(|alert| alerts.insert(alert));
             }
         }
     }
 
-    /// Works out what findings change, and hands it to `commit`, which makes it durable or not: the alerts to write, and
-    /// the findings that were not sealed before. Nobody else changes an alert meanwhile. Must be carried through.
+    /// Works out what findings change, and hands it to `commit`, which makes it durable or not: the alerts to write, the
+    /// findings that were not sealed before, and the time. Nobody else changes an alert meanwhile. Must be carried through.
     pub(super) async fn take<F>(
         &self,
         findings: Vec<Finding>,
-        now: Micros,
+        clock: impl FnOnce() -> Micros,
         suppressions: &BTreeMap<String, Excepted>,
-        commit: impl FnOnce(Vec<StateChange>, Vec<Finding>) -> F,
+        commit: impl FnOnce(Vec<StateChange>, Vec<Sealed>, Micros) -> F,
     ) -> Result<(), ServerError>
     where
         F: Future<Output = Result<(), ServerError>>,
     {
         let mut alerts = self.0.lock().await;
+        // Whoever had them may have had them for long.
+        let now = clock();
         let mut before = Before::new();
-        let mut findings = findings;
-        findings.retain(|finding| alerts.take(finding, now, suppressions, &mut before));
+        let mut fresh = Vec::with_capacity(findings.len());
+        for finding in findings {
+            let (message, mut suppressed_by) = (message(&finding), None);
+            let suppressed = |finding: &Finding| {
+                let found = suppressions.iter().find(|(_, excepted)| suppresses(excepted, finding, now));
+                suppressed_by = found.map(|(id, _)| id.clone());
+                suppressed_by.clone()
+            };
+            if alerts.take(&finding, &message, now, suppressed, &mut before) {
+                fresh.push(Sealed { finding, message, suppressed_by });
+            }
+        }
         alerts.thin(MAX_ALERTS, &mut before);
         let writes: Result<Vec<_>, _> = before.keys().map(|id| write(id, alerts.by_id.get(id))).collect();
         let done = match writes {
-            Ok(writes) => commit(writes, findings).await,
+            Ok(writes) => commit(writes, fresh, now).await,
             Err(error) => Err(error),
         };
         if done.is_err() {
@@ -239,16 +259,7 @@ impl Desk {
             return Err(ServerError::parameter("comment", format!("an alert has at most {MAX_COMMENTS} comments")));
         }
         let now = log.now();
-        alert.updated = now;
-        if let Some(state) = change.state {
-            alert.state = state;
-        }
-        if let Some(assignee) = &change.assignee {
-            alert.assignee = Some(assignee.trim().to_owned()).filter(|name| !name.is_empty());
-        }
-        if let Some(text) = &change.comment {
-            alert.comments.push(Comment { time: now, user: user.to_owned(), text: text.clone() });
-        }
+        alert.change(&change, user, now);
         let event = json!({
             "timestamp": now.to_string(),
             "action": "alert_change",
@@ -259,6 +270,30 @@ impl Desk {
         log.note_with(SourceId::audit(), &event, vec![write(id, Some(&alert))?]).await?;
         alerts.insert(alert.clone());
         Ok(alert)
+    }
+
+    /// Makes all alerts again from what is sealed; `write` makes changes durable. Gives how many there are. Must be carried
+    /// through.
+    pub async fn rebuild<F>(
+        &self,
+        store: &dyn Store,
+        keys: &KeyDir,
+        write: impl Fn(Vec<StateChange>) -> F,
+    ) -> Result<u64, ServerError>
+    where
+        F: Future<Output = Result<(), ServerError>>,
+    {
+        let mut rebuilding = Rebuilding::begin(store, keys).await?;
+        rebuilding.advance(store, store.head().await?.size.0).await?;
+        // Nobody changes an alert from here on; what came meanwhile is soon read.
+        let mut alerts = self.0.lock().await;
+        rebuilding.advance(store, store.head().await?.size.0).await?;
+        for part in rebuilding.changes(store, keys).await? {
+            write(part).await?;
+        }
+        rebuilding.alerts.dropped = alerts.dropped;
+        *alerts = rebuilding.alerts;
+        Ok(alerts.by_id.len() as u64)
     }
 
     /// An alert.
