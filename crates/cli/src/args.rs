@@ -57,8 +57,10 @@ pub enum Command {
     Checkpoint(crate::keys::CheckpointArgs),
     /// Print the log's public keys and what each is for.
     Keys(crate::keys::KeysArgs),
-    /// Make another administrator's token, e.g. if the first was lost.
+    /// Make a token, e.g. another administrator's if the first was lost.
     Token(crate::token::TokenArgs),
+    /// Make, list, reset and disable users of a log that no server holds.
+    User(crate::user::UserArgs),
     /// Derive all records again from the sealed entries.
     Rebuild(crate::rebuild::RebuildArgs),
     /// Copy a whole log into another store, byte for byte.

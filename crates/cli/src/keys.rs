@@ -81,7 +81,7 @@ pub enum KeysCommand {
 #[command(after_help = "\
 Example, on the machine of the second server:
   install -d -m 0700 /etc/sceau/keys
-  scp 'first:/etc/sceau/keys/{origin,log.key,mac.key,format}' /etc/sceau/keys/
+  scp 'first:/etc/sceau/keys/{origin,log.key,mac.key,accounts.key,format}' /etc/sceau/keys/
   sceau keys standby --key-dir /etc/sceau/keys
   sceau serve --standby --store mongodb://… --key-dir /etc/sceau/keys
 Never copy epoch.key: each server has its own. Copy log.key and mac.key again after each `sceau keys rotate`.")]

@@ -17,6 +17,7 @@ mod migrate;
 mod mongo;
 mod output;
 mod proof;
+mod qr;
 mod rebuild;
 mod rules;
 mod search;
@@ -24,6 +25,7 @@ mod serve;
 mod store;
 mod target;
 mod token;
+mod user;
 mod verdict;
 mod verify;
 
@@ -115,6 +117,7 @@ async fn dispatch(command: Command) -> Result<Outcome, CliError> {
         Command::Checkpoint(args) => keys::checkpoint(args).await,
         Command::Keys(args) => keys::keys(args).await,
         Command::Token(args) => token::run(args).await,
+        Command::User(args) => user::run(args).await,
         Command::Rules(args) => rules::run(args).await,
         Command::Alerts(args) => alerts::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,

@@ -1,7 +1,7 @@
 //! `sceau serve`.
 
 use std::{
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     str::FromStr,
@@ -19,6 +19,7 @@ use crate::{
     keys,
     logging::{self, LogFormat},
     output::stdout,
+    qr,
     store::{DATA_DIR, StoreArgs},
 };
 
@@ -29,7 +30,7 @@ Examples:
   sceau serve
   sceau serve --data-dir /var/lib/sceau --key-dir /etc/sceau/keys --listen 127.0.0.1:8080 --log-format json
   sceau serve --store 'mongodb://sceau@db.example.org/sceau?replicaSet=rs0' --store-password-file password.txt
-The first start makes the log and its keys, and prints an admin token once. SIGTERM and SIGINT stop the server after
+The first start makes the log and its keys, and prints an admin token and a link for the first administrator once. SIGTERM and SIGINT stop the server after
 it has acknowledged what it took.")]
 pub struct ServeArgs {
     /// Where the log is, or shall be; ./sceau-data if left out [env: SCEAU_DATA_DIR].
@@ -208,6 +209,14 @@ fn announce(ready: &Ready) -> std::io::Result<()> {
         writeln!(out, "admin token: {}", token.expose())?;
         writeln!(out, "    lets its holder do everything; secret, shown only this once, keep it in a safe place")?;
         writeln!(out, "    (`sceau --url` reads it from SCEAU_TOKEN or --token-file)")?;
+    }
+    if let Some(setup) = &ready.setup {
+        let link = format!("http://{}/setup#{}", ready.addr, setup.expose());
+        writeln!(out, "set-up link: {link}")?;
+        writeln!(out, "    makes the first administrator; secret, works once and for 24 hours")?;
+        if std::io::stdout().is_terminal() {
+            out.write_all(qr::drawn(&link).as_bytes())?;
+        }
     }
     if ready.standby {
         writeln!(

@@ -5,7 +5,7 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 
-use common::{Place, numbered, run, sceau, text};
+use common::{Place, Said, numbered, run, sceau, text};
 use serde_json::json;
 
 const EVENTS: &str = concat!(
@@ -32,6 +32,7 @@ fn help_has_examples() {
         "checkpoint",
         "keys",
         "token",
+        "user",
         "rebuild",
         "migrate",
         "rules",
@@ -171,6 +172,80 @@ fn a_lost_token_is_replaced() {
     place.run(&["verify"]).with(0);
     let export = place.run(&["export"]).with(0).out;
     assert!(export.contains("alice") && !export.contains(token));
+}
+
+#[test]
+fn tokens_can_be_limited() {
+    let place = Place::new();
+    place.init();
+    let make = |more: &[&str]| place.run(&[&["token", "--name", "alice"], more].concat());
+    let ingest = make(&["--role", "ingest", "--source", "nginx", "--label", "web", "--expires", "90d"]).with(0);
+    let elsewhere = make(&["--address", "198.51.100.0/24"]).with(0);
+    for wrong in [
+        ["--role", "root"],
+        ["--source", "sceau.audit"],
+        ["--address", "192.0.2.0/33"],
+        ["--expires", "soon"],
+        ["--label", ""],
+    ] {
+        make(&wrong).with(2);
+    }
+    let server = place.serve();
+    let ask = |token: &Said| run(server.command(&["count"]).env("SCEAU_TOKEN", token.out.trim())).with(1).err;
+    assert!(ask(&ingest).contains("ingest"), "it may only send");
+    assert!(ask(&elsewhere).contains("token"), "not from here");
+    server.stop();
+    place.run(&["verify"]).with(0);
+}
+
+#[test]
+fn users_are_made_listed_reset_and_disabled() {
+    let place = Place::new();
+    place.init();
+    let added = place.run(&["user", "add", "alice", "--role", "administrator", "--display-name", "Alice M."]).with(0);
+    let secret = added.out.trim().to_owned();
+    assert!(
+        secret.starts_with("setup_") && added.out.lines().count() == 1 && !added.err.contains(&secret),
+        "{added:?}"
+    );
+    place.run(&["user", "add", "bob", "--role", "auditor", "--name", "operator"]).with(0);
+    assert!(place.run(&["user", "add", "bob", "--role", "auditor"]).with(1).err.contains("there already"));
+    place.run(&["user", "add", "B b", "--role", "auditor"]).with(2);
+    place.run(&["user", "add", "carol", "--role", "ingest"]).with(2);
+    let again = place.run(&["user", "reset", "alice"]).with(0);
+    assert_ne!(again.out.trim(), secret);
+    place.run(&["user", "disable", "bob"]).with(0);
+    place.run(&["user", "disable", "nobody"]).with(1);
+    let listed = place.run(&["user", "list", "--json"]).with(0).lines();
+    let told: Vec<_> = listed
+        .iter()
+        .map(|user| (user["id"].as_str().unwrap(), user["role"].as_str().unwrap(), user["disabled"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(told, [("alice", "administrator", false), ("bob", "auditor", true)]);
+    let listed = place.run(&["user", "list"]).with(0).out;
+    assert!(listed.contains("Alice M.") && listed.contains("disabled"), "{listed}");
+    let server = place.serve();
+    assert!(!server.said.iter().any(|line| line.contains("/setup#")), "there are users: {:?}", server.said);
+    assert!(place.run(&["user", "list"]).with(1).err.contains("--url"), "a server holds the directory");
+    server.run(&["user", "list"]).with(2);
+    server.stop();
+    place.run(&["verify"]).with(0);
+    let export = place.run(&["export"]).with(0).out;
+    assert!(export.contains("operator") && !export.contains(&secret) && !export.contains(again.out.trim()));
+}
+
+#[test]
+fn the_first_start_prints_a_link_for_the_first_administrator_once() {
+    let place = Place::new();
+    let server = place.serve();
+    let link = server.said.iter().find_map(|line| line.strip_prefix("set-up link: ")).expect("a link").to_owned();
+    assert!(link.starts_with(&format!("{}/setup#setup_", server.url)), "{link}");
+    assert!(!server.said.iter().any(|line| line.contains('\u{2588}')), "no picture in a pipe");
+    server.stop();
+    let server = place.serve();
+    assert!(!server.said.iter().any(|line| line.contains("/setup#")), "{:?}", server.said);
+    server.stop();
+    assert!(!place.log().contains(link.split('#').nth(1).unwrap()));
 }
 
 #[test]

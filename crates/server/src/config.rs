@@ -1,11 +1,11 @@
 //! Settings, each with a default.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use sceau_store::embedded::Options;
 use zeroize::Zeroizing;
 
-use crate::{epochs::WITH_ENTRIES, error::ServerError, place::Place};
+use crate::{auth::Role, epochs::WITH_ENTRIES, error::ServerError, place::Place};
 
 /// A text that must not be shown; wiped when dropped.
 #[derive(Clone)]
@@ -61,8 +61,17 @@ pub struct Config {
     pub standby: bool,
     /// What is looked for in the log.
     pub detection: DetectionConfig,
+    /// What users need.
+    pub accounts: AccountsConfig,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// What users need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountsConfig {
+    /// The roles that need a second factor: whoever has one of them and has set none can only do that.
+    pub second_factor: BTreeSet<Role>,
 }
 
 /// How detection runs.
@@ -160,6 +169,7 @@ impl Config {
             seal_after: WITH_ENTRIES,
             standby: false,
             detection: DetectionConfig::default(),
+            accounts: AccountsConfig::default(),
             limits: Limits::default(),
         }
     }

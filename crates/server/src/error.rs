@@ -154,6 +154,39 @@ pub enum ServerError {
     /// No or no valid token.
     #[error("no valid token")]
     Unauthorized,
+    /// Wrong user, password or code; which one is not said.
+    #[error("user, password or code are wrong")]
+    BadCredentials,
+    /// The password is right, and a code is needed too.
+    #[error("a code of the second factor is needed too")]
+    SecondFactorRequired,
+    /// Too many log-ins failed: the next may be in so many seconds.
+    #[error("too many log-ins failed; the next may be in {0} seconds")]
+    Delayed(u32),
+    /// Too many log-ins wait at once.
+    #[error("too many log-ins wait at once")]
+    LoginBusy,
+    /// A password that is not good enough.
+    #[error("the password is not good enough: {0}")]
+    WeakPassword(String),
+    /// Whoever asks may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// A request by cookie that does not show that it comes from our own page.
+    #[error("the request does not show that it comes from this server's own page")]
+    Csrf,
+    /// Nobody who can do everything would be left.
+    #[error("{0} is the last administrator who can log in")]
+    LastAdministrator(String),
+    /// A link that is none, was used, or is too old.
+    #[error("the link is not valid: it was used, or is too old")]
+    LinkInvalid,
+    /// It is there already.
+    #[error("{0} is there already")]
+    Exists(String),
+    /// There are as many as there can be.
+    #[error("{0}")]
+    TooMany(String),
     /// A source that clients may not send to.
     #[error("the source {0:?} is the product's own")]
     ReservedSource(String),

@@ -13,6 +13,7 @@ use sceau_store::{
 use serde_json::Value;
 
 use crate::{
+    auth::TRANSIENT,
     error::ServerError,
     imports,
     keydir::KeyDir,
@@ -94,6 +95,12 @@ pub(crate) async fn adopt(store: &dyn Store, keys: &KeyDir) -> Result<(), Server
         for (collection, document) in page {
             let audited = AUDITED.contains(&collection.as_str());
             if holds(&macs, &collection, &document) {
+                continue;
+            }
+            if TRANSIENT.contains(&collection.as_str()) {
+                // Who is let in by them logs in again; what somebody put there must not become ours.
+                let key = document.key;
+                changes.push(StateChange { collection, key, value: None, expect: Expect::Any, expires: None });
                 continue;
             }
             if audited && !explained.sets(&collection, &document.key, &document.value) {

@@ -51,10 +51,13 @@ mod verify;
 mod views;
 
 pub use admin::{new_admin_token, rotate_key};
-pub use auth::{NewToken, Tokens};
+pub use auth::{
+    Accounts, By, Credentials, LoggedIn, NewLink, NewToken, Permission, Role, SessionView, TokenSpec, TokenView,
+    Tokens, UserChange, UserView,
+};
 pub use body::{Encoding, Format};
 pub use clock::Clock;
-pub use config::{Config, DetectionConfig, Limits, Retention, Schedule, Secret, size};
+pub use config::{AccountsConfig, Config, DetectionConfig, Limits, Retention, Schedule, Secret, size};
 pub use detect::{DetectionFiles, ReplayParams, read_rules, replay_log};
 pub use error::{LineError, Refusals, ServerError};
 pub use imports::{ImportMove, ImportPosition};

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    auth::{self, NewToken, Tokens},
+    auth::{self, NewToken, TokenSpec, Tokens},
     clock::Clock,
     config::Limits,
     disk::Disk,
@@ -287,7 +287,11 @@ impl Log {
         self.note_events(source, std::slice::from_ref(event), writes).await
     }
 
-    async fn note_events(
+    /// Seals events of the product's own and writes to the state, all in one commit.
+    ///
+    /// # Errors
+    /// As for [`Log::note`].
+    pub(crate) async fn note_events(
         &self,
         source: SourceId,
         events: &[Value],
@@ -303,13 +307,29 @@ impl Log {
         self.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await
     }
 
+    /// Writes documents of the state that no entry explains: they decide nothing by themselves.
+    ///
+    /// # Errors
+    /// Nothing was written; or, after [`ServerError::Poisoned`], nobody knows.
+    pub(crate) async fn write_state(&self, writes: Vec<StateChange>) -> Result<(), ServerError> {
+        self.note_events(SourceId::audit(), &[], writes).await.map(drop)
+    }
+
     /// Makes a further administrator's token: durable, and sealed as an entry of `sceau.audit`, before it is given. Its
     /// secret is kept nowhere.
     ///
     /// # Errors
     /// No token was made; or, after [`ServerError::Poisoned`], nobody knows whether one was that nobody has.
     pub async fn new_admin_token(&self, actor: &str) -> Result<NewToken, ServerError> {
-        let token = NewToken::random(self.now())?;
+        self.new_token(&TokenSpec::administrator("admin"), actor).await
+    }
+
+    /// The same of any token.
+    ///
+    /// # Errors
+    /// As for [`Log::new_admin_token`]; or there can't be such a token.
+    pub async fn new_token(&self, spec: &TokenSpec, actor: &str) -> Result<NewToken, ServerError> {
+        let token = NewToken::of(spec, Some(actor), self.now())?;
         Tokens::load(&**self.reader().store(), self.keys()).await?.check_room()?;
         self.record_state_change(auth::COLLECTION, &token.id, Some(token.value.clone()), actor).await?;
         Ok(token)

@@ -102,6 +102,17 @@ impl From<&ServerError> for Problem {
             E::Unauthorized => {
                 Self::new(401, "unauthorized", "No valid token", "Send `Authorization: Bearer <token>`.")
             }
+            E::BadCredentials
+            | E::SecondFactorRequired
+            | E::Delayed(_)
+            | E::LoginBusy
+            | E::WeakPassword(_)
+            | E::Forbidden(_)
+            | E::Csrf
+            | E::LastAdministrator(_)
+            | E::LinkInvalid
+            | E::Exists(_)
+            | E::TooMany(_) => accounts(error),
             E::NotFound(_) => Self::new(404, "not_found", "Not found", sentence(error)),
             E::Method => Self::new(405, "method_not_allowed", "Method not allowed", sentence(error)),
             E::NotPublished(_) => {
@@ -130,6 +141,38 @@ impl From<&ServerError> for Problem {
             E::StateConflict(_) => Self::new(409, "conflict", "Changed by somebody else", sentence(error)),
             _ => request(error),
         }
+    }
+}
+
+/// What is about users, tokens and sessions.
+fn accounts(error: &ServerError) -> Problem {
+    use ServerError as E;
+    let text = sentence(error);
+    match error {
+        E::BadCredentials => Problem::new(401, "bad_credentials", "Wrong user, password or code", text),
+        E::SecondFactorRequired => {
+            Problem::new(401, "second_factor_required", "A code is needed too", text + " Send it as `code`.")
+        }
+        E::Delayed(seconds) => Problem::new(429, "delayed", "Too many failed log-ins", text).retry(*seconds),
+        E::LoginBusy => Problem::new(503, "login_busy", "Too many log-ins at once", text).retry(2),
+        E::WeakPassword(_) => Problem::new(400, "weak_password", "The password is not good enough", text),
+        E::Forbidden(_) => Problem::new(403, "forbidden", "Not allowed", text),
+        E::Csrf => Problem::new(
+            403,
+            "csrf",
+            "Not from our own page",
+            "A request that changes something and is authenticated by a cookie needs the header `Sceau-CSRF: 1`, and an \
+             `Origin` that is this server's.",
+        ),
+        E::LastAdministrator(_) => {
+            Problem::new(409, "last_administrator", "The last administrator", text + " Make another one first.")
+        }
+        E::LinkInvalid => {
+            Problem::new(410, "link_invalid", "The link is not valid", text + " Ask an administrator for another.")
+        }
+        E::Exists(_) => Problem::new(409, "exists", "There already", text),
+        E::TooMany(_) => Problem::new(409, "too_many", "As many as there can be", text),
+        _ => Problem::internal(),
     }
 }
 

@@ -132,6 +132,11 @@ impl Reader {
         Self { store, deriver, clock, query_time, keys: None }
     }
 
+    /// The present moment.
+    pub(crate) fn now(&self) -> sceau_event::Micros {
+        self.clock.now()
+    }
+
     /// Checks the state's documents by these keys from now on.
     pub(crate) fn guarded(self, keys: Arc<KeyDir>) -> Self {
         Self { keys: Some(keys), ..self }

@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     api::{self, App, Peer},
-    auth::{self, NewToken, Tokens},
+    auth::{self, Accounts, NewToken, Tokens},
     config::{Config, Limits, Secret},
     error::ServerError,
     init::{InitReport, init},
@@ -40,6 +40,8 @@ pub struct Ready {
     pub origin: String,
     /// The administrator's token if it was made just now; to be shown once.
     pub bootstrap_token: Option<Secret>,
+    /// The secret of the link for the first administrator if it was made just now; to be shown once.
+    pub setup: Option<Secret>,
     /// The keys of the log if it was made just now.
     pub init: Option<InitReport>,
 }
@@ -78,19 +80,24 @@ async fn serve_log(
     on_ready: impl FnOnce(Ready) + Send,
 ) -> Result<(), ServerError> {
     let (listener, addr) = listen(config).await?;
-    let tokens = Tokens::load(&**log.reader().store(), log.keys()).await?;
-    log.metrics().forged(tokens.forged());
-    let bootstrap_token = bootstrap(log, &tokens, config.bootstrap_token.clone()).await?;
-    let app = Arc::new(App::new(log.clone(), tokens, config.limits.clone()));
+    let store = &**log.reader().store();
+    let (accounts, forged) = Accounts::load(store, log.keys(), &config.accounts, log.now()).await?;
+    log.metrics().forged(forged);
+    accounts.take_over(log)?;
+    let bootstrap_token = bootstrap(log, accounts.tokens(), config.bootstrap_token.clone()).await?;
+    let setup = accounts.first_link(log, log.now()).await?.map(|link| link.secret);
+    let app = Arc::new(App::new(log.clone(), accounts, config.limits.clone()));
+    app.keep_accounts();
     app.detect(&config.detection).await;
     tracing::info!(%addr, origin = report.origin, "serving");
     let origin = report.origin.clone();
-    on_ready(Ready { addr, standby: false, origin, bootstrap_token, init: report.created.then_some(report) });
+    on_ready(Ready { addr, standby: false, origin, bootstrap_token, setup, init: report.created.then_some(report) });
     let schedule = config.schedule.clone().map(|wanted| tokio::spawn(schedule::run(app.clone(), wanted)));
     accept(listener, api::router(app.clone()), config, shutdown).await;
     schedule.inspect(|task| task.abort());
     app.jobs.cancel();
     app.stop_detection().await;
+    app.rest_accounts().await;
     Ok(())
 }
 
@@ -112,7 +119,7 @@ async fn bootstrap(log: &Log, tokens: &Tokens, chosen: Option<Secret>) -> Result
         }
         return Ok(None);
     }
-    if auth::ever_made(&**log.reader().store()).await? {
+    if auth::ever_made(&**log.reader().store(), auth::COLLECTION).await? {
         tracing::error!(
             "no token is valid, although the log had one: the state was altered, so nobody is let in. Look at it with \
              `sceau verify`, then stop the server and make a token with `sceau token`"

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     api::{self, App},
-    auth::Tokens,
+    auth::Accounts,
     clock::Clock,
     config::Config,
     error::ServerError,
@@ -42,8 +42,8 @@ pub struct Joined {
     pub first_epoch_key: String,
 }
 
-/// Completes a key directory for a further server of a log, into which its owner has copied `origin`, `log.key`, `mac.key`
-/// and `format` from the key directory of the server that has the log.
+/// Completes a key directory for a further server of a log, into which its owner has copied `origin`, `log.key`, `mac.key`,
+/// `accounts.key` and `format` from the key directory of the server that has the log.
 ///
 /// # Errors
 /// One of these is missing, or the epoch key was copied too.
@@ -84,7 +84,7 @@ pub(crate) async fn serve(
     });
     let origin = standby.keys.origin().to_owned();
     tracing::info!(%addr, %origin, "serving as a standby");
-    on_ready(Ready { addr, standby: true, origin, bootstrap_token: None, init: None });
+    on_ready(Ready { addr, standby: true, origin, bootstrap_token: None, setup: None, init: None });
     let schedule = config.schedule.clone().map(|wanted| tokio::spawn(schedule::run(app.clone(), wanted)));
     accept(listener, api::router(app.clone()), config, shutdown).await;
     stop.send_replace(true);
@@ -93,6 +93,7 @@ pub(crate) async fn serve(
     schedule.inspect(|task| task.abort());
     app.jobs.cancel();
     app.stop_detection().await;
+    app.rest_accounts().await;
     let closed = match app.log() {
         Ok(log) => log.close().await,
         Err(_) => Ok(standby.store.close().await?),
@@ -152,9 +153,11 @@ impl Standby {
     pub async fn app(&self) -> Result<Arc<App>, ServerError> {
         let clock = Arc::new(Clock::new(Micros(0)));
         let reader = Reader::new(self.store.clone(), self.deriver.clone(), clock, self.config.limits.query_time);
-        let tokens = Tokens::load(&*self.store, &self.keys).await?;
+        let (accounts, _) = Accounts::load(&*self.store, &self.keys, &self.config.accounts, reader.now()).await?;
         let reader = reader.guarded(self.keys.clone());
-        Ok(Arc::new(App::standby(reader, self.metrics.clone(), tokens, self.config.limits.clone())))
+        let app = Arc::new(App::standby(reader, self.metrics.clone(), accounts, self.config.limits.clone()));
+        app.keep_accounts();
+        Ok(app)
     }
 
     /// Follows the log and asks for it, until it is had or `stop` says so.
@@ -198,7 +201,8 @@ impl Standby {
             metrics: self.metrics.clone(),
         };
         let log = Log::under(&self.config, open, Arc::new(keeper)).await?;
-        app.tokens.become_those_of(Tokens::load(&*self.store, &self.keys).await?);
+        app.accounts.follow(&*self.store, &self.keys, log.now()).await?;
+        app.accounts.take_over(&log)?;
         app.take_over(log);
         app.detect(&self.config.detection).await;
         tracing::warn!("this server has the log now, and takes entries in");
@@ -207,8 +211,8 @@ impl Standby {
 
     async fn refresh(&self, app: &Arc<App>) -> Result<(), ServerError> {
         let late = |_| StoreError::Unavailable("no answer in time".to_owned());
-        let tokens = timeout(PATIENCE, Tokens::load(&*self.store, &self.keys)).await.map_err(late)??;
-        app.tokens.become_those_of(tokens);
+        let now = app.reader().now();
+        timeout(PATIENCE, app.accounts.follow(&*self.store, &self.keys, now)).await.map_err(late)??;
         // What is left for the next time is followed then, or by the take-over itself.
         timeout(PATIENCE, async {
             while self.follow().await? {}

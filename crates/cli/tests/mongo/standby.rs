@@ -24,7 +24,7 @@ impl Second {
         let keys = log.place.keys();
         let made = Command::new("mkdir").args(["-m", "0700"]).arg(&keys).status().unwrap();
         assert!(made.success());
-        for name in ["origin", "log.key", "mac.key", "format"] {
+        for name in ["origin", "log.key", "mac.key", "accounts.key", "format"] {
             std::fs::copy(first.place.keys().join(name), keys.join(name)).unwrap();
         }
         let told = prepare(&keys).with(0).json();

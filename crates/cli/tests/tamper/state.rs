@@ -110,8 +110,48 @@ fn positions_and_idempotency_keys_are_named_with_the_mac_key() {
 fn what_no_guard_covers_is_known() {
     let victim = Victim::get();
     let copy = victim.copy();
-    sql(&copy.data(), "DELETE FROM state WHERE collection <> 'tokens'");
+    sql(&copy.data(), "DELETE FROM state WHERE collection NOT IN ('tokens', 'setup')");
     clean(&copy, &["--pin", &victim.facts.pin, "--since-checkpoint", &victim.late()]);
+}
+
+/// Users of a log that was made for this: the shared one has none.
+#[test]
+fn users_that_somebody_else_wrote_are_named() {
+    let made = || {
+        let place = crate::common::Place::new();
+        place.init();
+        for (user, role) in [("alice", "administrator"), ("bob", "analyst")] {
+            place.run(&["user", "add", user, "--role", role]).with(0);
+        }
+        place.run(&["verify"]).with(0);
+        place
+    };
+    let insert = "INSERT INTO state SELECT collection, 'mallory', value, 1, NULL, mac FROM state WHERE collection = 'users' AND key = 'alice'";
+    let bob = "collection = 'users' AND key = 'bob'";
+    for (what, statement, named) in [
+        ("an administrator put in", insert.to_owned(), "users/mallory"),
+        (
+            "a role changed",
+            format!("UPDATE state SET value = replace(value, 'analyst', 'administrator') WHERE {bob}"),
+            "users/bob is not what this entry set",
+        ),
+        (
+            "a link for somebody else",
+            "UPDATE state SET value = replace(value, '\"bob\"', '\"alice\"') WHERE collection = 'setup' AND value LIKE '%\"bob\"%'"
+                .to_owned(),
+            "setup/",
+        ),
+        ("a user removed", format!("DELETE FROM state WHERE {bob}"), "users/bob is missing"),
+    ] {
+        let place = made();
+        sql(&place.data(), &statement);
+        let said = place.run(&["verify"]).with(4);
+        assert!(said.out.contains(named), "{what}: {said:#?}");
+        // Nor is it believed.
+        let listed = place.run(&["user", "list"]).with(0).out;
+        let believed = listed.contains("mallory") || listed.lines().any(|line| line.starts_with("bob") && line.contains("administrator"));
+        assert!(!believed, "{what}: {listed}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod tests;
 mod tlog;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -37,7 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    auth::{Tokens, bearer},
+    auth::{self, Accounts, Caller, Permission, Presented, bearer},
     config::{DetectionConfig, Limits},
     detect::Detection,
     error::ServerError,
@@ -69,7 +69,7 @@ pub(crate) struct App {
     /// Answers questions as long as it has not.
     reader: Reader,
     pub metrics: Arc<Metrics>,
-    pub tokens: Tokens,
+    pub accounts: Accounts,
     pub limits: Limits,
     pub jobs: Jobs,
     detection: OnceLock<Arc<Detection>>,
@@ -94,14 +94,14 @@ pub(crate) type Shared = State<Arc<App>>;
 
 impl App {
     /// For a server that has the log.
-    pub fn new(log: Log, tokens: Tokens, limits: Limits) -> Self {
-        let app = Self::standby(log.reader().clone(), log.shared_metrics(), tokens, limits);
+    pub fn new(log: Log, accounts: Accounts, limits: Limits) -> Self {
+        let app = Self::standby(log.reader().clone(), log.shared_metrics(), accounts, limits);
         app.take_over(log);
         app
     }
 
     /// For a server that waits for the log.
-    pub fn standby(reader: Reader, metrics: Arc<Metrics>, tokens: Tokens, limits: Limits) -> Self {
+    pub fn standby(reader: Reader, metrics: Arc<Metrics>, accounts: Accounts, limits: Limits) -> Self {
         let queries = Semaphore::new(limits.queries);
         let bytes = |limit: usize| Arc::new(Semaphore::new(limit.min(u32::MAX as usize)));
         let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
@@ -112,7 +112,7 @@ impl App {
             log,
             reader,
             metrics,
-            tokens,
+            accounts,
             limits,
             jobs,
             detection,
@@ -128,6 +128,22 @@ impl App {
     pub fn take_over(&self, log: Log) {
         // It happens once.
         let _ = self.log.set(log);
+    }
+
+    /// Looks after the accounts from now on.
+    pub fn keep_accounts(self: &Arc<Self>) {
+        let app = Arc::downgrade(self);
+        let log = move || app.upgrade().map(|app| app.log.get().cloned());
+        tokio::spawn(auth::keep_up(self.accounts.clone(), log));
+    }
+
+    /// Writes down what is left to be written about accounts, before the log is closed.
+    pub async fn rest_accounts(&self) {
+        let Some(log) = self.log.get() else { return };
+        self.accounts.seal_delayed(log).await;
+        if let Err(error) = self.accounts.tidy(log, log.now()).await {
+            tracing::warn!(%error, "when tokens were used last could not be written down");
+        }
     }
 
     /// Begins to look for what rules describe, if that is wanted. If it can't, the log is served all the same, and it is tried
@@ -293,11 +309,18 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
         next.run(request).await
     } else {
         let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        match header.and_then(bearer).and_then(|token| app.tokens.check(token)) {
-            Some(actor) => {
-                request.extensions_mut().insert(Actor(actor));
-                next.run(request).await
-            }
+        let from = request.extensions().get().map_or(IpAddr::from([127, 0, 0, 1]), |Peer(peer)| peer.ip());
+        let now = app.reader().now();
+        let caller = header.and_then(bearer).and_then(|it| app.accounts.authenticate(Presented::Bearer(it), from, now));
+        match caller {
+            Some(caller) => match check(&caller, &request) {
+                Ok(()) => {
+                    request.extensions_mut().insert(Actor(caller.id.clone()));
+                    request.extensions_mut().insert(caller);
+                    next.run(request).await
+                }
+                Err(error) => Failure(error).into_response(),
+            },
             None => {
                 if let Some(Peer(peer)) = request.extensions().get().filter(|_| app.wants_detection()) {
                     app.refused_logins.note(peer.ip());
@@ -318,6 +341,12 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
         }
     }
     with_security(response)
+}
+
+/// What needs less than everything: sending.
+fn check(caller: &Caller, request: &Request) -> Result<(), ServerError> {
+    let sends = request.method() == axum::http::Method::POST && request.uri().path() == "/api/v1/events";
+    caller.check(if sends { Permission::Ingest } else { Permission::ManageKeys })
 }
 
 /// Gives a refusal of the framework, which knows nothing of problem details, the form of ours.

@@ -34,7 +34,8 @@ impl RefusedLogins {
         *counts.entry(room.then_some(address)).or_default() += 1;
     }
 
-    fn take(&self) -> BTreeMap<Option<IpAddr>, u64> {
+    /// What was noted, which is forgotten.
+    pub fn take(&self) -> BTreeMap<Option<IpAddr>, u64> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

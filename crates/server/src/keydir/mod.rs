@@ -4,6 +4,7 @@
 //! file in it is either whole or not there (the epoch key and the heads are overwritten in place, in slots that can't
 //! tear each other).
 
+mod accounts;
 mod heads;
 mod next;
 mod paths;
@@ -24,6 +25,8 @@ use sceau_ledger::{EpochKey, FILE_SIZE, Head, LogKey, MacKey, MacKeys, Slot, dec
 use zeroize::Zeroizing;
 
 use crate::error::ServerError;
+pub use accounts::ACCOUNTS_KEY;
+pub(crate) use accounts::AccountsKey;
 pub use heads::Heads;
 use next::Live;
 pub use next::{LOG_KEY_NEXT, LOG_KEY_OLD, MAC_KEY_NEXT};
@@ -82,6 +85,9 @@ impl KeyDir {
         if !path.join(FORMAT).exists() {
             create_file(path, FORMAT, format!("{KNOWN_FORMAT}\n").as_bytes())?;
         }
+        if !path.join(ACCOUNTS_KEY).exists() {
+            accounts::create(path)?;
+        }
         // An earlier attempt may have ended between a file's renaming and this.
         sync_directory(path)?;
         Self::open(path, data_dir)
@@ -94,7 +100,7 @@ impl KeyDir {
     /// [`ServerError::KeyDir`] if a copy is missing, or the epoch key was copied too.
     pub(crate) fn join(path: &Path) -> Result<Self, ServerError> {
         check_directory(path)?;
-        for name in [ORIGIN, LOG_KEY, MAC_KEY, FORMAT] {
+        for name in [ORIGIN, LOG_KEY, MAC_KEY, FORMAT, ACCOUNTS_KEY] {
             if !path.join(name).exists() {
                 let reason =
                     format!("is missing: copy it from the key directory of the server that has the log ({name})");
@@ -147,7 +153,8 @@ impl KeyDir {
         for name in ORDER {
             check_file(&path.join(name))?;
         }
-        for name in PASSING.into_iter().filter(|name| path.join(name).symlink_metadata().is_ok()) {
+        for name in PASSING.into_iter().chain([ACCOUNTS_KEY]).filter(|name| path.join(name).symlink_metadata().is_ok())
+        {
             check_file(&path.join(name))?;
         }
         let broken = |name: &str| {

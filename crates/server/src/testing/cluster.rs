@@ -47,7 +47,7 @@ impl Cluster {
         let first = &self.fixture.config;
         let key_dir = first.key_dir.with_file_name(name);
         std::fs::DirBuilder::new().mode(0o700).create(&key_dir).unwrap();
-        for file in ["origin", "log.key", "mac.key", "format"] {
+        for file in ["origin", "log.key", "mac.key", "accounts.key", "format"] {
             std::fs::copy(first.key_dir.join(file), key_dir.join(file)).unwrap();
         }
         let joined = crate::join(&key_dir).unwrap();

@@ -9,12 +9,20 @@ use serde_json::Value;
 use crate::audit_entry::AuditEntry;
 
 /// The collections of which every document must be explained by an entry of `sceau.audit`.
-pub const AUDITED: [&str; 3] = [crate::auth::COLLECTION, crate::history::COLLECTION, crate::detect::COLLECTION];
+pub const AUDITED: [&str; 5] = [
+    crate::auth::COLLECTION,
+    crate::auth::users::COLLECTION,
+    crate::auth::SETUP,
+    crate::history::COLLECTION,
+    crate::detect::COLLECTION,
+];
+/// What users log in with: no entry says what it is, but its hash is in the user's document, which one must explain.
+const BOUND: &str = crate::auth::users::CREDENTIALS;
 
-/// All documents of the audited collections.
+/// All documents of the audited collections, and what is bound to them.
 pub(super) async fn documents(store: &dyn Store) -> Result<Vec<(&'static str, Vec<Document>)>, StoreError> {
     let mut found = Vec::new();
-    for collection in AUDITED {
+    for collection in AUDITED.into_iter().chain([BOUND]) {
         let mut all: Vec<Document> = Vec::new();
         loop {
             let after = all.last().map(|document| document.key.clone()).unwrap_or_default();
@@ -32,6 +40,25 @@ pub(super) async fn documents(store: &dyn Store) -> Result<Vec<(&'static str, Ve
 /// The documents of one collection among those of all.
 pub(super) fn of<'a>(all: &'a [(&'static str, Vec<Document>)], collection: &str) -> &'a [Document] {
     all.iter().find(|(name, _)| *name == collection).map_or(&[], |(_, documents)| documents)
+}
+
+/// Names what users log in with that is not what their documents name, and users who lack it.
+fn bound(users: &[Document], credentials: &[Document]) -> Vec<Fault> {
+    let hash = |user: &Document| user.value.get("credential").and_then(Value::as_str).map(str::to_owned);
+    let fault = |key: &str, what: &str| Fault::whole(FaultKind::State, format!("{BOUND}/{key} {what}"));
+    let mut faults = Vec::new();
+    for credential in credentials {
+        let user = users.iter().find(|user| user.key == credential.key).and_then(hash);
+        if user != Some(crate::auth::users::credential_hash(&credential.text)) {
+            faults.push(fault(&credential.key, "is not what the log says that this user logs in with"));
+        }
+    }
+    for user in users.iter().filter(|user| hash(user).is_some()) {
+        if !credentials.iter().any(|credential| credential.key == user.key) {
+            faults.push(fault(&user.key, "is missing although the log says that this user logs in with something"));
+        }
+    }
+    faults
 }
 
 /// What the audit entries so far say.
@@ -54,8 +81,8 @@ impl Explained {
 
     /// Names every document that is not what the newest entry about it says.
     pub fn compare(&self, documents: &[(&'static str, Vec<Document>)]) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        for (collection, documents) in documents {
+        let mut faults = bound(of(documents, crate::auth::users::COLLECTION), of(documents, BOUND));
+        for (collection, documents) in documents.iter().filter(|(collection, _)| *collection != BOUND) {
             for document in documents {
                 let name = (String::from(*collection), document.key.clone());
                 let fault = match self.0.get(&name) {
