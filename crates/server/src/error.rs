@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use sceau_ledger::{Head, LedgerError};
 use sceau_store::StoreError;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{imports::ImportPosition, sequencer::Cause};
 
 /// One refused event of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, ToSchema)]
+#[schema(as = RefusedEvent)]
 pub struct LineError {
     /// The number of the event in its request, from 1 (of the line, for bodies of lines).
     pub line: u64,
@@ -154,6 +156,12 @@ pub enum ServerError {
     /// No or no valid token.
     #[error("no valid token")]
     Unauthorized,
+    /// Whoever asks may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// As many streams are open as there may be.
+    #[error("{0} streams are open, and there can't be more")]
+    TooManyStreams(usize),
     /// A source that clients may not send to.
     #[error("the source {0:?} is the product's own")]
     ReservedSource(String),

@@ -10,6 +10,7 @@ mod admin;
 mod api;
 mod audit_entry;
 mod auth;
+mod auth_role;
 mod body;
 mod clock;
 mod config;
@@ -51,6 +52,7 @@ mod views;
 
 pub use admin::{new_admin_token, rotate_key};
 pub use auth::{NewToken, Tokens};
+pub use auth_role::{Permission, Role};
 pub use body::{Encoding, Format};
 pub use clock::Clock;
 pub use config::{Config, DetectionConfig, Limits, Retention, Schedule, Secret, size};
