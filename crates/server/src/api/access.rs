@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The most bytes of a body, unless its endpoint says otherwise.
-const SMALL: usize = 64 << 10;
+const SMALL: usize = 256 << 10;
 
 /// Who asks, as far as that was proven.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 mod tail;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -19,8 +19,11 @@ use sceau_store::StoreError;
 
 use super::{Answer, App, Shared, params::Params, schemas::Filtering};
 use crate::{auth_role::Permission, error::ServerError, log::Log, views::EventView};
-use tail::{Alerts, Tail, Until};
+use tail::Alerts;
+pub(super) use tail::{Tail, Until};
 
+/// How often it is looked whether the caller may still ask.
+const LOOK: Duration = Duration::from_secs(3);
 const LAST: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Follows the log.
@@ -62,8 +65,12 @@ pub(super) async fn stream(State(app): Shared, uri: Uri, headers: HeaderMap) -> 
     let alerts = if alerts { Some(follow_alerts(&app, &log, after).await?) } else { None };
     let place = app.streams.clone().try_acquire_owned();
     let place = place.map_err(|_| ServerError::TooManyStreams(app.limits.streams))?;
-    let until =
-        Until { stopping: app.stopping(), allowed: Box::new(still_allowed(app.clone(), &headers)), over: false };
+    let until = Until {
+        stopping: app.stopping(),
+        allowed: Box::new(still_allowed(app.clone(), &headers)),
+        look: LOOK,
+        over: false,
+    };
     let tail = Tail::new(log, events.then_some(query), after.map_or(size, |after| after + 1), alerts, until);
     let pieces = futures::stream::unfold((tail, place), |(mut tail, place)| async move {
         let piece = tail.piece().await?;
@@ -77,7 +84,7 @@ pub(super) async fn stream(State(app): Shared, uri: Uri, headers: HeaderMap) -> 
 }
 
 /// Looks again whether whoever asked may still read.
-fn still_allowed(app: Arc<App>, headers: &HeaderMap) -> impl Fn() -> bool + Send + Sync + 'static {
+pub(super) fn still_allowed(app: Arc<App>, headers: &HeaderMap) -> impl Fn() -> bool + Send + Sync + 'static {
     let mut proof = HeaderMap::new();
     for name in [header::AUTHORIZATION, header::COOKIE] {
         headers.get_all(&name).iter().for_each(|value| drop(proof.append(&name, value.clone())));

@@ -39,8 +39,6 @@ const MAX_MISSED: u64 = 100_000;
 pub(super) const MAX_ALERTS: usize = 500;
 /// How often something is sent, so that nobody takes the connection for dead.
 const BEAT: Duration = Duration::from_secs(15);
-/// How often it is looked whether the caller may still ask.
-const LOOK: Duration = Duration::from_secs(3);
 /// How long the store is waited for between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a stream begins with: milliseconds after which a client that was cut off comes back.
@@ -60,8 +58,10 @@ pub(super) struct Alerts {
 pub(super) struct Until {
     /// When the server stops.
     pub stopping: watch::Receiver<bool>,
-    /// When its caller may no longer ask.
+    /// When its caller may no longer ask…
     pub allowed: Box<dyn Fn() -> bool + Send + Sync>,
+    /// …which is looked at so often.
+    pub look: Duration,
     /// At once.
     pub over: bool,
 }
@@ -139,7 +139,7 @@ impl Tail {
     }
 
     fn is_over(&mut self) -> bool {
-        if self.looked.elapsed() >= LOOK {
+        if self.looked.elapsed() >= self.until.look {
             self.looked = Instant::now();
             self.until.over |= !(self.until.allowed)();
         }
@@ -174,7 +174,7 @@ impl Tail {
             changed = head.changed() => changed.is_ok(),
             changed = revision => changed,
             () = stopped(&mut until.stopping) => false,
-            () = sleep_until((*looked + LOOK).min(*beat + BEAT)) => true,
+            () = sleep_until((*looked + until.look).min(*beat + BEAT)) => true,
         }
     }
 
