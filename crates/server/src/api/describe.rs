@@ -124,7 +124,7 @@ fn problems(operation: &mut Operation, terms: &Terms) {
     };
     let responses = &mut operation.responses.responses;
     for (status, name, _) in PROBLEMS.into_iter().filter(|(status, ..)| held(*status)) {
-        responses.entry(status.to_string()).or_insert_with(|| Ref::from_response_name(name).into());
+        responses.entry(status.to_string()).or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
     }
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
@@ -168,7 +168,7 @@ pub(super) fn finish(mut openapi: OpenApi) -> OpenApi {
     components.schemas.insert(ProblemSchema::name().into_owned(), ProblemSchema::schema());
     for (_, name, text) in PROBLEMS {
         let response: Response = ResponseBuilder::new().description(text).content(PROBLEM, problem()).build();
-        components.responses.insert(name.to_owned(), response.into());
+        components.responses.insert(name.to_owned(), RefOr::T(response));
     }
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.description = Some("A token (`sceau_…`), or the access token of a session.".to_owned());

@@ -169,10 +169,14 @@ fn lists_are_asked_for_in_one_way() {
 fn nothing_refers_to_what_is_not_there() {
     fn walk(value: &Value, seen: &mut BTreeSet<String>) {
         match value {
-            Value::Object(members) => members.iter().for_each(|(name, member)| match member.as_str() {
-                Some(place) if name == "$ref" => drop(seen.insert(place.to_owned())),
-                _ => walk(member, seen),
-            }),
+            Value::Object(members) => {
+                for (name, member) in members {
+                    match member.as_str() {
+                        Some(place) if name == "$ref" => seen.extend([place.to_owned()]),
+                        _ => walk(member, seen),
+                    }
+                }
+            }
             Value::Array(members) => members.iter().for_each(|member| walk(member, seen)),
             _ => {}
         }

@@ -170,7 +170,15 @@ async fn alerts_come_when_they_are_opened_and_when_somebody_works_on_them() {
 
 fn until(allowed: bool) -> (watch::Sender<bool>, Until) {
     let (stop, stopping) = watch::channel(false);
-    (stop, Until { stopping, allowed: Box::new(move || allowed), look: if allowed { NEVER } else { Duration::ZERO }, over: false })
+    (
+        stop,
+        Until {
+            stopping,
+            allowed: Box::new(move || allowed),
+            look: if allowed { NEVER } else { Duration::ZERO },
+            over: false,
+        },
+    )
 }
 
 async fn fill(log: &Log, lines: &str) {
