@@ -203,6 +203,8 @@ pub struct Limits {
     pub connections: usize,
     /// Queries at one moment.
     pub queries: usize,
+    /// Streams (`GET /api/v1/stream`) at one moment.
+    pub streams: usize,
     /// Bytes of large answers that clients have not taken yet, at one moment.
     pub answers: usize,
     /// How long a query may take.
@@ -230,6 +232,7 @@ impl Default for Limits {
             rest_time: Duration::from_secs(60),
             connections: 1_024,
             queries: 8,
+            streams: 32,
             answers: 128 << 20,
             query_time: Duration::from_secs(30),
             header_time: Duration::from_secs(30),

@@ -140,7 +140,7 @@ impl Log {
     }
 
     /// What was committed last.
-    pub(crate) fn recent(&self) -> &Recent {
+    pub(crate) fn recent(&self) -> &Arc<Recent> {
         &self.0.recent
     }
 

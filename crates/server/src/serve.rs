@@ -93,7 +93,7 @@ async fn serve_log(
     let origin = report.origin.clone();
     on_ready(Ready { addr, standby: false, origin, bootstrap_token, setup, init: report.created.then_some(report) });
     let schedule = config.schedule.clone().map(|wanted| tokio::spawn(schedule::run(app.clone(), wanted)));
-    accept(listener, api::router(app.clone()), config, shutdown).await;
+    accept(listener, api::router(app.clone()), config, app.ending(shutdown)).await;
     schedule.inspect(|task| task.abort());
     app.jobs.cancel();
     app.stop_detection().await;

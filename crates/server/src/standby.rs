@@ -86,7 +86,7 @@ pub(crate) async fn serve(
     tracing::info!(%addr, %origin, "serving as a standby");
     on_ready(Ready { addr, standby: true, origin, bootstrap_token: None, setup: None, init: None });
     let schedule = config.schedule.clone().map(|wanted| tokio::spawn(schedule::run(app.clone(), wanted)));
-    accept(listener, api::router(app.clone()), config, shutdown).await;
+    accept(listener, api::router(app.clone()), config, app.ending(shutdown)).await;
     stop.send_replace(true);
     // A take-over is finished, so that there is a log to be closed in good order.
     let ended = waiting.await.map_err(|error| ServerError::Internal(format!("waiting for the log: {error}")));

@@ -9,16 +9,29 @@ use axum::{
 use super::{Answer, Shared, params::Params};
 
 /// The process is there.
+#[utoipa::path(
+    get, path = "/healthz", tag = "operation", operation_id = "getHealth",
+    responses((status = 200, description = "It is", body = String)),
+)]
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// The log accepts entries.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operation", operation_id = "getReadiness",
+    responses((status = 200, description = "It does; else 503 says why not", body = String)),
+)]
 pub(super) async fn readyz(State(app): Shared) -> Answer<&'static str> {
     app.log()?.check_accepting()?;
     Ok("ok\n")
 }
 
+/// What the server counts, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation", operation_id = "getMetrics",
+    responses((status = 200, description = "Prometheus text", body = String, content_type = "text/plain")),
+)]
 pub(super) async fn metrics(State(app): Shared, uri: Uri) -> Answer<Response> {
     Params::read(&uri, &[])?;
     let mut gauges = app.reader().store().gauges().await?;

@@ -2,13 +2,13 @@
 //!
 //! Invariant: what is in memory is what the state holds; each change is in one commit with the entries that explain it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use sceau_detect::{Finding, Phase, value_fits};
 use sceau_event::{Micros, SourceId};
 use sceau_store::{Expect, Store};
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::{
     alert::{Alert, AlertState, MAX_COMMENT, MAX_COMMENTS},
@@ -20,13 +20,15 @@ use crate::{error::ServerError, guard::StateChange, keydir::KeyDir, log::Log};
 
 /// The collection of the state that holds alerts.
 pub(crate) const COLLECTION: &str = "alerts";
+/// Changes that are remembered for those who follow.
+const MAX_CHANGES: usize = 1_000;
 /// The most that are kept; beyond it the oldest go, closed ones first. Their findings stay in the log.
 pub(super) const MAX_ALERTS: usize = 50_000;
 /// A share of all alerts by one rule that is pointed out, once there are so many.
 const NOISY_FROM: u64 = 20;
 
 /// What somebody wants to change about an alert.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AlertChange {
     pub state: Option<AlertState>,
@@ -37,7 +39,22 @@ pub(crate) struct AlertChange {
 
 /// All alerts.
 #[derive(Debug, Default)]
-pub(crate) struct Desk(Mutex<Alerts>);
+pub(crate) struct Desk {
+    alerts: Mutex<Alerts>,
+    /// The number of the last change, for those who follow.
+    revision: watch::Sender<u64>,
+}
+
+/// Changes of alerts since a number.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// The number of the last one.
+    pub revision: u64,
+    /// The alerts that changed, as they are now, each once, in the order of their last change.
+    pub alerts: Vec<Alert>,
+    /// Whether there were more than are remembered.
+    pub missed: bool,
+}
 
 /// See [`Desk`].
 #[derive(Clone, Debug, Default)]
@@ -49,6 +66,9 @@ pub(super) struct Alerts {
     by_finding: HashMap<String, String>,
     /// Alerts that had to go.
     dropped: u64,
+    /// The number of the last change, and the alerts of the last ones.
+    revision: u64,
+    changed: VecDeque<String>,
 }
 
 /// Alerts as they were before a change that may not become durable.
@@ -99,6 +119,26 @@ impl Alerts {
                 self.by_finding.remove(finding);
             }
         }
+    }
+
+    /// Remembers that alerts have changed.
+    fn note<'a>(&mut self, ids: impl Iterator<Item = &'a String>) {
+        for id in ids {
+            self.revision += 1;
+            self.changed.push_back(id.clone());
+        }
+        let over = self.changed.len().saturating_sub(MAX_CHANGES);
+        self.changed.drain(..over);
+    }
+
+    fn changes(&self, since: u64) -> Changes {
+        let behind = self.revision.saturating_sub(since);
+        let kept = usize::try_from(behind).unwrap_or(usize::MAX).min(self.changed.len());
+        let mut seen = HashSet::new();
+        let newest = self.changed.iter().rev().take(kept).filter(|id| seen.insert(id.as_str()));
+        let mut alerts: Vec<Alert> = newest.filter_map(|id| self.by_id.get(id).cloned()).collect();
+        alerts.reverse();
+        Changes { revision: self.revision, alerts, missed: kept as u64 != behind }
     }
 
     fn restore(&mut self, before: Before) {
@@ -202,7 +242,7 @@ impl Desk {
         let (mut alerts, mut after) = (Alerts::default(), String::new());
         loop {
             let page = store.list(COLLECTION, &after, 500).await?;
-            let Some(last) = page.last() else { return Ok(Self(Mutex::new(alerts))) };
+            let Some(last) = page.last() else { return Ok(Self { alerts: Mutex::new(alerts), ..Self::default() }) };
             after.clone_from(&last.key);
             for document in page {
                 own(keys, &document).into_iter().for_each(|alert| alerts.insert(alert));
@@ -222,7 +262,7 @@ impl Desk {
     where
         F: Future<Output = Result<(), ServerError>>,
     {
-        let mut alerts = self.0.lock().await;
+        let mut alerts = self.alerts.lock().await;
         // Whoever had them may have had them for long.
         let now = clock();
         let mut before = Before::new();
@@ -246,6 +286,9 @@ impl Desk {
         };
         if done.is_err() {
             alerts.restore(before);
+        } else {
+            alerts.note(before.keys());
+            self.revision.send_replace(alerts.revision);
         }
         done
     }
@@ -253,7 +296,7 @@ impl Desk {
     /// Changes an alert; the change is sealed as an entry of `sceau.audit` in the same commit. Must be carried through.
     pub async fn change(&self, log: &Log, id: &str, change: AlertChange, user: &str) -> Result<Alert, ServerError> {
         check(&change)?;
-        let mut alerts = self.0.lock().await;
+        let mut alerts = self.alerts.lock().await;
         let mut alert = alerts.by_id.get(id).cloned().ok_or_else(|| ServerError::NotFound(format!("alert {id}")))?;
         if change.comment.is_some() && alert.comments.len() >= MAX_COMMENTS {
             return Err(ServerError::parameter("comment", format!("an alert has at most {MAX_COMMENTS} comments")));
@@ -269,6 +312,8 @@ impl Desk {
         });
         log.note_with(SourceId::audit(), &event, vec![write(id, Some(&alert))?]).await?;
         alerts.insert(alert.clone());
+        alerts.note(std::iter::once(&alert.id));
+        self.revision.send_replace(alerts.revision);
         Ok(alert)
     }
 
@@ -286,19 +331,35 @@ impl Desk {
         let mut rebuilding = Rebuilding::begin(store, keys).await?;
         rebuilding.advance(store, store.head().await?.size.0).await?;
         // Nobody changes an alert from here on; what came meanwhile is soon read.
-        let mut alerts = self.0.lock().await;
+        let mut alerts = self.alerts.lock().await;
         rebuilding.advance(store, store.head().await?.size.0).await?;
         for part in rebuilding.changes(store, keys).await? {
             write(part).await?;
         }
         rebuilding.alerts.dropped = alerts.dropped;
+        // Whoever follows sees all of them anew.
+        let revision = alerts.revision;
         *alerts = rebuilding.alerts;
+        alerts.revision = revision;
+        let all: Vec<String> = alerts.by_id.keys().cloned().collect();
+        alerts.note(all.iter());
+        self.revision.send_replace(alerts.revision);
         Ok(alerts.by_id.len() as u64)
+    }
+
+    /// The number of the last change, and its growing.
+    pub fn revision(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// What changed since that number.
+    pub async fn changes(&self, since: u64) -> Changes {
+        self.alerts.lock().await.changes(since)
     }
 
     /// An alert.
     pub async fn get(&self, id: &str) -> Option<Alert> {
-        self.0.lock().await.by_id.get(id).cloned()
+        self.alerts.lock().await.by_id.get(id).cloned()
     }
 
     /// Alerts for which `wanted` holds, the last changed first, those behind `after`, at most `limit`.
@@ -308,7 +369,7 @@ impl Desk {
         after: Option<(Micros, &str)>,
         limit: usize,
     ) -> Vec<Alert> {
-        let alerts = self.0.lock().await;
+        let alerts = self.alerts.lock().await;
         let behind = |alert: &&Alert| after.is_none_or(|after| (alert.updated, alert.id.as_str()) < after);
         let mut found: Vec<&Alert> = alerts.by_id.values().filter(|alert| wanted(alert)).filter(behind).collect();
         found.sort_unstable_by(|a, b| (b.updated, &b.id).cmp(&(a.updated, &a.id)));
@@ -317,12 +378,12 @@ impl Desk {
 
     /// How many alerts each rule has made, how many are open by level, and how many had to go.
     pub async fn counts(&self) -> Counts {
-        self.0.lock().await.counts()
+        self.alerts.lock().await.counts()
     }
 
     /// The same, unless somebody changes alerts just now.
     pub fn counts_now(&self) -> Option<Counts> {
-        self.0.try_lock().ok().map(|alerts| alerts.counts())
+        self.alerts.try_lock().ok().map(|alerts| alerts.counts())
     }
 }
 

@@ -17,9 +17,11 @@ use sceau_store::{
     query::{Filter, Order, Page, Query},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Set, desk::suppresses, settings::Excepted};
 use crate::{
+    api::schemas::FoundSchema,
     entries,
     error::ServerError,
     reader::{Filtered, Reader},
@@ -89,7 +91,8 @@ pub(crate) struct Found {
 }
 
 /// A replay as clients see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Replay)]
 pub(crate) struct ReplayView {
     id: String,
     state: &'static str,
@@ -103,7 +106,15 @@ pub(crate) struct ReplayView {
     judged: u64,
     error: Option<String>,
     #[serde(flatten)]
+    #[schema(value_type = FoundSchema)]
     found: Option<Found>,
+}
+
+impl ReplayView {
+    /// What it is asked for by.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl Replay {
