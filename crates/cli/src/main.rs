@@ -8,6 +8,7 @@ mod alerts;
 mod args;
 mod backend;
 mod client;
+mod config;
 mod error;
 mod export;
 mod import;
@@ -21,6 +22,7 @@ mod rebuild;
 mod rules;
 mod search;
 mod serve;
+mod settings;
 mod store;
 mod target;
 mod token;
@@ -90,19 +92,23 @@ fn refused(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Outcome, CliError> {
-    if !matches!(cli.command, Command::Serve(_)) {
-        logging::for_people(cli.verbose)?;
-    }
+    let command = match cli.command {
+        Command::Serve(args) => return serve::run(args),
+        other => other,
+    };
+    logging::for_people(cli.verbose)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CliError::io("starting the threads"))?;
-    runtime.block_on(dispatch(cli.command))
+    runtime.block_on(dispatch(command))
 }
 
 async fn dispatch(command: Command) -> Result<Outcome, CliError> {
     match command {
-        Command::Serve(args) => serve::run(args).await,
+        // It makes threads of its own.
+        Command::Serve(args) => serve::run(args),
+        Command::Config(args) => config::run(args),
         Command::Init(args) => keys::init(args).await,
         Command::Import(args) => import::run(args).await,
         Command::Search(args) => search::run(args).await,

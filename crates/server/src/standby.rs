@@ -30,7 +30,8 @@ use crate::{
     reader::{Reader, load_deriver},
     schedule,
     sequencer::Health,
-    serve::{Ready, accept, listen},
+    net::{accept::Front, tls::Tls, watch::watch},
+    serve::Ready,
 };
 
 /// What was made for a further server of a log.
@@ -75,7 +76,8 @@ pub(crate) async fn serve(
 ) -> Result<(), ServerError> {
     let standby = Standby::open(config).await?;
     while standby.follow().await? {}
-    let (listener, addr) = listen(config).await?;
+    let front = Front::listen(config).await?;
+    let (addr, tls) = (front.addr, front.tls.clone());
     let app = standby.app().await?;
     let (stop, stopped) = watch::channel(false);
     let waiting = tokio::spawn({
@@ -84,9 +86,12 @@ pub(crate) async fn serve(
     });
     let origin = standby.keys.origin().to_owned();
     tracing::info!(%addr, %origin, "serving as a standby");
-    on_ready(Ready { addr, standby: true, origin, bootstrap_token: None, init: None });
+    let fingerprint = tls.as_ref().map(Tls::fingerprint);
+    on_ready(Ready { addr, tls: fingerprint, standby: true, origin, bootstrap_token: None, init: None });
+    let watching = tokio::spawn(watch(tls, app.metrics.clone()));
     let schedule = config.schedule.clone().map(|wanted| tokio::spawn(schedule::run(app.clone(), wanted)));
-    accept(listener, api::router(app.clone()), config, shutdown).await;
+    front.accept(api::router(app.clone()), shutdown).await;
+    watching.abort();
     stop.send_replace(true);
     // A take-over is finished, so that there is a log to be closed in good order.
     let ended = waiting.await.map_err(|error| ServerError::Internal(format!("waiting for the log: {error}")));
@@ -154,7 +159,7 @@ impl Standby {
         let reader = Reader::new(self.store.clone(), self.deriver.clone(), clock, self.config.limits.query_time);
         let tokens = Tokens::load(&*self.store, &self.keys).await?;
         let reader = reader.guarded(self.keys.clone());
-        Ok(Arc::new(App::standby(reader, self.metrics.clone(), tokens, self.config.limits.clone())))
+        Ok(Arc::new(App::standby(reader, self.metrics.clone(), tokens, &self.config)))
     }
 
     /// Follows the log and asks for it, until it is had or `stop` says so.

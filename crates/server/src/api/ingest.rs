@@ -13,12 +13,13 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Answer, App, Peer, Shared, WithActor, params::Params};
+use super::{Answer, App, Shared, WithActor, params::Params};
 use crate::{
     body::{Encoding, Format},
     error::ServerError,
     imports::{ImportMove, ImportPosition},
     ingest::IngestRequest,
+    net::address::Peer,
 };
 
 const KNOWN: [&str; 9] =
@@ -37,7 +38,7 @@ pub(super) async fn post(
     let mut request = request(&uri, &headers)?;
     let log = app.log()?;
     request.actor = actor.0;
-    request.peer = peer.map(|Extension(Peer(address))| address.ip().to_canonical().to_string());
+    request.peer = peer.map(|Extension(peer)| peer.address.to_string());
     request.check(app.reader().deriver())?;
     let (body, _room) = receive(&app, body).await?;
     let answer = log.ingest(body, &request).await?;

@@ -15,7 +15,6 @@ mod tests;
 mod tlog;
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -38,13 +37,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     auth::{Tokens, bearer},
-    config::{DetectionConfig, Limits},
+    config::{Config, DetectionConfig, Limits},
     detect::Detection,
     error::ServerError,
     history,
     jobs::Jobs,
     log::Log,
     metrics::Metrics,
+    net::{address::Peer, rates::RateLimits},
     problem::Problem,
     publisher::{self, Published},
     reader::Reader,
@@ -75,6 +75,7 @@ pub(crate) struct App {
     detection: OnceLock<Arc<Detection>>,
     wants_detection: AtomicBool,
     pub refused_logins: refused::RefusedLogins,
+    pub rates: RateLimits,
     pub queries: Semaphore,
     /// Bytes of bodies that are being received.
     pub bodies: Arc<Semaphore>,
@@ -86,22 +87,19 @@ pub(crate) struct App {
 #[derive(Clone, Debug)]
 pub(crate) struct Actor(pub String);
 
-/// The address that the request came from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub SocketAddr);
-
 pub(crate) type Shared = State<Arc<App>>;
 
 impl App {
     /// For a server that has the log.
-    pub fn new(log: Log, tokens: Tokens, limits: Limits) -> Self {
-        let app = Self::standby(log.reader().clone(), log.shared_metrics(), tokens, limits);
+    pub fn new(log: Log, tokens: Tokens, config: &Config) -> Self {
+        let app = Self::standby(log.reader().clone(), log.shared_metrics(), tokens, config);
         app.take_over(log);
         app
     }
 
     /// For a server that waits for the log.
-    pub fn standby(reader: Reader, metrics: Arc<Metrics>, tokens: Tokens, limits: Limits) -> Self {
+    pub fn standby(reader: Reader, metrics: Arc<Metrics>, tokens: Tokens, config: &Config) -> Self {
+        let limits = config.limits.clone();
         let queries = Semaphore::new(limits.queries);
         let bytes = |limit: usize| Arc::new(Semaphore::new(limit.min(u32::MAX as usize)));
         let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
@@ -118,6 +116,7 @@ impl App {
             detection,
             wants_detection,
             refused_logins,
+            rates: RateLimits::new(&config.rates),
             queries,
             bodies,
             answers,
@@ -289,18 +288,28 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
     *request.body_mut() = body;
     // Such a client sends nothing before it is told to go on, and a refusal is what it waits for.
     let expects = request.headers().contains_key(header::EXPECT);
-    let response = if OPEN.contains(&request.uri().path()) {
+    let response = if let Err(error) = app.rates.by_address(&request) {
+        drop(request);
+        Failure(error).into_response()
+    } else if OPEN.contains(&request.uri().path()) {
         next.run(request).await
     } else {
         let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         match header.and_then(bearer).and_then(|token| app.tokens.check(token)) {
-            Some(actor) => {
-                request.extensions_mut().insert(Actor(actor));
-                next.run(request).await
-            }
+            Some(actor) => match app.rates.by_caller(&actor, &request) {
+                Ok(()) => {
+                    request.extensions_mut().insert(Actor(actor));
+                    next.run(request).await
+                }
+                Err(error) => {
+                    drop(request);
+                    Failure(error).into_response()
+                }
+            },
             None => {
-                if let Some(Peer(peer)) = request.extensions().get().filter(|_| app.wants_detection()) {
-                    app.refused_logins.note(peer.ip());
+                app.metrics.login("token_refused");
+                if let Some(peer) = request.extensions().get::<Peer>().filter(|_| app.wants_detection()) {
+                    app.refused_logins.note(peer.address);
                 }
                 drop(request);
                 Failure(ServerError::Unauthorized).into_response()
