@@ -53,6 +53,12 @@ impl SettingsFile {
         PLACES.join(" or ")
     }
 
+    /// Whether every key in a text is known.
+    #[cfg(test)]
+    pub fn all_known(text: &str) -> Result<(), String> {
+        parse(text).map(|_| ()).map_err(|(line, what)| format!("{line}: {what}"))
+    }
+
     fn of(path: &Path, file: File) -> Result<Self, CliError> {
         let mut text = String::new();
         file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(CliError::file("reading", path))?;

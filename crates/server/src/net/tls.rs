@@ -203,4 +203,4 @@ fn pair(certificates: &[u8], key: &[u8], shown: &str, shown_key: &str) -> Result
 
 #[cfg(test)]
 #[path = "tls_tests.rs"]
-mod tests;
+pub(crate) mod tests;
