@@ -1,10 +1,6 @@
 //! `sceau serve`.
 
-use std::{
-    io::Write as _,
-    net::TcpListener,
-    path::PathBuf,
-};
+use std::{io::Write as _, net::TcpListener, path::PathBuf};
 
 use clap::Args;
 use sceau_event::Micros;
@@ -164,10 +160,15 @@ impl ServeArgs {
         let lists = [("server.trusted_proxies", &self.trusted_proxy), ("tls.names", &self.tls_name)];
         let mut options: Options =
             texts.into_iter().filter_map(|(key, text)| Some((key, Value::from(text.clone()?)))).collect();
-        options.extend(switches.into_iter().filter(|(_, is_given, _)| *is_given).map(|(key, _, to)| (key, Value::from(to))));
+        options.extend(
+            switches.into_iter().filter(|(_, is_given, _)| *is_given).map(|(key, _, to)| (key, Value::from(to))),
+        );
         let list = |items: &[String]| items.iter().map(|item| Value::from(item.as_str())).collect();
         options.extend(
-            lists.into_iter().filter(|(_, items)| !items.is_empty()).map(|(key, items)| (key, Value::Array(list(items)))),
+            lists
+                .into_iter()
+                .filter(|(_, items)| !items.is_empty())
+                .map(|(key, items)| (key, Value::Array(list(items)))),
         );
         options.extend(self.store.options());
         options.extend(self.log_format.map(|format| ("log.format", Value::from(format.word()))));
@@ -215,7 +216,9 @@ fn confine(config: &Config) -> Result<(), CliError> {
     match sceau_server::confine(config)? {
         Sandbox::Whole => tracing::info!("Landlock holds this server to its own directories and files"),
         Sandbox::Partial => tracing::info!("Landlock holds this server, as far as this kernel knows its rights"),
-        Sandbox::Absent => tracing::warn!("this kernel has no Landlock: nothing but its user's rights holds this server"),
+        Sandbox::Absent => {
+            tracing::warn!("this kernel has no Landlock: nothing but its user's rights holds this server")
+        }
     }
     Ok(())
 }

@@ -95,8 +95,7 @@ impl TargetArgs {
         let mut trust = self.trust.clone();
         if trust.ca_file.is_none() && trust.tls_fingerprint.is_none() {
             trust.ca_file = variable("SCEAU_CA_FILE").map(PathBuf::from);
-            trust.tls_fingerprint =
-                variable("SCEAU_TLS_FINGERPRINT").map(|text| text.to_string_lossy().into_owned());
+            trust.tls_fingerprint = variable("SCEAU_TLS_FINGERPRINT").map(|text| text.to_string_lossy().into_owned());
         }
         trust
     }

@@ -183,7 +183,8 @@ fn the_sandbox_keeps_a_server_from_files_elsewhere() {
 fn no_secret_is_in_the_servers_own_log() {
     for format in ["text", "json"] {
         let place = Place::new();
-        let server = place.serve_as(place.serving("127.0.0.1:0").args(["--log-level", "trace", "--log-format", format]));
+        let server =
+            place.serve_as(place.serving("127.0.0.1:0").args(["--log-level", "trace", "--log-format", format]));
         let mut client = Client::connect(&server.url).unwrap();
         let hidden = "hidden-0123456789";
         let headers = [

@@ -26,11 +26,11 @@ use crate::{
     lease::{Keeper, Owner, Taken},
     log::{Log, Open, check_noted, restore_bundle},
     metrics::Metrics,
+    net::{accept::Front, tls::Tls, watch::watch},
     place, prover,
     reader::{Reader, load_deriver},
     schedule,
     sequencer::Health,
-    net::{accept::Front, tls::Tls, watch::watch},
     serve::Ready,
 };
 

@@ -14,8 +14,8 @@ use sceau_server::Secret;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use self::{connect::Broken, tls::TrustArgs};
 use self::connect::{Answer, Http, Whole};
+pub use self::{connect::Broken, tls::TrustArgs};
 use crate::error::CliError;
 
 /// What a server said instead of doing it: problem details (RFC 9457).
@@ -103,10 +103,10 @@ impl Client {
         params: &Params<'_>,
         body: Option<(&str, Bytes)>,
     ) -> Result<Request<Whole>, CliError> {
-        let mut request = Request::builder().method(method).uri(address(&self.base, path, params)).header(
-            header::USER_AGENT,
-            concat!("sceau/", env!("CARGO_PKG_VERSION")),
-        );
+        let mut request = Request::builder()
+            .method(method)
+            .uri(address(&self.base, path, params))
+            .header(header::USER_AGENT, concat!("sceau/", env!("CARGO_PKG_VERSION")));
         if let Some(token) = &self.token {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
                 .map_err(|_| CliError::Usage("the token has characters that no token has".into()))?;

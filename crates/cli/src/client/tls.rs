@@ -67,7 +67,8 @@ fn authorities(file: Option<&Path>) -> Result<RootCertStore, CliError> {
             let found = named.into_iter().chain(BUNDLES.map(PathBuf::from)).find(|path| path.exists());
             found.ok_or_else(|| {
                 CliError::Usage(
-                    "no authorities are known to this system; give --ca-file FILE or --tls-fingerprint FINGERPRINT".into(),
+                    "no authorities are known to this system; give --ca-file FILE or --tls-fingerprint FINGERPRINT"
+                        .into(),
                 )
             })?
         }

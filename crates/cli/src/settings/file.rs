@@ -65,7 +65,8 @@ impl SettingsFile {
         if text.len() as u64 > MAX_FILE {
             return Err(CliError::Usage(format!("{} has more than {MAX_FILE} bytes", path.display())));
         }
-        let said = parse(&text).map_err(|(line, what)| CliError::Usage(format!("{}:{line}: {what}", path.display())))?;
+        let said =
+            parse(&text).map_err(|(line, what)| CliError::Usage(format!("{}:{line}: {what}", path.display())))?;
         Ok(Self { path: path.to_owned(), said })
     }
 }

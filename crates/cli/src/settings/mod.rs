@@ -21,8 +21,8 @@ use sceau_server::{
 };
 use toml::Value;
 
-use self::table::{SETTINGS, Setting, setting};
 pub use self::file::SettingsFile;
+use self::table::{SETTINGS, Setting, setting};
 use crate::{error::CliError, logging::LogFormat, store::DATA_DIR, store::Uri, target::read_text};
 
 /// Where the keys are if nobody says so.

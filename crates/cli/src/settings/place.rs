@@ -34,8 +34,7 @@ pub(super) fn place(told: &Told) -> Result<Place, CliError> {
             // The environment's is for whoever gives none: a URI that has one is whole.
             let is_whole = uri.has_password() && told.rank("store.password_file") < Rank::Environment;
             let file = "store.password_file";
-            let password =
-                if is_whole { None } else { told.secret("store.password", &told.settings.password, file)? };
+            let password = if is_whole { None } else { told.secret("store.password", &told.settings.password, file)? };
             store::database(uri, password, &origin.to_string())
         }
     }
@@ -46,10 +45,9 @@ fn both(told: &Told) -> CliError {
         Rank::Environment => {
             "both SCEAU_STORE and SCEAU_DATA_DIR are set; say which log is meant with --store or --data-dir".into()
         }
-        Rank::File => format!(
-            "{}: both {DIRECTORY} and {DATABASE} are set; a log is in one of them",
-            told.origin(DATABASE)
-        ),
+        Rank::File => {
+            format!("{}: both {DIRECTORY} and {DATABASE} are set; a log is in one of them", told.origin(DATABASE))
+        }
         _ => "a log is either in --store or in --data-dir: give one of them".into(),
     })
 }

@@ -5,8 +5,8 @@ use toml::Value;
 use super::{
     Settings,
     forms::{
-        Address, Bytes, Count, Database, Entries, Every, FORWARDED, Form as _, Hidden, LOG_FORMAT, List, Optional, Path,
-        Switch, Text, Time,
+        Address, Bytes, Count, Database, Entries, Every, FORWARDED, Form as _, Hidden, LOG_FORMAT, List, Optional,
+        Path, Switch, Text, Time,
     },
 };
 

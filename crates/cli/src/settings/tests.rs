@@ -88,7 +88,10 @@ fn secrets_come_from_files_or_the_environment_and_are_never_shown() {
 #[test]
 fn rust_log_wins_over_every_level() {
     let told = told("", &[("RUST_LOG", "trace")], vec![("log.level", Value::from("warn"))]).unwrap();
-    assert_eq!((told.settings.log_level.as_str(), told.origin("log.level").to_string().as_str()), ("trace", "RUST_LOG"));
+    assert_eq!(
+        (told.settings.log_level.as_str(), told.origin("log.level").to_string().as_str()),
+        ("trace", "RUST_LOG")
+    );
 }
 
 /// The example says every setting with its default, and those that have none in a comment.

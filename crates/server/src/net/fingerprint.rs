@@ -30,7 +30,9 @@ impl FromStr for Fingerprint {
     /// Reads it as it is shown, or as other tools show it: in capitals, with colons between the bytes.
     fn from_str(text: &str) -> Result<Self, ServerError> {
         let wrong = || {
-            ServerError::Config(format!("{text:?} is no SHA-256 fingerprint; it should be like sha256:1f2e… (64 digits)"))
+            ServerError::Config(format!(
+                "{text:?} is no SHA-256 fingerprint; it should be like sha256:1f2e… (64 digits)"
+            ))
         };
         let text = text.trim().to_ascii_lowercase();
         let text = text.strip_prefix("sha256:").or(text.strip_prefix("sha256 fingerprint=")).unwrap_or(&text);
@@ -40,7 +42,8 @@ impl FromStr for Fingerprint {
             return Err(wrong());
         }
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            let pair =
+                std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
             *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(wrong)?;
         }
         Ok(Self(bytes))

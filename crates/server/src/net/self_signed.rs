@@ -72,7 +72,8 @@ fn make(names: &[String], now: Micros) -> Result<(Vec<u8>, Zeroizing<Vec<u8>>), 
     params.distinguished_name.push(DnType::CommonName, "sceau");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let today = now.to_string();
-    let part = |range: std::ops::Range<usize>| today.get(range).and_then(|digits| digits.parse::<u8>().ok()).unwrap_or(1);
+    let part =
+        |range: std::ops::Range<usize>| today.get(range).and_then(|digits| digits.parse::<u8>().ok()).unwrap_or(1);
     let year = today.get(..4).and_then(|digits| digits.parse::<i32>().ok()).unwrap_or(2026);
     // Machines whose clocks are a little behind must take it, too; and there is no 29 February in most years.
     params.not_before = date_time_ymd(year - 1, part(5..7), part(8..10).min(28));
