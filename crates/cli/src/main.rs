@@ -16,6 +16,7 @@ mod keys;
 mod logging;
 mod migrate;
 mod mongo;
+mod notify;
 mod output;
 mod proof;
 mod rebuild;
@@ -92,22 +93,21 @@ fn refused(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Outcome, CliError> {
-    let command = match cli.command {
-        Command::Serve(args) => return serve::run(args),
-        other => other,
-    };
+    if let Command::Serve(args) = cli.command {
+        // Its log is its own, and it starts threads only once it is confined.
+        return serve::run(args);
+    }
     logging::for_people(cli.verbose)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CliError::io("starting the threads"))?;
-    runtime.block_on(dispatch(command))
+    runtime.block_on(dispatch(cli.command))
 }
 
 async fn dispatch(command: Command) -> Result<Outcome, CliError> {
     match command {
-        // It makes threads of its own.
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(_) => Err(CliError::Failed("the server is started before there are threads".into())),
         Command::Config(args) => config::run(args),
         Command::Init(args) => keys::init(args).await,
         Command::Import(args) => import::run(args).await,

@@ -16,6 +16,7 @@ use crate::{
     error::CliError,
     keys,
     logging::{self, LogFormat},
+    notify,
     output::stdout,
     settings::{Options, Told, table},
     store::{self, StoreArgs},
@@ -206,6 +207,7 @@ async fn serve(config: Config) -> Result<Outcome, CliError> {
     let stop = stop()?;
     sceau_server::serve(config, stop, |ready| {
         closed(announce(&ready));
+        notify::tell(notify::READY);
     })
     .await?;
     Ok(Outcome::Done)
@@ -270,6 +272,7 @@ fn stop() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
             _ = terminate.recv() => tracing::info!("stopping (SIGTERM)"),
             _ = interrupt.recv() => tracing::info!("stopping (SIGINT)"),
         }
+        notify::tell(notify::STOPPING);
     })
 }
 

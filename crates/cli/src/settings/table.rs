@@ -142,8 +142,7 @@ pub fn setting(key: &str) -> Option<&'static Setting> {
 }
 
 /// The variables that are no settings of the server.
-const FURTHER: [&str; 6] =
-    ["SCEAU_CONFIG", "SCEAU_URL", "SCEAU_TOKEN", "SCEAU_CA_FILE", "SCEAU_TLS_FINGERPRINT", "SCEAU_STORE_PASSWORD"];
+const FURTHER: [&str; 5] = ["SCEAU_CONFIG", "SCEAU_URL", "SCEAU_TOKEN", "SCEAU_CA_FILE", "SCEAU_TLS_FINGERPRINT"];
 
 /// Whether a variable with our prefix is none of ours, and which may be meant.
 pub fn unknown_variable(name: &str) -> Option<String> {
