@@ -272,6 +272,12 @@ pub enum ServerError {
     /// Too many queries at once.
     #[error("too many queries at once")]
     Busy,
+    /// Requests came faster than an address or a token may send them.
+    #[error("requests come too fast")]
+    RateLimited {
+        /// When the next one is let through.
+        wait: std::time::Duration,
+    },
     /// Something that must not happen.
     #[error("internal: {0}")]
     Internal(String),

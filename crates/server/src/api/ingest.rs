@@ -13,12 +13,13 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Answer, App, Peer, Shared, WithCaller, params::Params};
+use super::{Answer, App, Shared, WithCaller, params::Params};
 use crate::{
     body::{Encoding, Format},
     error::ServerError,
     imports::{ImportMove, ImportPosition},
     ingest::{IngestAnswer, IngestRequest},
+    net::address::Peer,
 };
 
 const KNOWN: [&str; 9] =
@@ -76,7 +77,7 @@ pub(super) async fn post(
     let log = app.log()?;
     caller.check_source(&request.source)?;
     request.actor = caller.id;
-    request.peer = peer.map(|Extension(Peer(address))| address.ip().to_canonical().to_string());
+    request.peer = peer.map(|Extension(peer)| peer.address.to_string());
     request.check(app.reader().deriver())?;
     let (body, _room) = receive(&app, body).await?;
     let answer = log.ingest(body, &request).await?;

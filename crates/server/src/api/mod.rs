@@ -23,7 +23,6 @@ mod tests;
 mod tlog;
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -44,13 +43,14 @@ pub(crate) use router::router;
 
 use crate::{
     auth::{self, Accounts, Caller, Presented, bearer},
-    config::{DetectionConfig, Limits},
+    config::{Config, DetectionConfig, Limits},
     detect::Detection,
     error::ServerError,
     history,
     jobs::Jobs,
     log::Log,
     metrics::Metrics,
+    net::{address::Peer, rates::RateLimits},
     problem::Problem,
     publisher::{self, Published},
     reader::Reader,
@@ -72,6 +72,7 @@ pub(crate) struct App {
     detection: OnceLock<Arc<Detection>>,
     wants_detection: AtomicBool,
     pub refused_logins: refused::RefusedLogins,
+    pub rates: RateLimits,
     pub queries: Semaphore,
     /// Streams at one moment.
     pub streams: Arc<Semaphore>,
@@ -85,22 +86,20 @@ pub(crate) struct App {
     stopping: watch::Sender<bool>,
 }
 
-/// The address that the request came from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub SocketAddr);
 
 pub(crate) type Shared = State<Arc<App>>;
 
 impl App {
     /// For a server that has the log.
-    pub fn new(log: Log, accounts: Accounts, limits: Limits) -> Self {
-        let app = Self::standby(log.reader().clone(), log.shared_metrics(), accounts, limits);
+    pub fn new(log: Log, accounts: Accounts, config: &Config) -> Self {
+        let app = Self::standby(log.reader().clone(), log.shared_metrics(), accounts, config);
         app.take_over(log);
         app
     }
 
     /// For a server that waits for the log.
-    pub fn standby(reader: Reader, metrics: Arc<Metrics>, accounts: Accounts, limits: Limits) -> Self {
+    pub fn standby(reader: Reader, metrics: Arc<Metrics>, accounts: Accounts, config: &Config) -> Self {
+        let limits = config.limits.clone();
         let (queries, streams) = (Semaphore::new(limits.queries), Arc::new(Semaphore::new(limits.streams)));
         let bytes = |limit: usize| Arc::new(Semaphore::new(limit.min(u32::MAX as usize)));
         let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
@@ -117,6 +116,7 @@ impl App {
             detection,
             wants_detection,
             refused_logins,
+            rates: RateLimits::new(&config.rates),
             queries,
             streams,
             bodies,

@@ -41,6 +41,7 @@ pub(super) async fn metrics(State(app): Shared, uri: Uri) -> Answer<Response> {
         Ok(log) => {
             log.disk().look();
             gauges.push(("queue_bytes", log.queued() as f64));
+            gauges.push(("queue_limit_bytes", app.limits.queue as f64));
             log.head().borrow().size.0
         }
         Err(_) => app.reader().store().head().await?.size.0,

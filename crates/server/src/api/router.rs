@@ -16,10 +16,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::routes;
 
 use super::{
-    App, Failure, Peer, Refused, Shared,
+    App, Failure, Refused, Shared,
     access::{Caller, Endpoints, needs, open},
     alerts, describe, detection, docs, events, ingest, integrity, ops, page, rest, rules,
-    security::{self, Secure},
+    cookies, security,
     stream, tlog,
 };
 use crate::{auth::Permission, config::Limits, error::ServerError};
@@ -111,26 +111,37 @@ fn refuse(request: &Request, error: ServerError) -> Failure {
     Failure(if known { error } else { ServerError::Unauthorized })
 }
 
+/// Finds out who asks, and whether they ask too often.
+fn let_in(app: &App, request: &mut Request, peer: Option<Peer>) -> Result<(), ServerError> {
+    app.rates.by_address(request)?;
+    let from = peer.map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.address);
+    let Some(caller) = app.authenticate(request.headers(), from) else { return Ok(()) };
+    app.rates.by_caller(&caller.id, request)?;
+    cookies::check_origin(&caller, request)?;
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
 /// Finds out who asks, and counts.
 async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response {
-    let method = request.method().clone();
+    let (method, metrics) = (request.method().clone(), &app.metrics);
     let (body, left) = rest::Returning::around(std::mem::take(request.body_mut()));
     *request.body_mut() = body;
     // Such a client sends nothing before it is told to go on, and a refusal is what it waits for.
     let expects = request.headers().contains_key(header::EXPECT);
-    let secure = request.extensions().get::<Secure>().is_some();
     let peer = request.extensions().get::<Peer>().copied();
-    if let Some(caller) = app.authenticate(request.headers(), peer.map_or(IpAddr::from([127, 0, 0, 1]), |Peer(peer)| peer.ip())) {
-        request.extensions_mut().insert(caller);
-    }
-    let response = with_problem(next.run(request).await);
-    if response.status() == StatusCode::UNAUTHORIZED
-        && let Some(Peer(peer)) = peer.filter(|_| app.wants_detection())
-    {
-        app.refused_logins.note(peer.ip());
+    let response = match let_in(&app, &mut request, peer) {
+        Ok(()) => with_problem(next.run(request).await),
+        Err(error) => {
+            drop(request);
+            Failure(error).into_response()
+        }
+    };
+    if let Some(Refused("unauthorized")) = response.extensions().get() {
+        metrics.login("token_refused");
+        peer.filter(|_| app.wants_detection()).inspect(|peer| app.refused_logins.note(peer.address));
     }
     let response = with_room(&app, response).await;
-    let metrics = &app.metrics;
     metrics.http(method.as_str(), response.status().as_u16());
     if let Some(Refused(code)) = response.extensions().get() {
         metrics.request_refused(code);
@@ -141,7 +152,7 @@ async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response
     }
     #[cfg(test)]
     super::tests::description::holds(&method, &response);
-    security::protect(response, secure)
+    security::protect(response, peer.is_some_and(|peer| peer.over_tls))
 }
 
 /// Gives a refusal of the framework, which knows nothing of problem details, the form of ours.

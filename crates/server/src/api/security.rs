@@ -19,11 +19,8 @@ const ALWAYS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
 ];
 
-/// The request came over TLS. Over plain HTTP nobody may be told to use nothing else: there may be nothing else.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Secure;
-
-/// Adds what is missing.
+/// Adds what is missing. `secure`: the request came over TLS. Over plain HTTP nobody may be told to use nothing else: there
+/// may be nothing else.
 pub(super) fn protect(mut response: Response, secure: bool) -> Response {
     let headers = response.headers_mut();
     headers.reserve(ALWAYS.len() + 3);
