@@ -45,7 +45,7 @@ const PROBLEMS: [(u16, &str, &str); 8] = [
 ];
 
 /// The groups that Swagger UI shows, in this order.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 11] = [
     ("events", "Sending events, and asking about them"),
     ("stream", "What is committed, as it is committed"),
     ("proofs", "Entries, proofs, checkpoint and tiles"),
@@ -53,6 +53,8 @@ const TAGS: [(&str, &str); 9] = [
     ("alerts", "What was found, and what people do about it"),
     ("rules", "Rules, and what is set about them"),
     ("analyses", "Saved questions"),
+    ("account", "Log-in, sessions, and one's own account"),
+    ("users", "Users and tokens, for those who manage them"),
     ("operation", "For those who run the server"),
     ("pages", "Files for browsers; no data of the log is in them"),
 ];

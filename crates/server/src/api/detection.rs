@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 
 use super::{Answer, Shared, integrity::not, params::Params, rules::excepted};
 use crate::{
-    detect::{Analysis, AnalysisView, Asked, DetectionFiles, Excepted, Mode, ReplayView, Rules, analyse, analyses, read_rules},
+    detect::{
+        Analysis, AnalysisView, Asked, DetectionFiles, Excepted, Mode, ReplayView, Rules, analyse, analyses, read_rules,
+    },
     error::ServerError,
     reader::Filtered,
 };

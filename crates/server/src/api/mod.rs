@@ -1,7 +1,9 @@
 //! HTTP: which paths there are, who may ask them, and how answers and errors are written.
 
 mod access;
+mod accounts;
 mod alerts;
+mod cookies;
 mod describe;
 mod detection;
 mod docs;
@@ -17,6 +19,7 @@ mod router;
 mod rules;
 pub(crate) mod schemas;
 mod security;
+mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -85,7 +88,6 @@ pub(crate) struct App {
     /// Whether what would go on for ever must end.
     stopping: watch::Sender<bool>,
 }
-
 
 pub(crate) type Shared = State<Arc<App>>;
 
@@ -230,12 +232,12 @@ impl App {
     }
 
     /// Who asks, by what the request's headers prove.
-    pub fn authenticate(&self, headers: &HeaderMap, from: IpAddr) -> Option<Caller> {
+    pub fn authenticate(&self, headers: &HeaderMap, peer: Peer) -> Option<Caller> {
         let presented = match headers.get(header::AUTHORIZATION) {
             Some(header) => Presented::Bearer(bearer(header.to_str().ok()?)?),
-            None => Presented::Cookie(cookies::access(headers)?),
+            None => Presented::Cookie(cookies::access(headers, peer.over_tls)?),
         };
-        self.accounts.authenticate(presented, from, self.reader().now())
+        self.accounts.authenticate(presented, peer.address, self.reader().now())
     }
 
     /// Ends with `shutdown`, and makes streams end then: a connection with one would otherwise stay for ever.
@@ -307,6 +309,12 @@ impl IntoResponse for Failure {
         response.extensions_mut().insert(Refused(problem.code));
         response
     }
+}
+
+/// Where a request came from; a test's own comes from this machine.
+fn client(peer: Option<Extension<Peer>>) -> Peer {
+    let here = Peer { address: IpAddr::from([127, 0, 0, 1]), over_tls: false };
+    peer.map_or(here, |Extension(peer)| peer)
 }
 
 /// What handlers give.

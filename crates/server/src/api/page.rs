@@ -1,4 +1,5 @@
-//! The plain page at `/`. It holds no data: it asks for a token and fetches the rest with it.
+//! The plain pages at `/` and `/setup`. They hold no data: one asks for a token and fetches the rest with it, the other
+//! uses a set-up link.
 
 use axum::{
     http::header,
@@ -30,6 +31,24 @@ pub(super) async fn html() -> Response {
 )]
 pub(super) async fn script() -> Response {
     answer("text/javascript; charset=utf-8", include_str!("../page/page.js"))
+}
+
+/// The page of set-up links: what follows `#` in them never leaves the browser but to be used.
+#[utoipa::path(
+    get, path = "/setup", tag = "pages", operation_id = "getSetUpPage",
+    responses((status = 200, description = "A page", body = String, content_type = "text/html")),
+)]
+pub(super) async fn setup() -> Response {
+    answer("text/html; charset=utf-8", include_str!("../page/setup.html"))
+}
+
+/// Its script.
+#[utoipa::path(
+    get, path = "/setup.js", tag = "pages", operation_id = "getSetUpScript",
+    responses((status = 200, description = "A script", body = String, content_type = "text/javascript")),
+)]
+pub(super) async fn setup_script() -> Response {
+    answer("text/javascript; charset=utf-8", include_str!("../page/setup.js"))
 }
 
 /// Its style sheet.

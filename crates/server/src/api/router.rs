@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::{Body, HttpBody as _},
     extract::{Request, State},
     http::{StatusCode, header},
@@ -17,12 +17,16 @@ use utoipa_axum::routes;
 
 use super::{
     App, Failure, Refused, Shared,
-    access::{Caller, Endpoints, needs, open},
-    alerts, describe, detection, docs, events, ingest, integrity, ops, page, rest, rules,
-    cookies, security,
-    stream, tlog,
+    access::{Endpoints, needs, open},
+    accounts, alerts, client, cookies, describe, detection, docs, events, ingest, integrity, ops, page, rest, rules,
+    security, session, stream, tlog,
 };
-use crate::{auth::Permission, config::Limits, error::ServerError};
+use crate::{
+    auth::{Caller, Permission},
+    config::Limits,
+    error::ServerError,
+    net::address::Peer,
+};
 
 /// Answers of up to so many bytes are not counted; they are bounded by the number of connections.
 const SMALL_ANSWER: u64 = 256 << 10;
@@ -34,6 +38,8 @@ pub(super) fn endpoints(limits: &Limits) -> Endpoints {
         .add(open(routes!(page::html)))
         .add(open(routes!(page::script)))
         .add(open(routes!(page::style)))
+        .add(open(routes!(page::setup)))
+        .add(open(routes!(page::setup_script)))
         .add(open(routes!(docs::openapi)))
         .add(open(routes!(docs::entrance)))
         .add(open(routes!(docs::index)))
@@ -59,7 +65,35 @@ pub(super) fn endpoints(limits: &Limits) -> Endpoints {
         .add(needs(ManageKeys, routes!(integrity::rotate)).at_once(1).body(1 << 10))
         .add(needs(Export, routes!(tlog::checkpoint)))
         .add(needs(Export, routes!(tlog::tile)).at_once(64));
-    detecting(endpoints)
+    accounts_of(detecting(endpoints))
+}
+
+/// Those of people: log-in, one's own account, and managing those of others.
+fn accounts_of(endpoints: Endpoints) -> Endpoints {
+    use Permission::{ManageUsers, OwnAccount};
+    endpoints
+        .add(open(routes!(session::jwks)))
+        .add(open(routes!(session::log_in)).at_once(128).body(8 << 10))
+        .add(open(routes!(session::refresh)).at_once(64).body(8 << 10))
+        .add(open(routes!(session::set_up)).at_once(8).body(8 << 10))
+        .add(needs(OwnAccount, routes!(session::log_out)))
+        .add(needs(OwnAccount, routes!(session::me)))
+        .add(needs(OwnAccount, routes!(session::change_password)).at_once(16).body(8 << 10))
+        .add(needs(OwnAccount, routes!(session::begin_totp)).at_once(16).body(8 << 10))
+        .add(needs(OwnAccount, routes!(session::set_totp)).at_once(16).body(8 << 10))
+        .add(needs(OwnAccount, routes!(session::remove_totp)).at_once(16).body(8 << 10))
+        .add(needs(OwnAccount, routes!(accounts::sessions)))
+        .add(needs(OwnAccount, routes!(accounts::end_session)))
+        .add(needs(OwnAccount, routes!(accounts::end_sessions)))
+        .add(needs(ManageUsers, routes!(accounts::users)))
+        .add(needs(ManageUsers, routes!(accounts::add_user)).at_once(8))
+        .add(needs(ManageUsers, routes!(accounts::user)))
+        .add(needs(ManageUsers, routes!(accounts::change_user)).at_once(8))
+        .add(needs(ManageUsers, routes!(accounts::remove_user)).at_once(8))
+        .add(needs(ManageUsers, routes!(accounts::reset_user)).at_once(8))
+        .add(needs(ManageUsers, routes!(accounts::tokens)))
+        .add(needs(ManageUsers, routes!(accounts::add_token)).at_once(8))
+        .add(needs(ManageUsers, routes!(accounts::revoke_token)).at_once(8))
 }
 
 /// Those of detection.
@@ -114,10 +148,9 @@ fn refuse(request: &Request, error: ServerError) -> Failure {
 /// Finds out who asks, and whether they ask too often.
 fn let_in(app: &App, request: &mut Request, peer: Option<Peer>) -> Result<(), ServerError> {
     app.rates.by_address(request)?;
-    let from = peer.map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.address);
-    let Some(caller) = app.authenticate(request.headers(), from) else { return Ok(()) };
+    let Some(caller) = app.authenticate(request.headers(), client(peer.map(Extension))) else { return Ok(()) };
     app.rates.by_caller(&caller.id, request)?;
-    cookies::check_origin(&caller, request)?;
+    cookies::check_caller(&caller, request)?;
     request.extensions_mut().insert(caller);
     Ok(())
 }

@@ -122,7 +122,13 @@ async fn page(app: &App, limit: usize, after: Option<&str>) -> Result<RulesView,
         refused_count: refusals.len() as u64,
         hash: current.rules.hash().to_owned(),
         noisy_rule: noisy(&counts).map(str::to_owned),
-        detector: DetectorView { running: detection.is_running(), next_index, tree_size, kept_index: detection.kept(), windows: detection.stats().await },
+        detector: DetectorView {
+            running: detection.is_running(),
+            next_index,
+            tree_size,
+            kept_index: detection.kept(),
+            windows: detection.stats().await,
+        },
     })
 }
 
