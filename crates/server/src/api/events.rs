@@ -1,7 +1,7 @@
 //! Questions about events, and the entries themselves.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, State},
     http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    Answer, Shared,
+    Answer, Shared, WithCaller,
     params::{Params, index},
     schemas::Filtering,
 };
@@ -176,11 +176,14 @@ fn wants_text(headers: &HeaderMap) -> bool {
         (status = 410, description = "Retention deleted the first: `entry_expired`"),
     ),
 )]
-pub(super) async fn entries(State(app): Shared, uri: Uri) -> Answer<Response> {
+pub(super) async fn entries(State(app): Shared, Extension(caller): WithCaller, uri: Uri) -> Answer<Response> {
     let mut params = Params::read(&uri, &["from", "limit"])?;
     let from = params.number("from")?;
     let limit = params.limit(1_000, MAX_ENTRIES)?;
     let _running = app.query()?;
+    if let Ok(log) = app.log() {
+        app.exports.seal(log, &caller, from).await?;
+    }
     let rows = app.reader().entries(from, limit).await?;
     let next = rows.first.0.saturating_add(rows.entries.len() as u64);
     let mut lines = Vec::with_capacity(rows.entries.iter().map(|entry| entry.len() + 1).sum());

@@ -8,6 +8,7 @@ mod describe;
 mod detection;
 mod docs;
 mod events;
+mod exported;
 mod ingest;
 mod integrity;
 mod ops;
@@ -76,6 +77,7 @@ pub(crate) struct App {
     wants_detection: AtomicBool,
     pub refused_logins: refused::RefusedLogins,
     pub rates: RateLimits,
+    exports: exported::Exports,
     pub queries: Semaphore,
     /// Streams at one moment.
     pub streams: Arc<Semaphore>,
@@ -119,6 +121,7 @@ impl App {
             wants_detection,
             refused_logins,
             rates: RateLimits::new(&config.rates),
+            exports: exported::Exports::default(),
             queries,
             streams,
             bodies,
