@@ -52,6 +52,7 @@ pub(super) async fn metrics(State(app): Shared, uri: Uri) -> Answer<Response> {
         ("tree_size", size as f64),
         ("published_size", published as f64),
         ("queries_running", (app.limits.queries - app.queries.available_permits()) as f64),
+        ("streams_open", (app.limits.streams - app.streams.available_permits()) as f64),
         ("accepting", f64::from(u8::from(accepting))),
         ("standby", f64::from(u8::from(app.log().is_err()))),
     ]);
