@@ -44,7 +44,7 @@ use crate::{
     jobs::Jobs,
     log::Log,
     metrics::Metrics,
-    net::{address::Peer, rates::RateLimits},
+    net::rates::RateLimits,
     problem::Problem,
     publisher::{self, Published},
     reader::Reader,
@@ -86,6 +86,8 @@ pub(crate) struct App {
 /// Whose token came with the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Actor(pub String);
+
+pub(crate) use crate::net::address::Peer;
 
 pub(crate) type Shared = State<Arc<App>>;
 
