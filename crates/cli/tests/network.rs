@@ -19,7 +19,7 @@ struct Authority {
 
 impl Authority {
     fn new(dir: &Path) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         fs::write(dir.join("ca.pem"), issuer.pem()).unwrap();
@@ -159,7 +159,7 @@ fn the_sandbox_keeps_a_server_from_files_elsewhere() {
         let place = Place::new();
         let rules = place.root.join("rules");
         fs::create_dir(&rules).unwrap();
-        let server = place.detect(&[&["--rules", rules.to_str().unwrap()], further].concat());
+        let server = place.detect(&[&["--rules", rules.to_str().unwrap()][..], further].concat());
         if further.is_empty() && place.log().contains("no Landlock") {
             skip("the sandbox of a server", "this kernel has no Landlock");
             return;

@@ -86,16 +86,21 @@ fn parse(text: &str) -> Result<BTreeMap<&'static str, (Value, usize)>, (usize, S
             let known = nearest(section.get_ref());
             return Err((line(section.span().start), format!("{} belongs into a section{known}", section.get_ref())));
         };
+        let section: &str = section.get_ref();
+        if keys.is_empty() && !SETTINGS.iter().any(|setting| setting.parts().0 == section) {
+            return Err((line(content.span().start), format!("there is no section {section}")));
+        }
         for key in keys.keys() {
-            let name = format!("{}.{}", section.get_ref(), key.get_ref());
             let at = line(key.span().start);
+            let key: &str = key.get_ref();
+            let name = format!("{section}.{key}");
             let Some(setting) = setting(&name) else {
                 return Err((at, format!("{name} is no setting{}", nearest(&name))));
             };
             if setting.secret {
                 return Err((at, secret(setting)));
             }
-            let value = whole.get(section.get_ref().as_ref()).and_then(|section| section.get(key.get_ref().as_ref()));
+            let value = whole.get(section).and_then(|section| section.get(key));
             if let Some(value) = value {
                 said.insert(setting.key, (value.clone(), at));
             }
@@ -157,6 +162,7 @@ mod tests {
             let (at, what) = refused(text);
             assert!(at == line && what.contains(&format!("is {meant} meant?")), "{at}: {what}");
         }
+        assert!(refused("[servr]\n").1.contains("no section servr"));
         assert!(!refused("[a]\nzzzzzzzzzzzzzzzz = 1").1.contains("meant"));
         assert_eq!(refused("listen = 1"), (1, "listen belongs into a section; is server.listen meant?".to_owned()));
     }

@@ -165,7 +165,7 @@ pub(super) struct AnalysisList {
     get, path = "/api/v1/analyses", tag = "analyses", operation_id = "listAnalyses",
     responses((status = 200, description = "All of them", body = AnalysisList)),
 )]
-pub(super) async fn list_analyses(State(_): Shared, uri: Uri) -> Answer<Json<AnalysisList>> {
+pub(super) async fn list_analyses(uri: Uri) -> Answer<Json<AnalysisList>> {
     Params::read(&uri, &[])?;
     Ok(Json(AnalysisList { analyses: analyses().collect() }))
 }

@@ -13,13 +13,12 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Answer, App, Shared, WithCaller, params::Params};
+use super::{Answer, App, Peer, Shared, WithCaller, params::Params};
 use crate::{
     body::{Encoding, Format},
     error::ServerError,
     imports::{ImportMove, ImportPosition},
     ingest::{IngestAnswer, IngestRequest},
-    net::address::Peer,
 };
 
 const KNOWN: [&str; 9] =

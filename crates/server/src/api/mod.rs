@@ -27,6 +27,7 @@ mod tests;
 mod tlog;
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -54,7 +55,7 @@ use crate::{
     jobs::Jobs,
     log::Log,
     metrics::Metrics,
-    net::{address::Peer, rates::RateLimits},
+    net::rates::RateLimits,
     problem::Problem,
     publisher::{self, Published},
     reader::Reader,
@@ -90,6 +91,8 @@ pub(crate) struct App {
     /// Whether what would go on for ever must end.
     stopping: watch::Sender<bool>,
 }
+
+pub(crate) use crate::net::address::Peer;
 
 pub(crate) type Shared = State<Arc<App>>;
 

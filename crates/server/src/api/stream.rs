@@ -4,11 +4,12 @@
 //! nothing is kept for it meanwhile but one piece of bounded size. So the log never waits for a client, and what a slow one
 //! is too late for is left out and told.
 
-mod tail;
+pub(super) mod tail;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
@@ -17,10 +18,9 @@ use axum::{
 use sceau_ledger::Index;
 use sceau_store::StoreError;
 
-use super::{Answer, App, Shared, params::Params, schemas::Filtering};
-use crate::{auth::Permission, error::ServerError, log::Log, views::EventView};
-use tail::Alerts;
-pub(super) use tail::{Tail, Until};
+use super::{Answer, App, Shared, WithCaller, params::Params, schemas::Filtering};
+use crate::{auth::Caller, error::ServerError, log::Log, views::EventView};
+use tail::{Alerts, Tail, Until};
 
 /// How often it is looked whether the caller may still ask.
 const LOOK: Duration = Duration::from_secs(3);
@@ -43,7 +43,12 @@ const LAST: HeaderName = HeaderName::from_static("last-event-id");
     ),
     responses((status = 200, description = "A stream without end", body = String, content_type = "text/event-stream")),
 )]
-pub(super) async fn stream(State(app): Shared, uri: Uri, headers: HeaderMap) -> Answer<Response> {
+pub(super) async fn stream(
+    State(app): Shared,
+    Extension(caller): WithCaller,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let mut params = Params::read(&uri, &["q", "from", "to", "after", "events", "alerts"])?;
     let log = app.log()?.clone();
     let query = app.reader().query(&params.filtered())?;
@@ -67,7 +72,7 @@ pub(super) async fn stream(State(app): Shared, uri: Uri, headers: HeaderMap) -> 
     let place = place.map_err(|_| ServerError::TooManyStreams(app.limits.streams))?;
     let until = Until {
         stopping: app.stopping(),
-        allowed: Box::new(still_allowed(app.clone(), &headers)),
+        allowed: Box::new(still_allowed(app.clone(), caller)),
         look: LOOK,
         over: false,
     };
@@ -84,14 +89,8 @@ pub(super) async fn stream(State(app): Shared, uri: Uri, headers: HeaderMap) -> 
 }
 
 /// Looks again whether whoever asked may still read.
-pub(super) fn still_allowed(app: Arc<App>, headers: &HeaderMap) -> impl Fn() -> bool + Send + Sync + 'static {
-    let mut proof = HeaderMap::new();
-    for name in [header::AUTHORIZATION, header::COOKIE] {
-        for value in headers.get_all(&name) {
-            proof.append(&name, value.clone());
-        }
-    }
-    move || app.authenticate(&proof).is_some_and(|caller| caller.may(Permission::Read))
+fn still_allowed(app: Arc<App>, caller: Caller) -> impl Fn() -> bool + Send + Sync + 'static {
+    move || app.accounts.still_holds(&caller, app.reader().now())
 }
 
 /// Alerts from now on; if the client goes on behind an entry, with those that have changed since that was received.

@@ -227,7 +227,7 @@ pub(crate) async fn ever_made(store: &dyn Store, collection: &str) -> Result<boo
     let (mut next, size) = (store.kept_from().await?.0, store.head().await?.size.0);
     while next < size {
         let rows = entries::kept(store, next, size, PAGE).await?;
-        if rows.entries.iter().any(|entry| may_be_audit(entry) && changes_token(entry)) {
+        if rows.entries.iter().any(|entry| may_be_audit(entry) && AuditEntry::names(entry, collection)) {
             return Ok(true);
         }
         next = entries::behind(&rows);

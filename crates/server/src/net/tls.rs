@@ -195,7 +195,7 @@ fn pair(certificates: &[u8], key: &[u8], shown: &str, shown_key: &str) -> Result
     // The error tells nothing of the key.
     let key_bytes = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| refused(shown_key, "holds no private key (PEM, not encrypted)".to_owned()))?;
-    let content = Sha256::new().chain_update(certificates).chain_update([0]).chain_update(key).finalize().into();
+    let content = Sha256::new().chain_update(certificates).chain_update([0u8]).chain_update(key).finalize().into();
     let presented = CertifiedKey::from_der(chain, key_bytes, &provider())
         .map_err(|error| refused(shown, format!("can't be used with {shown_key}: {error}")))?;
     Ok(Pair { presented: Arc::new(presented), content, fingerprint, ends })

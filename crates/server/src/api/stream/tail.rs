@@ -55,7 +55,7 @@ pub(super) struct Alerts {
 }
 
 /// When a stream ends.
-pub(super) struct Until {
+pub(in crate::api) struct Until {
     /// When the server stops.
     pub stopping: watch::Receiver<bool>,
     /// When its caller may no longer ask…
@@ -67,7 +67,7 @@ pub(super) struct Until {
 }
 
 /// One client's place in the log.
-pub(super) struct Tail {
+pub(in crate::api) struct Tail {
     log: Log,
     head: watch::Receiver<Head>,
     /// What is looked for; nothing if only alerts are.
