@@ -6,7 +6,7 @@ use axum::{
     Extension, Router,
     body::{Body, HttpBody as _},
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::header,
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };

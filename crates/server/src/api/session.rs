@@ -80,7 +80,9 @@ fn begun(session: LoggedIn, now: Micros, cookies: bool, secure: bool) -> Respons
         second_factor_missing: session.unfinished,
     };
     let mut response = Json(body).into_response();
-    headers.into_iter().for_each(|header| drop(response.headers_mut().append(header::SET_COOKIE, header)));
+    for value in headers {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
     response
 }
 
@@ -172,8 +174,8 @@ pub(super) async fn log_out(
     let (user, session) = own(&caller)?;
     app.accounts.logout(app.log()?, user, session, caller.address).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    for header in cookies::taken(client(peer).over_tls) {
-        response.headers_mut().append(header::SET_COOKIE, header);
+    for value in cookies::taken(client(peer).over_tls) {
+        response.headers_mut().append(header::SET_COOKIE, value);
     }
     Ok(response)
 }

@@ -43,11 +43,10 @@ use crate::{
     keydir::{AccountsKey, KeyDir},
     log::Log,
 };
-pub(crate) use caller::{Caller, CallerKind, Presented};
+pub(crate) use caller::{Caller, Presented};
 pub use change::By;
 pub use login::{Credentials, LoggedIn};
 pub use manage::UserChange;
-pub(crate) use own::Enrolment;
 pub use role::{Permission, Role};
 pub(crate) use setup::COLLECTION as SETUP;
 pub use setup::NewLink;

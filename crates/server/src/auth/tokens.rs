@@ -93,7 +93,7 @@ impl TokenSpec {
 /// A token as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
-    hash: String,
+    pub(super) hash: String,
     pub name: String,
     pub role: Role,
     pub created: String,

@@ -45,7 +45,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const GREETING: &str = "retry: 2000\n\n";
 
 /// Alerts that a stream follows.
-pub(super) struct Alerts {
+pub(in crate::api) struct Alerts {
     pub detection: Arc<Detection>,
     pub revision: watch::Receiver<u64>,
     /// The number of the last change that was looked at.
