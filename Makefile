@@ -13,9 +13,9 @@ LONG := $(or $(EVENTS),50000000)
 SHORT := $(or $(EVENTS),$(if $(STORE),200000,2000000))
 EVENTS ?= 2000000
 SINGLE ?= 20000
-FUZZ := envelope json_events parsers query note import
+FUZZ := envelope json_events parsers query note import rules snapshot
 
-.PHONY: help build demo test check fmt conformance bench bench-long fuzz torture overload clean
+.PHONY: help build demo test check fmt openapi conformance bench bench-long fuzz torture overload clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +56,9 @@ check: ## formatting, lints, and dependencies' licences and sources
 fmt: ## format everything
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+
+openapi: ## write the API's description and table of permissions into docs/, as the code says
+	SCEAU_WRITE_DOCS=1 $(CARGO) test --release --locked --workspace --lib -- api::tests::description
 
 conformance: ## our parsers, tree and proofs against others' expectations in ../shared/data
 	@for example in crates/*/examples/conformance*; do \

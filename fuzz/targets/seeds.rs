@@ -6,9 +6,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use sceau_detect::{Detector, Limits, RuleSet, Settings};
 use sceau_event::{Deriver, Framer, Meta, Micros, SourceId};
 use sceau_ledger::{EpochKey, FIRST_PREVIOUS, Head, LogKey, RootHash, Seal, SealBody, TreeSize, WriterId};
-use std::{error::Error, fs, io::Write as _, path::Path};
+use std::{error::Error, fs, io::Write as _, path::Path, sync::Arc};
 
 /// What a parser's file has for us.
 #[derive(serde::Deserialize)]
@@ -91,7 +92,24 @@ fn write() -> Result<(), Box<dyn Error>> {
         seeds.add("query", query.as_bytes())?;
     }
     notes(&mut seeds)?;
+    rules(&mut seeds)?;
     eprintln!("{} seeds", seeds.count);
+    Ok(())
+}
+
+/// Rules that come with Sceau and what mappings can say; of snapshots, an empty one: the target has a whole one of its own.
+fn rules(seeds: &mut Seeds<'_>) -> Result<(), Box<dyn Error>> {
+    let (rules, mappings) = RuleSet::builtin_files();
+    let settings = Settings::default();
+    let set = RuleSet::load(&rules, &mappings, &settings)?;
+    for file in &rules {
+        seeds.add("rules", file.text.as_bytes())?;
+    }
+    for mapping in &mappings {
+        seeds.add("rules", &[rules[0].text.as_bytes(), mapping.text.as_bytes()].join(&BETWEEN))?;
+    }
+    let detector = Detector::new(Arc::new(set), Limits::default(), settings.lateness);
+    seeds.add("snapshot", &detector.snapshot())?;
     Ok(())
 }
 

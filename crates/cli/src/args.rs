@@ -15,7 +15,10 @@ Environment:
   SCEAU_URL, SCEAU_DATA_DIR, SCEAU_KEY_DIR  stand for --url, --data-dir and --key-dir
   SCEAU_STORE, SCEAU_STORE_PASSWORD         stand for --store, and hold the password of its database
   SCEAU_TOKEN                               the token for --url (or give --token-file)
+  SCEAU_CA_FILE, SCEAU_TLS_FINGERPRINT      stand for --ca-file and --tls-fingerprint
+  SCEAU_CONFIG                              stands for serve --config
   SCEAU_BOOTSTRAP_TOKEN                     serve: the first administrator's token
+  SCEAU_SECTION_KEY                         serve: any setting of sceau.toml, see `sceau config show`
   RUST_LOG                                  what is logged, e.g. info or sceau_server=debug";
 
 /// A sealed log: what was logged can be searched, and nobody can alter it unnoticed.
@@ -35,6 +38,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the server; the first start makes the log and its keys.
     Serve(crate::serve::ServeArgs),
+    /// Check the server's settings, or show them all.
+    Config(crate::config::ConfigArgs),
     /// Make a log and its keys, and print what an auditor should keep.
     Init(crate::keys::InitArgs),
     /// Send log files in, each line exactly once.

@@ -6,7 +6,7 @@ use sceau_ledger::LedgerError;
 use sceau_server::ServerError;
 use sceau_store::StoreError;
 
-use crate::client::Problem;
+use crate::client::{Broken, Problem};
 
 /// The API's words for options and queries that make no sense.
 const USAGE: [&str; 5] = ["bad_parameter", "unknown_parameter", "query_syntax", "bad_query", "reserved_source"];
@@ -26,9 +26,9 @@ pub enum CliError {
         /// The server.
         url: String,
         /// What happened.
-        reason: &'static str,
+        reason: String,
         /// The cause.
-        source: reqwest::Error,
+        source: Broken,
     },
     /// The server refused.
     #[error("{0}")]

@@ -17,7 +17,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// The server's log. `RUST_LOG` wins over `level`.
+impl LogFormat {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The server's log, with a level that the settings have told.
 pub fn for_server(format: LogFormat, level: &str) -> Result<(), CliError> {
     let filter = filter(level)?;
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -30,7 +40,8 @@ pub fn for_server(format: LogFormat, level: &str) -> Result<(), CliError> {
 
 /// Warnings only, for commands whose output is what counts.
 pub fn for_people(verbose: bool) -> Result<(), CliError> {
-    let filter = filter(if verbose { "info" } else { "error" })?;
+    let level = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let filter = filter(level.as_deref().unwrap_or(if verbose { "info" } else { "error" }))?;
     let ansi = std::io::stderr().is_terminal();
     fmt()
         .with_env_filter(filter)
@@ -41,6 +52,5 @@ pub fn for_people(verbose: bool) -> Result<(), CliError> {
 }
 
 fn filter(level: &str) -> Result<EnvFilter, CliError> {
-    let text = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| level.to_owned());
-    EnvFilter::try_new(&text).map_err(|error| CliError::Usage(format!("log level {text:?}: {error}")))
+    EnvFilter::try_new(level).map_err(|error| CliError::Usage(format!("log level {level:?}: {error}")))
 }

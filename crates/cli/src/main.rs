@@ -8,6 +8,7 @@ mod alerts;
 mod args;
 mod backend;
 mod client;
+mod config;
 mod error;
 mod export;
 mod import;
@@ -15,6 +16,7 @@ mod keys;
 mod logging;
 mod migrate;
 mod mongo;
+mod notify;
 mod output;
 mod proof;
 mod qr;
@@ -22,6 +24,7 @@ mod rebuild;
 mod rules;
 mod search;
 mod serve;
+mod settings;
 mod store;
 mod target;
 mod token;
@@ -92,9 +95,11 @@ fn refused(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Outcome, CliError> {
-    if !matches!(cli.command, Command::Serve(_)) {
-        logging::for_people(cli.verbose)?;
+    if let Command::Serve(args) = cli.command {
+        // Its log is its own, and it starts threads only once it is confined.
+        return serve::run(args);
     }
+    logging::for_people(cli.verbose)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -104,7 +109,8 @@ fn run(cli: Cli) -> Result<Outcome, CliError> {
 
 async fn dispatch(command: Command) -> Result<Outcome, CliError> {
     match command {
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(_) => Err(CliError::Failed("the server is started before there are threads".into())),
+        Command::Config(args) => config::run(args),
         Command::Init(args) => keys::init(args).await,
         Command::Import(args) => import::run(args).await,
         Command::Search(args) => search::run(args).await,

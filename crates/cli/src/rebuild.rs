@@ -18,8 +18,9 @@ use crate::{
 #[command(after_help = "\
 Example:
   sceau rebuild --data-dir /var/lib/sceau --parsers /etc/sceau/parsers
-Records are derived: this loses nothing and changes no entry. Use it after parsers were added or changed, or when
-`verify` finds a record that its entry does not lead to. A running server does it with its own parsers (--url).")]
+Records and alerts are derived: this loses nothing and changes no entry. Use it after parsers were added or changed, when
+`verify` finds a record that its entry does not lead to, or when alerts were lost or changed in the database; alerts need
+the keys (--key-dir). A running server does it with its own parsers (--url).")]
 pub struct RebuildArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -29,17 +30,18 @@ pub struct RebuildArgs {
 #[derive(Deserialize)]
 struct Rebuilt {
     derived: u64,
+    alerts: u64,
 }
 
 /// Runs `sceau rebuild`.
 pub async fn run(args: RebuildArgs) -> Result<Outcome, CliError> {
-    let config = match args.target.resolve()? {
-        Target::Local(config, _) => config,
+    let (config, keys_known) = match args.target.resolve()? {
+        Target::Local(config, keys_known) => (config, keys_known),
         Target::Remote(client) => {
             let answer = client.post("api/v1/integrity/rebuild", &[], "application/json", Bytes::new()).await?;
             let answer: Rebuilt = serde_json::from_str(&answer)
                 .map_err(|error| CliError::Failed(format!("the answer can't be understood: {error}")))?;
-            println!("derived {} records again", grouped(answer.derived));
+            tell(answer.derived, Some(answer.alerts));
             return Ok(Outcome::Done);
         }
     };
@@ -47,7 +49,16 @@ pub async fn run(args: RebuildArgs) -> Result<Outcome, CliError> {
     let steps = Steps::new("entries");
     let done = reader.rebuild(&|done, total| steps.at(done, total)).await?;
     steps.finish();
+    let alerts = if keys_known { Some(reader.rebuild_alerts(&config).await?) } else { None };
     reader.close().await?;
-    println!("derived {} records again", grouped(done));
+    tell(done, alerts);
     Ok(Outcome::Done)
+}
+
+fn tell(records: u64, alerts: Option<u64>) {
+    println!("derived {} records again", grouped(records));
+    match alerts {
+        Some(alerts) => println!("made {} alerts again", grouped(alerts)),
+        None => println!("alerts stay as they are: to make them again, give --key-dir (or SCEAU_KEY_DIR)"),
+    }
 }

@@ -37,7 +37,7 @@ impl Uri {
     }
 
     /// Whether there is a password in it.
-    fn has_password(&self) -> bool {
+    pub fn has_password(&self) -> bool {
         self.database().is_some_and(|uri| uri.has_password())
     }
 }
@@ -83,6 +83,14 @@ pub fn variable(name: &str) -> Option<OsString> {
 }
 
 impl StoreArgs {
+    /// What was given, by the settings' names.
+    pub fn options(&self) -> Vec<(&'static str, toml::Value)> {
+        let uri = self.store.as_ref().map(|uri| ("store.uri", toml::Value::from(uri.0.as_str())));
+        let file = self.store_password_file.as_ref();
+        let file = file.map(|path| ("store.password_file", toml::Value::from(path.to_string_lossy().into_owned())));
+        uri.into_iter().chain(file).collect()
+    }
+
     /// The place that `--store` names, or that `SCEAU_STORE` does where `asks_environment` says so.
     pub fn place(
         &self,
@@ -164,7 +172,8 @@ fn password(
     }
 }
 
-fn database(uri: &Uri, password: Option<Secret>, option: &str) -> Result<Place, CliError> {
+/// The database that a URI names.
+pub fn database(uri: &Uri, password: Option<Secret>, option: &str) -> Result<Place, CliError> {
     parse(uri, password, option).map(Place::from)
 }
 
@@ -180,7 +189,7 @@ fn parse(uri: &Uri, password: Option<Secret>, option: &str) -> Result<MongoOptio
 }
 
 /// Other users of the machine see command lines.
-fn warn_of_password(uri: &Uri, option: &str) {
+pub fn warn_of_password(uri: &Uri, option: &str) {
     if uri.has_password() {
         eprintln!(
             "sceau: warning: the password in {option} can be read in the machine's list of processes; leave it out of the \

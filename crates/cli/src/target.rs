@@ -11,7 +11,7 @@ use sceau_server::{Config, Log, Place, Reader, Secret};
 
 use crate::{
     backend::Backend,
-    client::Client,
+    client::{Client, TrustArgs},
     error::CliError,
     store::{self, StoreArgs},
 };
@@ -26,6 +26,8 @@ pub struct TargetArgs {
     /// A file that holds the token for --url (or set SCEAU_TOKEN).
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// The data directory of a log that no server holds [env: SCEAU_DATA_DIR].
     #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "store"])]
     pub data_dir: Option<PathBuf>,
@@ -64,7 +66,10 @@ impl TargetArgs {
         }
         let database = self.store.place(unsaid, &variable)?;
         match (url, data_dir.map(Place::Directory), database) {
-            (Some(url), None, None) => Ok(Target::Remote(Client::new(&url, self.token(variable)?)?)),
+            (Some(url), None, None) => {
+                let trust = self.trust_with(&variable);
+                Ok(Target::Remote(Client::new(&url, self.token(variable)?, &trust)?))
+            }
             (None, Some(place), None) | (None, None, Some(place)) => {
                 let key_dir = self.key_dir.clone().or_else(|| variable("SCEAU_KEY_DIR").map(PathBuf::from));
                 let known = key_dir.is_some();
@@ -83,6 +88,16 @@ impl TargetArgs {
                     .into(),
             )),
         }
+    }
+
+    /// Whom to believe; an option wins over both variables.
+    fn trust_with(&self, variable: impl Fn(&str) -> Option<OsString>) -> TrustArgs {
+        let mut trust = self.trust.clone();
+        if trust.ca_file.is_none() && trust.tls_fingerprint.is_none() {
+            trust.ca_file = variable("SCEAU_CA_FILE").map(PathBuf::from);
+            trust.tls_fingerprint = variable("SCEAU_TLS_FINGERPRINT").map(|text| text.to_string_lossy().into_owned());
+        }
+        trust
     }
 
     fn token(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Secret>, CliError> {

@@ -7,34 +7,19 @@ mod common;
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
-use common::{Place, Server, load::Random, run, sceau, shared, text, until};
+use common::{
+    Place, Server,
+    detect::{Detecting, MOST_ROUNDS, caught_up, json},
+    load::Random,
+    run, sceau, shared, text, until,
+};
 use serde_json::{Value, json};
 
 const RULE: &str = "title: Door opened\nid: 7a0c0c5a-6f0d-4b0e-8d3c-3b1f6f3a9c11\nlogsource:\n  product: sceau\ndetection:\n  selection:\n    event.action: open_door\n  condition: selection\nlevel: high\n";
 
 /// Failures of one address, a second apart, in the middle of the day.
 fn failures(ip: &str, count: usize) -> String {
-    let line = |n| {
-        format!(
-            "{{\"timestamp\":\"2026-11-21T10:00:{:02}Z\",\"ip\":\"{ip}\",\"user\":\"ann\",\"action\":\"login\",\"status\":\"failed\"}}\n",
-            n % 60
-        )
-    };
-    (0..count).map(line).collect()
-}
-
-fn json(server: &Server, args: &[&str]) -> Value {
-    server.run(args).with(0).json()
-}
-
-/// Waits until the server has looked at everything.
-fn caught_up(server: &Server) {
-    until("the detector's end of the log", || {
-        let rules = json(server, &["rules", "list", "--json"]);
-        let detector = &rules["detector"];
-        assert_eq!(detector["running"], true, "{detector}");
-        detector["next_index"] == detector["tree_size"]
-    });
+    common::detect::failures(ip, 0, count)
 }
 
 /// The id of the rule of five failures of one address.
@@ -139,16 +124,38 @@ fn fired(place: &Place, rule: &str) -> BTreeMap<String, u64> {
     found
 }
 
+fn rounds() -> u64 {
+    std::env::var("SCEAU_TORTURE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6)
+}
+
+fn random() -> Random {
+    let seed = std::env::var("SCEAU_TORTURE_SEED").ok().and_then(|seed| seed.parse().ok());
+    Random(seed.unwrap_or_else(|| u64::from(std::process::id())))
+}
+
+#[test]
+fn windows_that_were_kept_in_mid_burst_go_on_after_a_kill() {
+    let place = Place::new();
+    let pin = place.init()["first_epoch_key"].as_str().unwrap().to_owned();
+    let killed = Detecting {
+        start: &|| place.detect(&["--segment-entries", "1024"]),
+        run: &|args| place.run(args),
+        file: &|name, lines| place.file(name, lines),
+        logged: &|| place.log(),
+    };
+    killed.is_killed_behind_snapshots(rounds().min(MOST_ROUNDS), &mut random());
+    place.run(&["verify", "--pin", &pin]).with(0);
+}
+
 #[test]
 fn no_finding_is_lost_or_doubled_when_the_server_is_killed() {
-    let rounds: u64 = std::env::var("SCEAU_TORTURE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6);
+    let rounds = rounds();
     let addresses: Vec<String> = (0..400).map(|n| format!("10.0.{}.{}", n / 200, n % 200 + 1)).collect();
     let place = Place::new();
     let pin = place.init()["first_epoch_key"].as_str().unwrap().to_owned();
     let lines: String = addresses.iter().map(|ip| failures(ip, 6)).collect();
     let file = text(&place.file("log.ndjson", lines));
-    let seed = std::env::var("SCEAU_TORTURE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let mut random = Random(seed.unwrap_or_else(|| u64::from(std::process::id())));
+    let mut random = random();
     for _ in 0..rounds {
         let server = place.detect(&["--segment-entries", "1024"]);
         let mut import = server.command(&["import", &file]);

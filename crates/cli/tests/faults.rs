@@ -195,6 +195,8 @@ fn fired(place: &Place) -> bool {
 fn with_fault<'a>(command: &'a mut Command, place: &Place, fault: Fault) -> &'a mut Command {
     let Fault(call, path, thread, nth, times, error, mode) = fault;
     let fault = format!("{call}|{path}|{thread}|{nth}|{times}|{error}|{mode}");
+    // The library notes beside the log's directories what it did.
+    command.env("SCEAU_SERVER_LANDLOCK", "false");
     command.env("LD_PRELOAD", library().unwrap()).env("SCEAU_FAULT", fault).env("SCEAU_FAULT_ARM", arming(place))
 }
 

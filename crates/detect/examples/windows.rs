@@ -100,7 +100,7 @@ fn run(name: &str, records: u64, matched: &[usize], address: impl Fn(u64) -> Str
         stats.rules.values().map(|rule| rule.evicted).sum::<u64>(),
     );
     let begun = Instant::now();
-    let bytes = windows.snapshot();
+    let bytes = windows.snapshot(&rules);
     let written = begun.elapsed();
     let restored = windows.restore(&bytes).unwrap();
     println!(

@@ -74,10 +74,10 @@ impl Detector {
     /// Everything that decides what is found from here on, the rules aside.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        self.windows.snapshot()
+        self.windows.snapshot(self.rules.rules())
     }
 
-    /// Goes on from a snapshot. The bytes may be anybody's.
+    /// Goes on from a snapshot. The bytes may be anybody's. Open bursts of rules that are no more as they were are summed up.
     ///
     /// # Errors
     /// It isn't a whole snapshot of this version; the detector is then as before.

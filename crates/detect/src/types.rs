@@ -95,7 +95,7 @@ impl Default for Settings {
 }
 
 /// A rule as people see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RuleMeta {
     /// Its `id`, else its `name`, else a hash of its text: stable as long as the file isn't touched.
     pub id: String,

@@ -101,7 +101,7 @@ fn a_restart_or_a_change_of_another_rule_changes_nothing() {
         let (mut first, mut found) = (detector(), Vec::new());
         attack()[..cut].iter().for_each(|(at, record)| first.push(*at, record, &mut found));
         let mut second = detector();
-        assert_eq!(second.restore(&first.snapshot()).unwrap().lost, [""; 0]);
+        assert_eq!(second.restore(&first.snapshot()).unwrap().lost, []);
         settings.lists.insert("unusual_hours".to_owned(), vec!["3".to_owned()]);
         second.replace_rules(shipped(&settings), &mut found);
         attack()[cut..].iter().for_each(|(at, record)| second.push(*at, record, &mut found));

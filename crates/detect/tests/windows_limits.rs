@@ -343,6 +343,30 @@ fn what_cant_be_decided_exactly_is_refused() {
 }
 
 #[test]
+fn a_burst_ends_when_the_log_has_gone_on_without_its_source() {
+    let mut bench = Bench::of(vec![correlation(1, CorrelationKind::EventCount, &[0], 10 * MINUTE, 5)]);
+    let received = MONTH_END + 400 * DAY;
+    let old = |at: u64, second: i64, after: i64| Event {
+        received: received + after * SECOND,
+        ..Event::at(at, MONTH_END + second * SECOND, "10.0.0.1")
+    };
+    let other = |at: u64, after: i64| Event { source: "vpn".to_owned(), rules: Vec::new(), ..old(at, 0, after) };
+    // An old log that is read slowly is judged on its own times, however new what others send is.
+    for at in 0..6 {
+        bench.push(&old(10 * at, at as i64, 200 * at as i64));
+        assert_eq!(bench.push(&other(10 * at + 5, 200 * at as i64)).len(), 0);
+    }
+    assert_eq!(bench.windows.open_bursts().len(), 1);
+    assert_eq!(bench.push(&other(1_000, 1_000 + 900)).len(), 0, "silent for exactly as long as may be");
+    let mut bench = bench.restarted();
+    let ended = bench.push(&other(1_001, 1_901)).to_vec();
+    assert_eq!((ended.len(), ended[0].phase, ended[0].count), (1, Phase::Ended, 6));
+    // What comes after all is a burst of its own, of what has not been counted.
+    let again = bench.push(&old(1_002, 7, 2_000));
+    assert_eq!((again.len(), again[0].phase, again[0].evidence.as_slice()), (1, Phase::Fired, &[1_002][..]));
+}
+
+#[test]
 fn other_rules_begin_anew_and_the_others_go_on() {
     let both = |hash: &str| {
         let mut bench = Bench::of(vec![
@@ -360,12 +384,12 @@ fn other_rules_begin_anew_and_the_others_go_on() {
     let after = both("after");
     let mut out = Vec::new();
     let mut restored = both("after");
-    let came = restored.windows.restore(&bench.windows.snapshot()).unwrap();
+    let came = restored.windows.restore(&bench.windows.snapshot(&bench.rules)).unwrap();
     assert_eq!((came.kept, came.changed), (1, 1));
-    assert_eq!(came.lost, [bench.found[0].id.as_str()]);
     bench.windows.replace_rules(&bench.rules, &after.rules, &after.correlations, &mut out);
-    assert_eq!(out.len(), 1);
+    assert_eq!((out.len(), &out[0].id), (1, &bench.found[0].id));
     assert_eq!((out[0].phase, out[0].count, out[0].title.as_str()), (Phase::Ended, 4, "before"));
+    assert_eq!(came.lost, out, "a restart under other rules tells the same as a change of rules");
     for windows in [&mut bench.windows, &mut restored.windows] {
         let mut found = Vec::new();
         let fifth = Event::at(4, MONTH_END, "10.0.0.1");
@@ -375,7 +399,7 @@ fn other_rules_begin_anew_and_the_others_go_on() {
         let bursts = windows.open_bursts();
         assert_eq!(bursts.len(), 1);
     }
-    assert_eq!(bench.windows.snapshot(), restored.windows.snapshot());
+    assert_eq!(bench.windows.snapshot(&after.rules), restored.windows.snapshot(&after.rules));
 }
 
 /// Windows of several kinds with something in each.
@@ -400,13 +424,13 @@ fn filled() -> Bench {
 #[test]
 fn a_snapshot_that_is_cut_or_of_another_version_is_refused() {
     let bench = filled();
-    let whole = bench.windows.snapshot();
+    let whole = bench.windows.snapshot(&bench.rules);
     let mut windows = bench.restarted().windows;
     for cut in (0..whole.len()).step_by(17) {
         assert!(windows.restore(&whole[..cut]).is_err());
     }
-    assert_eq!(windows.restore(b"sceauW0\n"), Err(SnapshotError::Version));
-    assert_eq!(windows.snapshot(), whole);
+    assert_eq!(windows.restore(b"sceauW1\n"), Err(SnapshotError::Version));
+    assert_eq!(windows.snapshot(&bench.rules), whole);
 }
 
 proptest! {
@@ -416,7 +440,7 @@ proptest! {
     #[test]
     fn bytes_of_anybody_do_no_harm(changes in prop::collection::vec((0..100_000usize, any::<u8>()), 1..6)) {
         let mut bench = filled();
-        let mut bytes = bench.windows.snapshot();
+        let mut bytes = bench.windows.snapshot(&bench.rules);
         for (at, byte) in changes {
             let at = 8 + at % (bytes.len() - 8);
             bytes[at] = byte;
@@ -428,7 +452,7 @@ proptest! {
                 bench.push(&Event { user, size: Some(3), ..Event::at(at, time, &format!("10.0.0.{}", at % 3)) });
             }
             bench.push(&Event { rules: vec![], ..Event::at(2_000, MONTH_END + 9 * DAY, "-") });
-            let again = bench.windows.snapshot();
+            let again = bench.windows.snapshot(&bench.rules);
             assert!(bench.restarted().windows.restore(&again).is_ok());
         }
     }

@@ -48,6 +48,8 @@ struct Oracle {
     correlations: Vec<Correlation>,
     groups: Vec<BTreeMap<Vec<String>, Group>>,
     clocks: BTreeMap<String, i64>,
+    /// When each source was heard of last, by the times of receipt.
+    heard: BTreeMap<String, i64>,
     out: Vec<Finding>,
 }
 
@@ -154,7 +156,7 @@ fn told(correlation: &Correlation, window: &[&Kept]) -> BTreeMap<String, Vec<Str
 impl Oracle {
     fn new(correlations: Vec<Correlation>) -> Self {
         let groups = correlations.iter().map(|_| BTreeMap::new()).collect();
-        Self { correlations, groups, clocks: BTreeMap::new(), out: Vec::new() }
+        Self { correlations, groups, clocks: BTreeMap::new(), heard: BTreeMap::new(), out: Vec::new() }
     }
 
     fn finding(
@@ -204,10 +206,17 @@ impl Oracle {
         let clock = self.clocks.entry(event.source.clone()).or_insert(i64::MIN);
         *clock = (*clock).max(event.time.min(event.received));
         let clock = *clock;
+        let heard = self.heard.entry(event.source.clone()).or_insert(i64::MIN);
+        *heard = (*heard).max(event.received);
+        let now = self.heard.values().copied().max().unwrap_or(i64::MIN);
         let mut ended = Vec::new();
         for at in 0..self.correlations.len() {
             let one = &self.correlations[at];
-            let over = |open: &Open| open.source == event.source && open.matched.1 + one.timespan + LATENESS < clock;
+            let patience = one.timespan + LATENESS;
+            let over = |open: &Open| {
+                open.source == event.source && open.matched.1 + patience < clock
+                    || self.heard[&open.source] + patience < now
+            };
             let mut done = Vec::new();
             for (key, group) in &mut self.groups[at] {
                 group.open.retain(|open| {
@@ -501,6 +510,25 @@ proptest! {
         events in events(120, false),
         restart in prop::collection::vec(0..120usize, 0..3),
     ) {
+        compare(correlations(timespan * SECOND, least, window), &events, &restart)?;
+    }
+
+    /// The log goes on while one of the sources says nothing.
+    #[test]
+    fn the_same_when_sources_fall_silent(
+        timespan in 1..12i64,
+        least in 1..4u64,
+        window in windows(),
+        events in events(120, false),
+        pauses in prop::collection::vec(prop_oneof![6 => Just(0i64), 2 => 1..8i64, 1 => 8..40i64], 120),
+        restart in prop::collection::vec(0..120usize, 0..3),
+    ) {
+        let mut events = events;
+        let mut received = events[0].received;
+        for (event, pause) in events.iter_mut().zip(&pauses) {
+            received += pause * SECOND;
+            event.received = received;
+        }
         compare(correlations(timespan * SECOND, least, window), &events, &restart)?;
     }
 

@@ -5,7 +5,13 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use sceau_store::embedded::Options;
 use zeroize::Zeroizing;
 
-use crate::{auth::Role, epochs::WITH_ENTRIES, error::ServerError, place::Place};
+use crate::{
+    auth::Role,
+    epochs::WITH_ENTRIES,
+    error::ServerError,
+    net::{Proxies, Rates, TlsSource},
+    place::Place,
+};
 
 /// A text that must not be shown; wiped when dropped.
 #[derive(Clone)]
@@ -40,6 +46,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Allows plain HTTP on an address that other machines can reach.
     pub insecure_http: bool,
+    /// TLS, if it is offered; then nothing else is.
+    pub tls: Option<TlsSource>,
+    /// Whose word on a client's address is believed.
+    pub proxies: Proxies,
+    /// How often one may ask.
+    pub rates: Rates,
     /// The log's origin, used when the log is made; drawn at random if absent.
     pub origin: Option<String>,
     /// A directory of further parsers (`*.yml`).
@@ -159,6 +171,9 @@ impl Config {
             key_dir: key_dir.into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             insecure_http: false,
+            tls: None,
+            proxies: Proxies::default(),
+            rates: Rates::default(),
             origin: None,
             parsers: None,
             bootstrap_token: None,
@@ -203,10 +218,14 @@ pub struct Limits {
     pub connections: usize,
     /// Queries at one moment.
     pub queries: usize,
+    /// Streams (`GET /api/v1/stream`) at one moment.
+    pub streams: usize,
     /// Bytes of large answers that clients have not taken yet, at one moment.
     pub answers: usize,
     /// How long a query may take.
     pub query_time: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_time: Duration,
     /// How long a request's head may take to arrive, and a connection may be idle.
     pub header_time: Duration,
     /// How long a body may take to arrive.
@@ -230,8 +249,10 @@ impl Default for Limits {
             rest_time: Duration::from_secs(60),
             connections: 1_024,
             queries: 8,
+            streams: 32,
             answers: 128 << 20,
             query_time: Duration::from_secs(30),
+            handshake_time: Duration::from_secs(10),
             header_time: Duration::from_secs(30),
             body_time: Duration::from_secs(60),
             write_time: Duration::from_secs(30),

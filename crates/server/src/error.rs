@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use sceau_ledger::{Head, LedgerError};
 use sceau_store::StoreError;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{imports::ImportPosition, sequencer::Cause};
 
 /// One refused event of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, ToSchema)]
+#[schema(as = RefusedEvent)]
 pub struct LineError {
     /// The number of the event in its request, from 1 (of the line, for bodies of lines).
     pub line: u64,
@@ -187,6 +189,9 @@ pub enum ServerError {
     /// There are as many as there can be.
     #[error("{0}")]
     TooMany(String),
+    /// As many streams are open as there may be.
+    #[error("{0} streams are open, and there can't be more")]
+    TooManyStreams(usize),
     /// A source that clients may not send to.
     #[error("the source {0:?} is the product's own")]
     ReservedSource(String),
@@ -267,6 +272,12 @@ pub enum ServerError {
     /// Too many queries at once.
     #[error("too many queries at once")]
     Busy,
+    /// Requests came faster than an address or a token may send them.
+    #[error("requests come too fast")]
+    RateLimited {
+        /// When the next one is let through.
+        wait: std::time::Duration,
+    },
     /// Something that must not happen.
     #[error("internal: {0}")]
     Internal(String),

@@ -4,6 +4,7 @@
 use sceau_store::{Expect, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::{error::ServerError, guard::StateChange};
 
@@ -13,7 +14,7 @@ pub const COLLECTION: &str = "imports";
 pub const MAX_ID: usize = 128;
 
 /// How far an import has come.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportPosition {
     /// Bytes of the input that are dealt with.
     pub offset: u64,

@@ -12,6 +12,7 @@ use sceau_event::SourceId;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use utoipa::ToSchema;
 
 use crate::{
     error::ServerError,
@@ -27,8 +28,9 @@ const TOLD: usize = 20;
 const RULE: &str = "sceau-integrity";
 
 /// How far a verification is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = VerificationState)]
 pub(crate) enum JobState {
     /// At work.
     Running,
@@ -44,8 +46,9 @@ pub(crate) enum JobState {
 }
 
 /// How much of the log a verification reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = VerificationScope)]
 pub(crate) enum Scope {
     /// Everything.
     Whole,
@@ -63,7 +66,8 @@ pub(crate) struct Wanted {
 }
 
 /// A verification as clients see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Verification)]
 pub(crate) struct JobView {
     id: String,
     scope: Scope,
@@ -71,8 +75,12 @@ pub(crate) struct JobView {
     state: JobState,
     done: u64,
     total: u64,
+    #[schema(format = DateTime)]
     started: String,
+    #[schema(format = DateTime)]
     finished: Option<String>,
+    /// What `sceau verify --json` prints.
+    #[schema(value_type = Option<Object>)]
     verdict: Option<Value>,
     error: Option<String>,
 }

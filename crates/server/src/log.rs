@@ -140,7 +140,7 @@ impl Log {
     }
 
     /// What was committed last.
-    pub(crate) fn recent(&self) -> &Recent {
+    pub(crate) fn recent(&self) -> &Arc<Recent> {
         &self.0.recent
     }
 
@@ -154,6 +154,12 @@ impl Log {
     /// # Errors
     /// Nothing, or (an import's position apart) nothing of the body, was kept; the error says why.
     pub async fn ingest(&self, body: Bytes, request: &IngestRequest) -> Result<IngestAnswer, ServerError> {
+        let answer = self.take_in(body, request).await;
+        self.0.metrics.of_source(&request.source, &answer);
+        answer
+    }
+
+    async fn take_in(&self, body: Bytes, request: &IngestRequest) -> Result<IngestAnswer, ServerError> {
         let inner = &*self.0;
         self.check_accepting()?;
         if body.len() > INLINE_BODY {

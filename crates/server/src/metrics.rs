@@ -1,15 +1,28 @@
 //! What is counted, for `/metrics`.
 
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use cpu_time::ThreadTime;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use sceau_event::Micros;
 use sceau_store::Batch;
 
-use crate::error::Refusals;
+use crate::{
+    error::{Refusals, ServerError},
+    ingest::IngestAnswer,
+};
 
 const META: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// Sources that are counted one by one; what further ones send is counted together.
+const MAX_SOURCES: usize = 1_000;
+/// The label of those. No source can be called so.
+const FURTHER_SOURCES: &str = "(further)";
 
 /// The counters. Not the global recorder, so that several servers can run in one process.
 pub struct Metrics {
@@ -26,6 +39,7 @@ pub struct Metrics {
     query_seconds: Histogram,
     ingest_cpu: Gauge,
     sequence_cpu: Gauge,
+    sources: Mutex<HashSet<String>>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -71,6 +85,10 @@ impl Metrics {
         describe("sceau_retention_deleted_total", "Entries deleted by retention.");
         describe("sceau_retention_failures_total", "Times that retention could not delete what was due.");
         describe("sceau_findings_total", "Findings sealed, by level and phase.");
+        describe("sceau_source_events_total", "Entries committed, by source.");
+        describe("sceau_source_refused_total", "Events refused, by source; of refused requests, the requests.");
+        describe("sceau_logins_total", "Log-ins and checks of tokens that count as such, by result.");
+        describe("sceau_tls_refusals_total", "Times that a new certificate could not be used.");
         describe("sceau_http_requests_total", "HTTP requests answered, by method and status.");
         Self {
             accepted: counter("sceau_events_accepted_total", "Entries committed."),
@@ -84,6 +102,7 @@ impl Metrics {
             query_seconds: histogram("sceau_query_seconds", "Time to answer a query."),
             ingest_cpu: gauge("sceau_ingest_cpu_seconds", "CPU time to make entries of bodies, since the start."),
             sequence_cpu: gauge("sceau_sequence_cpu_seconds", "CPU time to put groups into the tree, since the start."),
+            sources: Mutex::default(),
             recorder,
             handle,
         }
@@ -170,6 +189,54 @@ impl Metrics {
         self.recorder.register_gauge(&key, &META).set(bytes as f64);
     }
 
+    /// What became of a request to take in events of a source.
+    pub(crate) fn of_source(&self, source: &str, answer: &Result<IngestAnswer, ServerError>) {
+        let (accepted, refused) = match answer {
+            // Nothing came of it a second time.
+            Ok(answer) if answer.replayed => return,
+            Ok(answer) => (answer.accepted, answer.rejected),
+            Err(ServerError::AllRejected(refusals) | ServerError::AtomicRefused(refusals)) => (0, refusals.rejected),
+            // Whatever stands there is no source, so it must not become one.
+            Err(ServerError::Parameter { .. } | ServerError::ReservedSource(_)) => return,
+            Err(_) => (0, 1),
+        };
+        let source = self.known(source);
+        let count = |name, count| self.labelled(name, &[("source", &source)]).increment(count);
+        count("sceau_source_events_total", accepted);
+        if refused > 0 {
+            count("sceau_source_refused_total", refused);
+        }
+    }
+
+    /// The label of a source: anybody may send from as many as he likes, and each would stay.
+    fn known(&self, source: &str) -> String {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if sources.contains(source) {
+            return source.to_owned();
+        }
+        if sources.len() >= MAX_SOURCES {
+            return FURTHER_SOURCES.to_owned();
+        }
+        sources.insert(source.to_owned());
+        source.to_owned()
+    }
+
+    /// Somebody tried to get in, with this result: `success`, `failed`, `delayed` …
+    pub(crate) fn login(&self, result: &'static str) {
+        self.labelled("sceau_logins_total", &[("result", result)]).increment(1);
+    }
+
+    /// When the certificate for TLS ends.
+    pub(crate) fn certificate_ends(&self, moment: Micros) {
+        let key = Key::from_static_name("sceau_tls_certificate_not_after_seconds");
+        self.recorder.register_gauge(&key, &META).set(moment.0 as f64 / 1e6);
+    }
+
+    /// A new certificate could not be used.
+    pub(crate) fn certificate_refused(&self) {
+        self.labelled("sceau_tls_refusals_total", &[]).increment(1);
+    }
+
     pub(crate) fn queried(&self, time: Duration) {
         self.query_seconds.record(time.as_secs_f64());
     }
@@ -232,5 +299,28 @@ mod tests {
         assert!(text.contains("sceau_commit_seconds_bucket{le=\"0.005\"} 1"), "{text}");
         assert!(text.contains("sceau_queue_bytes 5"), "{text}");
         assert!(two.render(&[]).contains("sceau_received_bytes_total 0"));
+    }
+
+    #[test]
+    fn sources_are_counted_and_their_number_is_limited() {
+        let metrics = Metrics::new();
+        let answer = |accepted, rejected, replayed| {
+            let (first_index, errors) = (Some(0), Vec::new());
+            Ok(IngestAnswer { accepted, rejected, first_index, tree_size: 9, errors, replayed })
+        };
+        metrics.of_source("web", &answer(3, 1, false));
+        metrics.of_source("web", &answer(3, 0, true));
+        metrics.of_source("web", &Err(ServerError::Overloaded));
+        metrics.of_source("no source", &Err(ServerError::parameter("source", "")));
+        let text = metrics.render(&[]);
+        assert!(text.contains("sceau_source_events_total{source=\"web\"} 3"), "{text}");
+        assert!(text.contains("sceau_source_refused_total{source=\"web\"} 2"), "{text}");
+        assert!(!text.contains("no source"), "{text}");
+        for n in 0..2_000 {
+            metrics.of_source(&format!("s{n}"), &answer(1, 0, false));
+        }
+        let text = metrics.render(&[]);
+        assert_eq!(text.matches("sceau_source_events_total{").count(), MAX_SOURCES + 1);
+        assert!(text.contains("sceau_source_events_total{source=\"(further)\"} 1001"), "{text}");
     }
 }

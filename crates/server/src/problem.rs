@@ -89,6 +89,8 @@ impl From<&ServerError> for Problem {
             | E::DiskFull { .. }
             | E::TooOld
             | E::Busy
+            | E::TooManyStreams(_)
+            | E::RateLimited { .. }
             | E::TooManyKeys(_) => load(error),
             E::PartlyKept { kept, entries, first_index } => Self::hidden(
                 503,
@@ -262,6 +264,16 @@ fn load(error: &ServerError) -> Problem {
             sentence(error) + " Each is forgotten after a day. Nothing of the request was kept; send it without one, or later.",
         )
         .retry(600),
+        E::TooManyStreams(_) => {
+            Problem::new(429, "too_many_streams", "Too many streams", sentence(error) + " Close one, or ask again later.").retry(10)
+        }
+        E::RateLimited { wait } => Problem::new(
+            429,
+            "rate_limited",
+            "Requests come too fast",
+            "An address and a token may each send so many requests a second, and a number more after a rest. Nothing of this one was kept.",
+        )
+        .retry(u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)),
         E::Busy => Problem::new(429, "too_many_queries", "Too many queries at once", "Ask again when others have ended.").retry(1),
         _ => Problem::new(503, "overloaded", "The queue is full", "Nothing of the request was kept.").retry(1),
     }

@@ -6,13 +6,14 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sceau_event::{Deriver, Field, Micros, field, parse_query_time};
 use sceau_ledger::{Index, leaf_hash};
 use sceau_store::{
-    EntryRows, Store, StoreError,
+    CommitError, EntryRows, Store, StoreError,
     query::{self, Cursor, Order, Page, Query},
 };
 
 use crate::{
     clock::Clock,
     config::Config,
+    detect::Desk,
     epochs,
     error::ServerError,
     guard, hex, history,
@@ -157,6 +158,23 @@ impl Reader {
     /// A server writes to it, or the store can't be read or written.
     pub async fn rebuild(&self, progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<u64, ServerError> {
         let work = async { Ok(self.store.rebuild(self.deriver.clone(), progress).await?) };
+        lease::during(&self.store, || Owner::command("sceau rebuild"), work).await
+    }
+
+    /// Makes all alerts again from the findings and changes that are sealed, for a log that no server holds. This writes the
+    /// state, so it needs the keys. Gives how many there are.
+    ///
+    /// # Errors
+    /// A server writes to it, the keys can't be read, or the store can't be read or written.
+    pub async fn rebuild_alerts(&self, config: &Config) -> Result<u64, ServerError> {
+        let keys = KeyDir::open(&config.key_dir, config.place.directory())?;
+        let macs = keys.mac_keys();
+        let write = |changes| async {
+            let written = self.store.write(guard::signed(&macs, changes)).await;
+            Ok(written.map_err(CommitError::into_store)?)
+        };
+        let alerts = Desk::default();
+        let work = alerts.rebuild(&*self.store, &keys, write);
         lease::during(&self.store, || Owner::command("sceau rebuild"), work).await
     }
 

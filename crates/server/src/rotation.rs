@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sceau_ledger::{KeyChange, KeyHistory, LogChange, LogKey, MacChange, MacKey, MacKeys, Signer};
 use sceau_store::StoreError;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     error::ServerError,
@@ -22,7 +23,7 @@ use crate::{
 const MAX_CHANGES: usize = 4_096;
 
 /// Which key is to be replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RotatedKey {
     /// The key that signs checkpoints.
@@ -32,7 +33,7 @@ pub enum RotatedKey {
 }
 
 /// What came of a rotation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rotated {
     /// Which key was replaced.
     pub key: RotatedKey,

@@ -26,11 +26,12 @@ use crate::{
     lease::{Keeper, Owner, Taken},
     log::{Log, Open, check_noted, restore_bundle},
     metrics::Metrics,
+    net::{accept::Front, tls::Tls, watch::watch},
     place, prover,
     reader::{Reader, load_deriver},
     schedule,
     sequencer::Health,
-    serve::{Ready, accept, listen},
+    serve::Ready,
 };
 
 /// What was made for a further server of a log.
@@ -75,7 +76,8 @@ pub(crate) async fn serve(
 ) -> Result<(), ServerError> {
     let standby = Standby::open(config).await?;
     while standby.follow().await? {}
-    let (listener, addr) = listen(config).await?;
+    let front = Front::listen(config).await?;
+    let (addr, tls) = (front.addr, front.tls.clone());
     let app = standby.app().await?;
     let (stop, stopped) = watch::channel(false);
     let waiting = tokio::spawn({
@@ -84,9 +86,12 @@ pub(crate) async fn serve(
     });
     let origin = standby.keys.origin().to_owned();
     tracing::info!(%addr, %origin, "serving as a standby");
-    on_ready(Ready { addr, standby: true, origin, bootstrap_token: None, setup: None, init: None });
+    let fingerprint = tls.as_ref().map(Tls::fingerprint);
+    on_ready(Ready { addr, tls: fingerprint, standby: true, origin, bootstrap_token: None, setup: None, init: None });
+    let watching = tokio::spawn(watch(tls, app.metrics.clone()));
     let schedule = config.schedule.clone().map(|wanted| tokio::spawn(schedule::run(app.clone(), wanted)));
-    accept(listener, api::router(app.clone()), config, shutdown).await;
+    front.accept(api::router(app.clone()), app.ending(shutdown)).await;
+    watching.abort();
     stop.send_replace(true);
     // A take-over is finished, so that there is a log to be closed in good order.
     let ended = waiting.await.map_err(|error| ServerError::Internal(format!("waiting for the log: {error}")));
@@ -155,7 +160,7 @@ impl Standby {
         let reader = Reader::new(self.store.clone(), self.deriver.clone(), clock, self.config.limits.query_time);
         let (accounts, _) = Accounts::load(&*self.store, &self.keys, &self.config.accounts, reader.now()).await?;
         let reader = reader.guarded(self.keys.clone());
-        let app = Arc::new(App::standby(reader, self.metrics.clone(), accounts, self.config.limits.clone()));
+        let app = Arc::new(App::standby(reader, self.metrics.clone(), accounts, &self.config));
         app.keep_accounts();
         Ok(app)
     }

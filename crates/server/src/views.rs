@@ -4,16 +4,19 @@ use sceau_event::{Deriver, Keyword, Micros, Number, Record};
 use sceau_store::StoreError;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::error::ServerError;
 
 /// An entry with what is understood of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventView {
     /// Its place in the log.
     pub index: u64,
     /// The record: ECS names, flat; times in RFC 3339; a list where a name has several values. The event's own fields
     /// `@timestamp`, `received` and `source` are `data.@timestamp` and so on.
+    #[schema(value_type = Object)]
     pub record: Map<String, Value>,
     /// The entry, exactly as sealed.
     pub entry: String,
@@ -29,9 +32,29 @@ impl EventView {
     /// The bytes are no entry.
     pub fn new(deriver: &Deriver, index: u64, entry: Vec<u8>) -> Result<Self, ServerError> {
         let damaged = |detail: String| StoreError::Entry { index, detail };
-        let record = record(&deriver.derive(&entry).map_err(|error| damaged(error.to_string()))?);
+        let record = deriver.derive(&entry).map_err(|error| damaged(error.to_string()))?;
+        let record = self::record(&record);
         let entry = String::from_utf8(entry).map_err(|error| damaged(error.to_string()))?;
         Ok(Self { index, record, entry, leaf_hash: None })
+    }
+
+    /// When a stored entry was received, microseconds since the epoch.
+    ///
+    /// # Errors
+    /// The bytes are no entry.
+    pub(crate) fn received(deriver: &Deriver, index: u64, entry: &[u8]) -> Result<i64, ServerError> {
+        let record = deriver.derive(entry);
+        Ok(record.map_err(|error| StoreError::Entry { index, detail: error.to_string() })?.received.0)
+    }
+
+    /// An entry whose record is known already.
+    ///
+    /// # Errors
+    /// The bytes are no entry.
+    pub(crate) fn known(record: &Record<'_>, index: u64, entry: &[u8]) -> Result<Self, ServerError> {
+        let text = std::str::from_utf8(entry);
+        let text = text.map_err(|error| StoreError::Entry { index, detail: error.to_string() })?;
+        Ok(Self { index, record: self::record(record), entry: text.to_owned(), leaf_hash: None })
     }
 }
 
@@ -67,7 +90,8 @@ fn record(record: &Record<'_>) -> Map<String, Value> {
 }
 
 /// A page of a search.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = EventPage)]
 pub struct SearchPage {
     /// In the order that was asked for.
     pub events: Vec<EventView>,
@@ -76,7 +100,8 @@ pub struct SearchPage {
 }
 
 /// Events per interval.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Histogram)]
 pub struct HistogramView {
     /// The interval, as it can be asked for.
     pub interval: String,
@@ -85,9 +110,10 @@ pub struct HistogramView {
 }
 
 /// One bar of a histogram.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Bucket {
     /// The interval's start, RFC 3339.
+    #[schema(format = DateTime)]
     pub start: String,
     /// The value of the field that the histogram is split by.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +125,8 @@ pub struct Bucket {
 }
 
 /// The most frequent values of a field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Top)]
 pub struct TopView {
     /// The field, as asked for.
     pub field: String,
@@ -110,7 +137,7 @@ pub struct TopView {
 }
 
 /// One of the most frequent values.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TopValue {
     /// The value as text.
     pub value: String,
@@ -121,7 +148,8 @@ pub struct TopValue {
 }
 
 /// How many events match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Count)]
 pub struct CountView {
     /// Entries.
     pub count: u64,
@@ -130,7 +158,8 @@ pub struct CountView {
 }
 
 /// The proof that an entry is in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Proof)]
 pub struct ProofView {
     /// The entry's index.
     pub index: u64,
@@ -161,7 +190,8 @@ impl ProofView {
 }
 
 /// A head as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Head)]
 pub struct HeadView {
     /// How many entries.
     pub tree_size: u64,
@@ -176,7 +206,8 @@ impl From<&sceau_ledger::Head> for HeadView {
 }
 
 /// How well the log is sealed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Integrity)]
 pub struct IntegrityView {
     /// The committed head.
     pub head: HeadView,
@@ -199,13 +230,15 @@ pub struct IntegrityView {
     /// The last seal.
     pub last_seal: Option<SealView>,
     /// The last verification, if one ran in this process.
+    #[schema(value_type = Option<crate::jobs::JobView>)]
     pub last_verification: Option<Value>,
     /// `ok`, or why nothing more is accepted.
     pub writing: String,
 }
 
 /// A log key as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = LogKey)]
 pub struct LogKeyView {
     /// The key.
     pub verifier_key: String,
@@ -220,7 +253,8 @@ impl From<(u64, &sceau_ledger::VerifierKey)> for LogKeyView {
 }
 
 /// A chain of seals as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Chain)]
 pub struct ChainView {
     /// Its first epoch.
     pub epoch: u64,
@@ -250,7 +284,8 @@ impl ChainView {
 }
 
 /// A statement about keys as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = KeyChange)]
 pub struct KeyChangeView {
     /// The entry that holds it.
     pub index: u64,
@@ -268,13 +303,15 @@ impl From<&sceau_ledger::SignedKeyChange> for KeyChangeView {
 }
 
 /// A seal as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Seal)]
 pub struct SealView {
     /// The epoch that it closed.
     pub epoch: u64,
     /// How many entries it and those before it cover.
     pub tree_size: u64,
     /// When, RFC 3339.
+    #[schema(format = DateTime)]
     pub time: String,
     /// The seal itself.
     pub text: String,

@@ -15,7 +15,7 @@ use datafusion::arrow::{
 use sceau_event::{Deriver, EntryError, EventError, Framer, Keyword, Memory, Number, Record};
 use sceau_ledger::{LeafHash, leaf_hash};
 
-use crate::schema;
+use crate::{embedded::eval, error::StoreError, query::Query, schema};
 
 /// Entries without indexes yet, with their leaves and records.
 #[derive(Clone, Debug)]
@@ -68,6 +68,14 @@ impl Batch {
     /// Earliest and latest receive time, microseconds since the epoch; `None` when empty.
     pub fn received(&self) -> Option<(i64, i64)> {
         self.received
+    }
+
+    /// The places in it of the entries that a query accepts: what a search would find, before they are searched.
+    ///
+    /// # Errors
+    /// The columns are not those of [`schema::records`].
+    pub fn matching(&self, query: &Query) -> Result<Vec<usize>, StoreError> {
+        Ok(eval::accept(query, &self.records)?.values().set_indices().collect())
     }
 
     /// How many lines no parser understood.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cpu_time::ThreadTime;
@@ -18,6 +18,8 @@ pub struct Costs {
     pub wal: Stage,
     /// Calls of fsync, as far as we cause them.
     pub fsyncs: AtomicU64,
+    /// Time that commits of SQLite took, of which nearly all is waiting for the disk.
+    pub sync: Stage,
 }
 
 impl Costs {
@@ -27,17 +29,18 @@ impl Costs {
     }
 
     /// Names and values, for `/metrics`.
-    pub fn gauges(&self) -> [(&'static str, f64); 4] {
+    pub fn gauges(&self) -> [(&'static str, f64); 5] {
         [
             ("store_commit_cpu_seconds", self.commit.seconds()),
             ("store_segment_cpu_seconds", self.segment.seconds()),
             ("store_wal_cpu_seconds", self.wal.seconds()),
+            ("store_sync_seconds", self.sync.seconds()),
             ("store_fsyncs", self.fsyncs.load(Ordering::Relaxed) as f64),
         ]
     }
 }
 
-/// CPU time of one kind of work.
+/// Time of one kind of work: of the CPU or, where it waits for the disk, on the wall.
 #[derive(Debug, Default)]
 pub struct Stage(AtomicU64);
 
@@ -48,6 +51,14 @@ impl Stage {
         let done = work();
         let spent = begun.and_then(|begun| begun.try_elapsed()).unwrap_or_default();
         self.0.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(0), Ordering::Relaxed);
+        done
+    }
+
+    /// Does some work that waits for the disk.
+    pub fn waiting<T>(&self, work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let done = work();
+        self.0.fetch_add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
         done
     }
 

@@ -53,9 +53,9 @@ impl Both {
     async fn add(&mut self, batches: Vec<Batch>) {
         let before = self.writer.head();
         let commit = self.writer.commit_of(batches, vec![]);
-        let made = documents(before.size.0, &commit.batches, &commit.tags, "1").unwrap();
-        let logs = self.database.collection::<mongodb::bson::RawDocumentBuf>(names::LOGS);
-        logs.insert_many(made).await.unwrap();
+        for command in documents(before.size.0, &commit.batches, &commit.tags, "1").unwrap() {
+            self.database.run_raw_command(command).await.unwrap();
+        }
         self.embedded.commit(before, commit).await.unwrap();
     }
 

@@ -82,13 +82,15 @@ fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> Outcome<()> {
     Ok(())
 }
 
-fn framer() -> Outcome<Framer> {
-    Ok(Framer::new(Micros(RECEIVED), &SourceId::parse("bench")?, &Meta::default()))
+fn framer(source: &str) -> Outcome<Framer> {
+    Ok(Framer::new(Micros(RECEIVED), &SourceId::parse(source)?, &Meta::default()))
 }
 
 /// Rules and windows on the bench's events and on lines of other logs, one in seven of each.
 fn records(count: u64, report: &Report) -> Outcome<()> {
-    let (deriver, framer, rules) = (Deriver::builtin(), framer()?, rules(report)?);
+    // Each has a source of its own, as they are of different days: within one, all of the older day would be late.
+    let (deriver, rules) = (Deriver::builtin(), rules(report)?);
+    let (bench, gate) = (framer("bench")?, framer("gate")?);
     let detector = || Detector::new(rules.clone(), Limits::default(), Settings::default().lateness);
     let mut detector = detector();
     let (mut cpu, mut findings) = (Duration::ZERO, Vec::new());
@@ -100,11 +102,11 @@ fn records(count: u64, report: &Report) -> Outcome<()> {
             match usize::try_from(number % 7)? {
                 0 => {
                     let line = LINES[usize::try_from(number / 7 % 6)?];
-                    records.push(deriver.push_line(&framer, line.as_bytes(), &mut Vec::new())?.into_owned());
+                    records.push(deriver.push_line(&gate, line.as_bytes(), &mut Vec::new())?.into_owned());
                 }
                 _ => {
                     events::write(number, count, &mut event);
-                    records.push(deriver.push_json(&framer, event.trim_ascii_end(), &mut Vec::new())?.into_owned());
+                    records.push(deriver.push_json(&bench, event.trim_ascii_end(), &mut Vec::new())?.into_owned());
                 }
             }
         }
@@ -128,7 +130,7 @@ fn addresses(report: &Report) -> Outcome<()> {
     let limits = Limits::default();
     let most = limits.bytes as f64 / f64::from(1 << 20);
     let mut detector = Detector::new(rules, limits, Settings::default().lateness);
-    let (deriver, framer, mut findings) = (Deriver::builtin(), framer()?, Vec::new());
+    let (deriver, framer, mut findings) = (Deriver::builtin(), framer("bench")?, Vec::new());
     let (mut cpu, mut index, mut peak) = (Duration::ZERO, 0, 0);
     let mut bursts = std::collections::BTreeSet::new();
     for number in 0..ADDRESSES {

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod copy;
+pub mod detect;
 pub mod http;
 pub mod load;
 pub mod named;
@@ -172,19 +173,20 @@ impl Place {
 
     /// The same, but it isn't said where the log is. Nothing is detected, so that the log holds what was sent.
     pub fn serving_nothing(&self, address: &str) -> Command {
-        let mut serve = self.detecting_nothing(address);
+        let mut serve = self.detecting_somewhere(address);
         serve.arg("--no-detection");
         serve
     }
 
     /// Starts a server on the directory that looks for what rules describe.
     pub fn detect(&self, more: &[&str]) -> Server {
-        let mut serve = self.detecting_nothing("127.0.0.1:0");
+        let mut serve = self.detecting_somewhere("127.0.0.1:0");
         serve.arg("--data-dir").arg(self.data()).args(more);
         self.serve_as(&mut serve)
     }
 
-    fn detecting_nothing(&self, address: &str) -> Command {
+    /// The command that starts a server with detection, of which it isn't said where the log is.
+    pub fn detecting_somewhere(&self, address: &str) -> Command {
         let errors = self.dir.path().join("server.log");
         let errors = File::options().append(true).create(true).open(errors).unwrap();
         let mut serve = sceau();

@@ -90,6 +90,13 @@ impl Log {
         self.place.serve_as(&mut self.serving())
     }
 
+    /// The same with detection.
+    pub fn detect(&self) -> Server {
+        let mut serve = self.place.detecting_somewhere("127.0.0.1:0");
+        serve.env("SCEAU_STORE", &self.uri).env("SCEAU_STORE_PASSWORD", PASSWORD);
+        self.place.serve_as(&mut serve)
+    }
+
     /// Verifies with everything that is at hand; it must be good.
     pub fn verify(&self) {
         self.run(&["verify", "--json", "--pin", self.pin()]).with(0);

@@ -5,6 +5,7 @@ mod away;
 #[path = "../common/mod.rs"]
 mod common;
 mod database;
+mod detect;
 mod kill;
 mod log;
 mod migrate;

@@ -6,6 +6,10 @@ use sceau_event::Micros;
 
 const HOUR: i64 = 3_600_000_000;
 const DAY: i64 = 24 * HOUR;
+const HOURS: [&str; 24] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20",
+    "21", "22", "23",
+];
 const NAMES: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 /// The zone of the settings; its rules come with the program, so that every machine finds the same.
@@ -38,6 +42,11 @@ impl Clock {
         self.shown(time).rem_euclid(DAY) / HOUR
     }
 
+    /// [`Self::hour`] as text.
+    pub fn hour_text(&self, time: Micros) -> &'static str {
+        usize::try_from(self.hour(time)).ok().and_then(|hour| HOURS.get(hour)).copied().unwrap_or(HOURS[0])
+    }
+
     /// `monday` to `sunday`.
     pub fn weekday(&self, time: Micros) -> &'static str {
         // 1970-01-01 was a Thursday.
@@ -64,6 +73,11 @@ mod tests {
             ("1969-12-31T23:00:00Z", 23, "wednesday", (0, "thursday")),
         ] {
             let time = at(text);
+            assert_eq!(
+                (utc.hour_text(time), paris.hour_text(time)),
+                (&*hour.to_string(), &*there.0.to_string()),
+                "{text}"
+            );
             assert_eq!((utc.hour(time), utc.weekday(time)), (hour, day), "{text}");
             assert_eq!((paris.hour(time), paris.weekday(time)), there, "{text}");
         }

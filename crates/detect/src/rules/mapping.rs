@@ -16,11 +16,8 @@ const MAX_DEPTH: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogSource {
-    #[serde(default)]
     pub product: Option<String>,
-    #[serde(default)]
     pub category: Option<String>,
-    #[serde(default)]
     pub service: Option<String>,
 }
 
@@ -37,10 +34,8 @@ impl fmt::Display for LogSource {
 #[serde(deny_unknown_fields)]
 struct FileForm {
     title: String,
-    #[serde(default)]
     #[allow(dead_code)] // For people.
     description: Option<String>,
-    #[serde(default)]
     when: Option<TestForm>,
     #[serde(default)]
     fields: BTreeMap<String, Many<String>>,
@@ -53,7 +48,6 @@ struct FileForm {
 #[serde(deny_unknown_fields)]
 struct SourceForm {
     logsource: Many<LogSource>,
-    #[serde(default)]
     when: Option<TestForm>,
     #[serde(default)]
     fields: BTreeMap<String, Many<String>>,
@@ -80,23 +74,14 @@ impl<T> Many<T> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TestForm {
-    #[serde(default)]
     any: Option<Vec<TestForm>>,
-    #[serde(default)]
     all: Option<Vec<TestForm>>,
-    #[serde(default)]
     not: Option<Box<TestForm>>,
-    #[serde(default)]
     field: Option<String>,
-    #[serde(default)]
     is: Option<Many<Scalar>>,
-    #[serde(default)]
     starts: Option<Many<Scalar>>,
-    #[serde(default)]
     ends: Option<Many<Scalar>>,
-    #[serde(default)]
     contains: Option<Many<Scalar>>,
-    #[serde(default)]
     exists: Option<bool>,
 }
 

@@ -19,6 +19,7 @@ mod names;
 mod pattern;
 mod plan;
 mod refuse;
+mod selection;
 mod set;
 mod shape;
 mod value;

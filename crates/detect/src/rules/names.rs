@@ -105,7 +105,7 @@ impl Place {
                 let mut values = record.fields.iter().filter(|(key, _)| key == name);
                 values.any(|(_, value)| found(Cow::Borrowed(value)))
             }
-            Self::Hour => found(Cow::Owned(clock.hour(record.time).to_string())),
+            Self::Hour => found(Cow::Borrowed(clock.hour_text(record.time))),
             Self::Weekday => found(Cow::Borrowed(clock.weekday(record.time))),
             Self::Url(piece) => piece.in_record(record).is_some_and(|value| found(Cow::Borrowed(value))),
         }

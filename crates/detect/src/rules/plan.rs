@@ -1,13 +1,14 @@
 //! Which rules are worth evaluating for a record, and their evaluation.
 //!
-//! Most rules need one of some texts to be anywhere in the record. One search for all those texts, once for each record,
-//! leaves few rules to evaluate, whatever log sources the record belongs to.
+//! Most rules need one of some texts to be anywhere in the record. One search for all those texts, once for each record
+//! of a log source with many such rules, leaves few rules to evaluate.
 
 use super::detection::Logic;
 use super::names::{Fast, Place};
+use super::selection::Selection;
 use super::view::{Table, View};
 use rsigma_eval::matcher::GroupMode;
-use rsigma_eval::{CompiledDetection, CompiledDetectionItem, CompiledMatcher, Event};
+use rsigma_eval::{CompiledDetection, CompiledMatcher};
 use rsigma_parser::ConditionExpr;
 use sceau_event::{Field, Record};
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +19,7 @@ pub(super) struct Rule {
     pub number: usize,
     /// Its place in [`Found`], if it needs a text that [`Search`] looks for.
     needs: Option<usize>,
-    named: Vec<CompiledDetection>,
+    named: Vec<Selection>,
     /// Any of them is enough.
     conditions: Vec<Node>,
 }
@@ -37,12 +38,19 @@ impl Rule {
         let (names, named): (Vec<String>, Vec<CompiledDetection>) = logic.named.into_iter().unzip();
         let conditions: Vec<Node> = logic.conditions.iter().map(|condition| node(condition, &names)).collect();
         let needed = either(conditions.iter().map(|condition| condition.needs(&named, table)));
+        let named = named.into_iter().map(|detection| Selection::new(detection, table)).collect();
         Self { number, needs: needed.map(|texts| search.add(texts)), named, conditions }
     }
 
-    pub fn holds(&self, view: &View<'_, '_>, found: &Found) -> bool {
-        self.needs.is_none_or(|at| found.has(at))
-            && self.conditions.iter().any(|condition| condition.holds(&self.named, view))
+    /// Does it need a text that [`Search`] looks for?
+    pub fn needs_text(&self) -> bool {
+        self.needs.is_some()
+    }
+
+    /// `found`: if there was a search.
+    pub fn holds(&self, view: &View<'_, '_>, found: Option<&Found>) -> bool {
+        let lacks = found.zip(self.needs).is_some_and(|(found, at)| !found.has(at));
+        !lacks && self.conditions.iter().any(|condition| condition.holds(&self.named, view))
     }
 }
 
@@ -61,9 +69,9 @@ fn node(condition: &ConditionExpr, names: &[String]) -> Node {
 }
 
 impl Node {
-    fn holds(&self, named: &[CompiledDetection], view: &View<'_, '_>) -> bool {
+    fn holds(&self, named: &[Selection], view: &View<'_, '_>) -> bool {
         match self {
-            Self::Is(at) => named.get(*at).is_some_and(|found| detection(found, view)),
+            Self::Is(at) => named.get(*at).is_some_and(|selection| selection.holds(view)),
             Self::All(parts) => parts.iter().all(|part| part.holds(named, view)),
             Self::Any(parts) => parts.iter().any(|part| part.holds(named, view)),
             Self::Not(part) => !part.holds(named, view),
@@ -77,27 +85,6 @@ impl Node {
             Self::Any(parts) => either(parts.iter().map(|part| part.needs(named, table))),
             Self::Not(_) => None,
         }
-    }
-}
-
-fn detection(detection: &CompiledDetection, view: &View<'_, '_>) -> bool {
-    match detection {
-        CompiledDetection::AllOf(items) => items.iter().all(|item| self::item(item, view)),
-        CompiledDetection::AnyOf(parts) => parts.iter().any(|part| self::detection(part, view)),
-        CompiledDetection::And(parts) => parts.iter().all(|part| self::detection(part, view)),
-        CompiledDetection::Keywords(matcher) => matcher.matches_keyword(view),
-        // Refused when the rule was read.
-        CompiledDetection::ArrayMatch { .. } | CompiledDetection::Conditional { .. } => false,
-    }
-}
-
-fn item(item: &CompiledDetectionItem, view: &View<'_, '_>) -> bool {
-    let Some(field) = &item.field else { return item.matcher.matches_keyword(view) };
-    let value = view.get_field(field);
-    match (item.exists, value) {
-        (Some(expected), value) => value.is_some() == expected,
-        (None, Some(value)) => item.matcher.matches(&value, view),
-        (None, None) => matches!(item.matcher, CompiledMatcher::Null),
     }
 }
 
@@ -195,8 +182,13 @@ struct Text {
     rules: Vec<u32>,
 }
 
-/// How many bits the map has, as a power of two.
-const BITS: u32 = 18;
+/// How many bits the map has, as a power of two: 8 KiB, a part of what a core has nearest.
+const BITS: u32 = 16;
+
+/// Three bytes as a number that is the same in upper and lower case. A few others are so, too: what is found is compared.
+fn folded(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |three, byte| three << 8 | u32::from(byte | 0x20))
+}
 
 /// A bit for three bytes.
 const fn bit(three: u32) -> usize {
@@ -217,7 +209,7 @@ impl Search {
         let mut search =
             Self { bits: vec![0; 1 << (BITS - 6)], places: HashMap::default(), texts: Vec::new(), count: texts.count };
         for (number, (text, rules)) in (0_u32..).zip(texts.rules) {
-            let threes = text.as_bytes().windows(3).map(|w| u32::from_be_bytes([0, w[0], w[1], w[2]]));
+            let threes = text.as_bytes().windows(3).map(folded);
             let taken = |three: &u32| search.places.get(three).map_or(0, Vec::len);
             if let Some((three, at)) = threes.zip(0_u32..).min_by_key(|(three, at)| (taken(three), *at)) {
                 search.bits[bit(three) / 64] |= 1 << (bit(three) % 64);
@@ -245,19 +237,22 @@ impl Search {
     }
 
     fn mark(&self, value: &[u8], found: &mut Found) {
-        let mut three = 0_u32;
-        for (end, byte) in value.iter().enumerate() {
-            three = (three << 8 | u32::from(byte.to_ascii_lowercase())) & 0x00ff_ffff;
-            if self.bits[bit(three) / 64] >> (bit(three) % 64) & 1 == 0 || end < 2 {
-                continue;
+        for (at, bytes) in value.windows(3).enumerate() {
+            let three = folded(bytes);
+            if self.bits[bit(three) / 64] >> (bit(three) % 64) & 1 == 1 {
+                self.look(value, at, three, found);
             }
-            for (text, at) in self.places.get(&three).into_iter().flatten() {
-                let Some(text) = self.texts.get(*text as usize) else { continue };
-                let start = (end - 2).checked_sub(*at as usize);
-                let there = start.and_then(|start| value.get(start..start + text.text.len()));
-                if there.is_some_and(|there| there.eq_ignore_ascii_case(text.text.as_bytes())) {
-                    text.rules.iter().for_each(|rule| found.add(*rule as usize));
-                }
+        }
+    }
+
+    /// Looks for the texts of which these three bytes, at this place of the value, may be a part.
+    fn look(&self, value: &[u8], at: usize, three: u32, found: &mut Found) {
+        for (text, before) in self.places.get(&three).into_iter().flatten() {
+            let Some(text) = self.texts.get(*text as usize) else { continue };
+            let start = at.checked_sub(*before as usize);
+            let there = start.and_then(|start| value.get(start..start + text.text.len()));
+            if there.is_some_and(|there| there.eq_ignore_ascii_case(text.text.as_bytes())) {
+                text.rules.iter().for_each(|rule| found.add(*rule as usize));
             }
         }
     }

@@ -49,7 +49,12 @@ struct Channel {
     source: Source,
     rules: Vec<Rule>,
     table: Table,
+    /// Has it so many rules that need a text that the search costs less than trying them?
+    searched: bool,
 }
+
+/// See [`Channel::searched`].
+const FEW: usize = 4;
 
 /// A rule that matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,12 +75,25 @@ impl RuleSet {
     /// # Errors
     /// The settings make no sense, whatever the rules.
     pub fn load(files: &[RuleFile], mappings: &[RuleFile], settings: &Settings) -> Result<Self, DetectError> {
+        Self::load_only(files, mappings, settings, None)
+    }
+
+    /// The same, but if a rule is named, it alone is switched on, whatever the settings say.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn load_only(
+        files: &[RuleFile],
+        mappings: &[RuleFile],
+        settings: &Settings,
+        only: Option<&str>,
+    ) -> Result<Self, DetectError> {
         check(settings)?;
         let clock = Clock::new(&settings.zone)?;
         let mut loader = Loader::load(files, mappings, settings)?;
         let exceptions = Except::all(&settings.exceptions, &mut loader.slots);
         let hashes = hashes(&loader, settings);
-        let rules: Vec<_> = (0..loader.drafts.len()).map(|at| meta(&loader, at, &hashes[at], settings)).collect();
+        let rules: Vec<_> = (0..loader.drafts.len()).map(|at| meta(&loader, at, &hashes[at], settings, only)).collect();
         let mut correlations: Vec<_> = std::mem::take(&mut loader.correlations).into_values().collect();
         for correlation in &mut correlations {
             correlation.fires = rules[correlation.rule].fires;
@@ -133,9 +151,11 @@ impl RuleSet {
                 if channel.source.when.as_ref().is_some_and(|when| !when.holds(seen)) {
                     continue;
                 }
-                let found = found.get_or_insert_with(|| self.search.run(record));
+                if channel.searched && found.is_none() {
+                    found = Some(self.search.run(record));
+                }
                 let view = View { seen, table: &channel.table };
-                let rules = channel.rules.iter().filter(|rule| rule.holds(&view, found));
+                let rules = channel.rules.iter().filter(|rule| rule.holds(&view, found.as_ref()));
                 out.extend(rules.map(|rule| Matched { rule: rule.number }));
             }
         }
@@ -249,11 +269,14 @@ fn hashes(loader: &Loader, settings: &Settings) -> Vec<String> {
     hashes.into_iter().flatten().collect()
 }
 
-fn meta(loader: &Loader, at: usize, hash: &str, settings: &Settings) -> RuleMeta {
+fn meta(loader: &Loader, at: usize, hash: &str, settings: &Settings, only: Option<&str>) -> RuleMeta {
     let draft = &loader.drafts[at];
     let correlation = loader.correlations.get(&at);
     let over = settings.overrides.get(&draft.id);
-    let enabled = over.and_then(|over| over.enabled).unwrap_or(true);
+    let enabled = match only {
+        Some(only) => draft.id == only,
+        None => over.and_then(|over| over.enabled).unwrap_or(true),
+    };
     let is_part = loader.parts.contains(&at) && !draft.fires_anyway();
     let number = |condition: &Condition| match condition {
         Condition::Threshold { predicates, .. } => {
@@ -372,8 +395,10 @@ fn build(
                 .collect();
             let here = (groups.len(), in_file.len());
             rules.iter().for_each(|(number, _)| channels[*number].push(here));
-            let rules = rules.into_iter().map(|(number, logic)| Rule::new(number, logic, &table, &mut texts)).collect();
-            in_file.push(Channel { source, rules, table });
+            let rules: Vec<Rule> =
+                rules.into_iter().map(|(number, logic)| Rule::new(number, logic, &table, &mut texts)).collect();
+            let searched = rules.iter().filter(|rule| rule.needs_text()).count() > FEW;
+            in_file.push(Channel { source, rules, table, searched });
         }
         if !in_file.is_empty() {
             groups.push(Group { when: family.when, channels: in_file });

@@ -49,7 +49,12 @@ impl<'v> Seen<'v, '_> {
         None
     }
 
-    fn value(&self, place: &Place) -> Option<EventValue<'v>> {
+    /// What is in the first place that has something.
+    pub fn value(&self, places: &[Place]) -> Option<EventValue<'v>> {
+        places.iter().find_map(|place| self.value_at(place))
+    }
+
+    fn value_at(&self, place: &Place) -> Option<EventValue<'v>> {
         let record = self.record;
         match place {
             Place::Column(Field::Keyword(keyword)) => {
@@ -82,7 +87,7 @@ pub(super) struct View<'v, 'a> {
 
 impl Event for View<'_, '_> {
     fn get_field(&self, path: &str) -> Option<EventValue<'_>> {
-        self.table.get(path)?.iter().find_map(|place| self.seen.value(place))
+        self.seen.value(self.table.get(path)?)
     }
 
     fn any_string_value(&self, wanted: &dyn Fn(&str) -> bool) -> bool {

@@ -5,18 +5,20 @@ use std::ops::Range;
 
 use super::burst::Burst;
 use super::ending::burst_end;
-use super::group::{Group, Key};
+use super::group::Group;
 use super::item::{Item, MATCHED, MEMBER, THIN_AT};
 use super::plan::Plan;
 use super::table::{BURSTING, LEVELS};
 use super::thin::thin;
 use super::verdict::{self, NEAR, judge, tell};
-use super::{Entering, Hit, Windows};
+use super::{Entering, Hit, Windows, ending};
 use crate::types::{Finding, Phase, RuleMeta};
 
 /// Working memory.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
+    /// The records that come into their groups.
+    pub entering: Vec<Entering>,
     found: Vec<Found>,
     /// The items that [`Found::members`] mean.
     members: Vec<Item>,
@@ -41,11 +43,11 @@ impl Windows {
     pub(super) fn apply(&mut self, at: usize, new: &Entering, rules: &[RuleMeta], out: &mut Vec<Finding>) {
         let names = &mut self.names;
         let table = &mut self.tables[at];
-        let number = table.find(&new.key).unwrap_or_else(|| {
-            new.key.iter().for_each(|id| {
+        let number = table.find(new.key.ids()).unwrap_or_else(|| {
+            new.key.ids().iter().for_each(|id| {
                 names.share(*id);
             });
-            let group = Group::new(Key::new(&new.key));
+            let group = Group::new(new.key.clone());
             self.bytes += group.bytes();
             table.insert(group, 0)
         });
@@ -74,8 +76,11 @@ impl Windows {
         let plan = &self.plans.list[at];
         let keep = plan.span.timespan().saturating_add(self.lateness);
         let sources = &self.sources;
-        let expired = |item: &Item| sources.clock(item.source).saturating_sub(keep) > item.edge();
+        let expired = |item: &Item| sources.past(item.source, item.edge(), keep);
         let Some(group) = self.tables[at].get_mut(number) else { return };
+        if !all && group.items.first().is_none_or(|(source, edge)| !sources.past(source, edge, keep)) {
+            return;
+        }
         let (valued, names) = (plan.judge.valued(), &mut self.names);
         let items = group.items.slice();
         let first = items.iter().take_while(|item| expired(item)).count();
@@ -140,7 +145,8 @@ impl Windows {
             if !burst.noted.contains(&burst.source) {
                 burst.noted.push(burst.source);
                 let due = burst_end(plan, burst, self.lateness);
-                self.sources.note(burst.source, (due, at as u32, number, burst.number));
+                let patience = ending::patience(plan, self.lateness);
+                self.sources.note(burst.source, (due, at as u32, number, burst.number), patience);
             }
             return;
         }
@@ -156,7 +162,7 @@ impl Windows {
         let values: BTreeMap<_, _> = tell(&plan.judge, window, &self.names).into_iter().collect();
         out.push(burst.finding(Phase::Fired, meta, told, values, &self.names));
         let due = burst_end(plan, &burst, self.lateness);
-        self.sources.note(burst.source, (due, at as u32, number, burst.number));
+        self.sources.note(burst.source, (due, at as u32, number, burst.number), ending::patience(plan, self.lateness));
         group.open(burst);
         table.bursts += 1;
         self.bursts += 1;
@@ -198,15 +204,22 @@ impl Windows {
         table.counted.evicted += over as u64;
     }
 
+    /// Can nothing that is in time come that this group has to do with?
+    pub(super) fn past(&self, group: &Group, keep: i64) -> bool {
+        let past = |(source, edge)| self.sources.past(source, edge, keep);
+        let first_past = group.items.first().is_none_or(past);
+        first_past
+            && group.bursts().is_empty()
+            && group.items.slice().iter().all(|item| past((item.source, item.edge())))
+    }
+
     /// Looks at a group or two whether they are past. Over many records all are looked at.
     fn sweep(&mut self, at: usize, index: u64) {
         let keep = self.plans.list[at].span.timespan().saturating_add(self.lateness);
         let level = (index % LEVELS as u64) as u8;
         for _ in 0..2 {
             let Some(oldest) = self.tables[at].oldest(level) else { return };
-            let expired = |item: &Item| self.sources.clock(item.source).saturating_sub(keep) > item.edge();
-            let past = |group: &Group| group.bursts().is_empty() && group.items.slice().iter().all(expired);
-            if !self.tables[at].get(oldest).is_some_and(past) {
+            if !self.tables[at].get(oldest).is_some_and(|group| self.past(group, keep)) {
                 return;
             }
             self.forget(at, oldest);

@@ -1,54 +1,48 @@
-//! Bursts end when the clock of their source has passed them.
+//! Bursts end when the clock of their source has passed them, or when the log has gone on for long enough without it.
 
 use std::collections::BTreeMap;
 
 use super::burst::Burst;
-use super::group::Group;
-use super::item::Item;
 use super::plan::Plan;
+use super::sources::Due;
 use super::{Finding, Phase, RuleMeta, Windows};
 
 impl Windows {
-    /// Sums up bursts whose end the source's clock has passed.
+    /// Sums up bursts whose end the source's clock has passed, and those of sources that have fallen silent.
     pub(super) fn end_due(&mut self, source: u32, rules: &[RuleMeta], out: &mut Vec<Finding>) {
         let from = out.len();
-        while let Some((_, plan, group, number)) = self.sources.pop(source) {
-            self.end_or_wait(source, plan as usize, group, number, rules, out);
+        while let Some(due) = self.sources.pop(source) {
+            self.end_or_wait(source, due, false, rules, out);
+        }
+        let (plans, lateness) = (&self.plans.list, self.lateness);
+        for (source, due) in self.sources.take_silent(|plan| patience(&plans[plan as usize], lateness)) {
+            self.end_or_wait(source, due, true, rules, out);
         }
         // In an order that doesn't depend on the numbers of groups.
         out[from..].sort_by(|a, b| (a.last, &a.id).cmp(&(b.last, &b.id)));
     }
 
-    fn end_or_wait(
-        &mut self,
-        source: u32,
-        at: usize,
-        group: u32,
-        number: u64,
-        rules: &[RuleMeta],
-        out: &mut Vec<Finding>,
-    ) {
+    fn end_or_wait(&mut self, source: u32, due: Due, silent: bool, rules: &[RuleMeta], out: &mut Vec<Finding>) {
+        let (_, plan, group, number) = due;
+        let at = plan as usize;
         let plan = &self.plans.list[at];
         let Some(found) = self.tables[at].get(group) else { return };
         let Some(burst) = found.bursts().iter().find(|burst| burst.number == number) else { return };
         let due = burst_end(plan, burst, self.lateness);
         let owner = burst.source;
-        let keep = plan.span.timespan().saturating_add(self.lateness);
-        if due >= self.sources.clock(owner) {
+        let keep = patience(plan, self.lateness);
+        if due >= self.sources.clock(owner) && !(silent && owner == source) {
             if let Some(burst) = self.tables[at].burst_mut(group, number) {
                 burst.noted.retain(|&other| other != source);
                 if !burst.noted.contains(&owner) {
                     burst.noted.push(owner);
-                    self.sources.note(owner, (due, at as u32, group, number));
+                    self.sources.note(owner, (due, at as u32, group, number), keep);
                 }
             }
             return;
         }
         self.end(at, group, number, rules, out);
-        let expired = |item: &Item| self.sources.clock(item.source).saturating_sub(keep) > item.edge();
-        let past = |group: &Group| group.bursts().is_empty() && group.items.slice().iter().all(expired);
-        let past = self.tables[at].get(group).is_some_and(past);
-        if past {
+        if self.tables[at].get(group).is_some_and(|group| self.past(group, keep)) {
             self.forget(at, group);
         }
     }
@@ -77,5 +71,10 @@ impl Windows {
 
 /// The moment on the source's clock after which a burst is over.
 pub(super) fn burst_end(plan: &Plan, burst: &Burst, lateness: i64) -> i64 {
-    burst.edge.saturating_add(plan.span.timespan()).saturating_add(lateness)
+    burst.edge.saturating_add(patience(plan, lateness))
+}
+
+/// How long after a burst's last record, and how long after a source fell silent, a burst is over.
+pub(super) fn patience(plan: &Plan, lateness: i64) -> i64 {
+    plan.span.timespan().saturating_add(lateness)
 }

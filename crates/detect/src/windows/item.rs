@@ -49,6 +49,11 @@ impl Item {
         if (0..1_000_000).contains(&(seen.saturating_sub(self.time))) { self.time } else { seen }
     }
 
+    /// What decides until when it is kept.
+    fn told(&self) -> (u32, i64) {
+        (self.source, self.edge())
+    }
+
     pub fn key(&self) -> (i64, u64) {
         (self.time, self.index)
     }
@@ -87,6 +92,8 @@ pub(crate) struct Many {
     /// Those before `from` are gone; they are removed when they are as many as the others.
     list: Vec<Item>,
     from: usize,
+    /// Source and edge of the first: asked for at each record, while the item itself lies where nothing else is looked at.
+    first: (u32, i64),
     /// When there are so many, see which can go.
     pub thin_at: usize,
 }
@@ -112,6 +119,15 @@ impl Items {
         self.slice().len()
     }
 
+    /// Source and edge of the first one.
+    pub fn first(&self) -> Option<(u32, i64)> {
+        match self {
+            Self::None => None,
+            Self::One(item) => Some(item.told()),
+            Self::Many(many) => Some(many.first),
+        }
+    }
+
     /// Puts an item at a place among the others.
     pub fn insert(&mut self, at: usize, item: Item) {
         match self {
@@ -120,9 +136,14 @@ impl Items {
                 let mut list = Vec::with_capacity(4);
                 list.push(*other);
                 list.insert(at, item);
-                *self = Self::Many(Box::new(Many { list, from: 0, thin_at: THIN_AT }));
+                *self = Self::Many(Box::new(Many { first: list[0].told(), list, from: 0, thin_at: THIN_AT }));
             }
-            Self::Many(many) => many.list.insert(many.from + at, item),
+            Self::Many(many) => {
+                many.list.insert(many.from + at, item);
+                if at == 0 {
+                    many.first = item.told();
+                }
+            }
         }
     }
 
@@ -133,6 +154,7 @@ impl Items {
             _ if count == 0 => {}
             Self::Many(many) if left > 1 => {
                 many.from += count;
+                many.first = many.list[many.from].told();
                 if many.from * 2 >= many.list.len() {
                     many.list.drain(..many.from);
                     many.from = 0;
@@ -151,7 +173,7 @@ impl Items {
         *self = match list.len() {
             0 => Self::None,
             1 => Self::One(list[0]),
-            _ => Self::Many(Box::new(Many { list, from: 0, thin_at })),
+            _ => Self::Many(Box::new(Many { first: list[0].told(), list, from: 0, thin_at })),
         };
     }
 

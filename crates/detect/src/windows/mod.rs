@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use sceau_event::{Keyword, Record};
 
 use self::apply::Scratch;
-use self::group::Group;
+use self::group::{Group, Key};
 use self::item::{Item, seen};
 pub use self::limits::{Limits, RuleStats, Stats};
 use self::names::{Id, NONE, Names};
@@ -103,7 +103,7 @@ struct Hit {
 #[derive(Debug)]
 struct Entering {
     /// The values of the group, held.
-    key: Vec<Id>,
+    key: Key,
     /// With value (held) and mask.
     item: Item,
     hit: Hit,

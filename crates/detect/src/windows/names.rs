@@ -1,7 +1,6 @@
 //! Texts that are kept once, however many groups and records have them.
 
-use std::hash::{BuildHasher, RandomState};
-
+use ahash::RandomState;
 use hashbrown::HashTable;
 
 use super::limits::{HEAP_COST, PLACE_COST};

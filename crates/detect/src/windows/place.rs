@@ -3,6 +3,7 @@
 use sceau_event::{Keyword, Record};
 use sha2::{Digest, Sha256};
 
+use super::group::Key;
 use super::item::{Item, MAX_SLOTS};
 use super::names::{Id, NONE, Names};
 use super::plan::{ENTITIES, FieldNames, GroupBy, Judge, Plans};
@@ -24,7 +25,7 @@ impl Windows {
         out: &mut Vec<Finding>,
     ) {
         // By group and record: a record that matched several of the rules is one record.
-        let mut entering: Vec<Entering> = Vec::new();
+        let mut entering = std::mem::take(&mut self.scratch.entering);
         let mut next = 0;
         while next < self.pending.len() {
             if self.pending[next].plan != at {
@@ -56,15 +57,17 @@ impl Windows {
                 }
             }
         }
-        for new in entering {
-            self.apply(at, &new, rules, out);
-            self.left(at, &new);
+        for new in &entering {
+            self.apply(at, new, rules, out);
+            self.left(at, new);
         }
+        entering.clear();
+        self.scratch.entering = entering;
     }
 
     /// Gives back what was held for a record while it came into its group.
     fn left(&mut self, plan: usize, new: &Entering) {
-        new.key.iter().for_each(|id| self.names.drop(*id));
+        new.key.ids().iter().for_each(|id| self.names.drop(*id));
         if self.plans.list[plan].judge.valued() {
             self.names.drop(new.item.value as Id);
         }
@@ -80,45 +83,71 @@ impl Windows {
     }
 
     /// A hit's group, and the value that its plan reckons with; both are held. `None`: it lacks a field.
-    fn place(&mut self, hit: &Hit, record: &Record<'_>, fields: &impl Fields) -> Option<(Vec<Id>, i64)> {
+    fn place(&mut self, hit: &Hit, record: &Record<'_>, fields: &impl Fields) -> Option<(Key, i64)> {
         let plan = &self.plans.list[hit.plan];
-        let names = &mut self.names;
-        let mut key = Vec::with_capacity(3);
-        let placed = match &plan.group {
-            GroupBy::Entities => {
-                let id = |entity: &Keyword| record.keyword(*entity).map_or(NONE, |value| hold(names, value));
-                key.extend(ENTITIES.iter().map(id));
-                true
-            }
-            GroupBy::Fields(wanted) => wanted.iter().all(|field| {
-                let value = value(&self.plans, &self.tables, names, hit, record, fields, field);
-                key.extend(value);
-                value.is_some()
-            }),
+        let (plans, tables, names) = (&self.plans, &self.tables, &mut self.names);
+        let id = |names: &mut Names, field: &FieldNames| value(plans, tables, names, hit, record, fields, field);
+        let key = match &plan.group {
+            GroupBy::Entities => Key::new(&ENTITIES.map(|entity| match record.keyword(entity) {
+                Some(value) => hold_of(names, value, hit, record),
+                None => NONE,
+            })),
+            GroupBy::Fields(wanted) => match &wanted[..] {
+                [field] => Key::One(id(names, field)?),
+                several => Key::new(&all(several, names, id)?),
+            },
         };
-        let mut texts = Vec::with_capacity(plan.reckons.len());
-        let complete = placed
-            && plan.reckons.iter().all(|field| {
-                let id = value(&self.plans, &self.tables, names, hit, record, fields, field);
-                texts.extend(id.map(|id| names.text(id).to_owned()));
-                names.drop(id.unwrap_or(NONE));
-                id.is_some()
-            });
-        let reckoned = complete.then(|| match (&plan.judge, &texts[..]) {
-            (Judge::Distinct { .. }, [text]) => Some(i64::from(hold(names, text))),
-            // As JSON, so that ("a b", "c") and ("a", "b c") differ.
-            (Judge::Distinct { .. }, texts) => Some(i64::from(hold(names, &serde_json::to_string(texts).ok()?))),
-            (Judge::Number { .. }, [text]) => verdict::millionths(text.trim()),
+        let reckoned = match (&plan.judge, &plan.reckons[..]) {
+            (Judge::Distinct { .. }, [field]) => id(names, field).map(i64::from),
+            (Judge::Distinct { .. }, several) => all(several, names, id).and_then(|ids| {
+                let texts: Vec<&str> = ids.iter().map(|id| names.text(*id)).collect();
+                // As JSON, so that ("a b", "c") and ("a", "b c") differ.
+                let whole = serde_json::to_string(&texts).ok();
+                ids.into_iter().for_each(|id| names.drop(id));
+                whole.map(|whole| i64::from(hold(names, &whole)))
+            }),
+            (Judge::Number { .. }, [field]) => id(names, field).and_then(|id| {
+                let number = verdict::millionths(names.text(id).trim());
+                names.drop(id);
+                number
+            }),
             _ => Some(0),
-        });
-        match reckoned.flatten() {
-            Some(value) => Some((key, value)),
+        };
+        if reckoned.is_none() {
+            key.ids().iter().for_each(|id| names.drop(*id));
+        }
+        Some((key, reckoned?))
+    }
+}
+
+/// The values of several fields, held. `None`, and none is held: one lacks.
+fn all(
+    fields: &[FieldNames],
+    names: &mut Names,
+    id: impl Fn(&mut Names, &FieldNames) -> Option<Id>,
+) -> Option<Vec<Id>> {
+    let mut held = Vec::with_capacity(fields.len());
+    for field in fields {
+        match id(names, field) {
+            Some(id) => held.push(id),
             None => {
-                key.iter().for_each(|id| names.drop(*id));
-                None
+                held.into_iter().for_each(|id| names.drop(id));
+                return None;
             }
         }
     }
+    Some(held)
+}
+
+/// Holds a value of the record of the moment. Most are its user or its address, which are held already: these needn't be
+/// looked for by their text.
+fn hold_of(names: &mut Names, value: &str, hit: &Hit, record: &Record<'_>) -> Id {
+    for (keyword, id) in [(Keyword::SourceIp, hit.item.address), (Keyword::UserName, hit.item.user)] {
+        if record.keyword(keyword) == Some(value) {
+            return names.share(id);
+        }
+    }
+    hold(names, value)
 }
 
 /// Holds a value, a long one cut.
@@ -150,7 +179,7 @@ fn value(
         }
     }
     if let Some(rule) = hit.leaf {
-        return fields.field(rule, record, name).map(|value| hold(names, &value));
+        return fields.field(rule, record, name).map(|value| hold_of(names, &value, hit, record));
     }
     // An earlier record, which isn't at hand: these two are remembered of it.
     let known = match name {

@@ -1,23 +1,25 @@
 //! Windows as bytes, so that a restart goes on where they were.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::Windows;
-use super::burst::{Burst, hex};
-use super::ending::burst_end;
+use super::burst::Burst;
+use super::ending::{burst_end, patience};
 use super::group::{Group, Key};
 use super::item::{Item, MATCHED, MEMBER, SLOTS};
 use super::limits::RuleStats;
-use super::names::{Id, Names};
-use super::plan::{Judge, Plan, Plans};
+use super::names::{Id, NONE, Names};
+use super::plan::{ENTITIES, GroupBy, Judge, Plan, Plans};
 use super::read::{Reader, Writer};
 use super::sources::Sources;
 use super::table::{BURSTING, Table};
 use crate::rules::Correlation;
-use crate::types::{Finding, RuleMeta};
+use crate::types::{Finding, Level, Phase, RuleMeta};
 
 /// What a snapshot begins with; another version has another.
-const MAGIC: &[u8; 8] = b"sceauW1\n";
+const MAGIC: &[u8; 8] = b"sceauW2\n";
 
 /// Why a snapshot can't be used. The windows are then as before.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub struct Restored {
     pub kept: usize,
     /// How many had windows in the snapshot and aren't there as they were then: those there are begin anew.
     pub changed: usize,
-    /// The ids of findings whose bursts were open and will never be summed up because of that.
-    pub lost: Vec<String>,
+    /// The open bursts of these, summed up with what had been counted.
+    pub lost: Vec<Finding>,
 }
 
 type Result<T> = std::result::Result<T, SnapshotError>;
@@ -54,16 +56,19 @@ fn value_kind(judge: &Judge) -> u64 {
 }
 
 impl Windows {
-    /// Everything that decides what is found from here on.
+    /// Everything that decides what is found from here on, and what is to be told of open bursts whose rules may be no more by
+    /// the time it is restored.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&self, rules: &[RuleMeta]) -> Vec<u8> {
         let mut to = Writer::default();
         to.bytes.extend_from_slice(MAGIC);
         to.number(self.late);
+        to.signed(self.sources.now);
         to.number(self.sources.list.len() as u64);
         for source in &self.sources.list {
             to.text(&source.name);
             to.signed(source.clock);
+            to.signed(source.heard);
         }
         to.number(self.tables.len() as u64);
         for (plan, table) in self.plans.list.iter().zip(&self.tables) {
@@ -71,6 +76,7 @@ impl Windows {
             to.number(value_kind(&plan.judge));
             let RuleStats { evicted, thinned, ungrouped, ended_early, .. } = table.counted;
             [evicted, thinned, ungrouped, ended_early].into_iter().for_each(|number| to.number(number));
+            write_told(&mut to, plan, rules.get(plan.rule).filter(|_| table.bursts > 0));
             to.number(table.len() as u64);
             // In the order in which they are evicted, so that this goes on, too.
             for group in table.all().filter_map(|at| table.get(at)) {
@@ -99,6 +105,7 @@ impl Windows {
         from.finish(&mut new.names);
         new.note_all();
         *self = new;
+        restored.lost.sort_by(|a, b| (a.last, &a.id).cmp(&(b.last, &b.id)));
         Ok(restored)
     }
 
@@ -112,6 +119,7 @@ impl Windows {
             *number = from.number()?;
         }
         let [evicted, thinned, ungrouped, ended_early] = counted;
+        let told = read_told(from)?;
         let groups = from.count()?;
         match at {
             Some(at) => {
@@ -124,7 +132,7 @@ impl Windows {
         for _ in 0..groups {
             let (group, level) = read_group(from, kind, &mut self.names, self.sources.list.len())?;
             let Some(at) = at else {
-                restored.lost.extend(group.bursts().iter().map(|burst| hex(&burst.id)));
+                restored.lost.extend(told_ends(&group, told.as_ref(), &self.names)?);
                 group.release(kind == 1, &mut self.names);
                 continue;
             };
@@ -170,7 +178,7 @@ impl Windows {
 
     /// Notes the ends of all open bursts anew.
     fn note_all(&mut self) {
-        self.sources.list.iter_mut().for_each(|source| source.due.clear());
+        self.sources.forget_notes();
         for (at, (plan, table)) in self.plans.list.iter().zip(&mut self.tables).enumerate() {
             let bursting: Vec<u32> = table.of_level(BURSTING).collect();
             for number in bursting {
@@ -178,7 +186,8 @@ impl Windows {
                 for burst in group.bursts_mut() {
                     burst.noted = vec![burst.source];
                     let due = burst_end(plan, burst, self.lateness);
-                    self.sources.note(burst.source, (due, at as u32, number, burst.number));
+                    let patience = patience(plan, self.lateness);
+                    self.sources.note(burst.source, (due, at as u32, number, burst.number), patience);
                 }
             }
         }
@@ -187,6 +196,7 @@ impl Windows {
 
 fn read_sources(from: &mut Reader<'_>, most: usize) -> Result<Sources> {
     let mut sources = Sources::default();
+    sources.now = from.time()?;
     let count = from.count()?;
     // The one that stands for all further ones comes on top.
     if count > most.saturating_add(1) {
@@ -194,10 +204,50 @@ fn read_sources(from: &mut Reader<'_>, most: usize) -> Result<Sources> {
     }
     for _ in 0..count {
         let name = from.text()?;
-        let clock = from.time()?;
-        sources.add(name, clock);
+        let (clock, heard) = (from.time()?, from.time()?);
+        sources.add(name, clock, heard);
     }
     Ok(sources)
+}
+
+/// The rule of a plan with open bursts, as their findings tell it: without that, what was counted could not be told once the
+/// rule has changed.
+fn write_told(to: &mut Writer, plan: &Plan, rule: Option<&RuleMeta>) {
+    let Some(rule) = rule else { return to.number(0) };
+    to.number(1 + rule.level as u64);
+    [&rule.id, &rule.title, &rule.hash].into_iter().for_each(|text| to.text(text));
+    to.number(rule.tags.len() as u64);
+    rule.tags.iter().for_each(|tag| to.text(tag));
+    let names: Vec<&str> = match &plan.group {
+        GroupBy::Entities => ENTITIES.iter().map(|entity| entity.name()).collect(),
+        GroupBy::Fields(fields) => fields.iter().map(|(name, _)| name.as_str()).collect(),
+    };
+    to.number(names.len() as u64);
+    names.into_iter().for_each(|name| to.text(name));
+}
+
+/// A rule and the names of its group's values.
+fn read_told(from: &mut Reader<'_>) -> Result<Option<(RuleMeta, Vec<String>)>> {
+    const LEVELS: [Level; 5] = [Level::Informational, Level::Low, Level::Medium, Level::High, Level::Critical];
+    let Some(level) = from.number()?.checked_sub(1) else { return Ok(None) };
+    let level = usize::try_from(level).ok().and_then(|level| LEVELS.get(level));
+    let level = *level.ok_or(SnapshotError::Malformed("a rule's level is none"))?;
+    let [id, title, hash] = [from.text()?, from.text()?, from.text()?].map(str::to_owned);
+    let mut texts = || (0..from.count()?).map(|_| Ok(from.text()?.to_owned())).collect::<Result<Vec<String>>>();
+    let tags = texts()?.into_iter().collect();
+    Ok(Some((RuleMeta { id, title, hash, level, tags, ..RuleMeta::default() }, texts()?)))
+}
+
+/// The ends of a group's bursts that nobody will count on.
+fn told_ends(group: &Group, told: Option<&(RuleMeta, Vec<String>)>, names: &Names) -> Result<Vec<Finding>> {
+    if group.bursts().is_empty() {
+        return Ok(Vec::new());
+    }
+    let (rule, fields) = told.ok_or(SnapshotError::Malformed("a burst has no rule"))?;
+    let values = fields.iter().zip(group.key.ids()).filter(|(_, id)| **id != NONE);
+    let values: Vec<_> = values.map(|(field, id)| (field.clone(), names.text(*id).to_owned())).collect();
+    let end = |burst: &Burst| burst.finding(Phase::Ended, rule, values.clone(), BTreeMap::new(), names);
+    Ok(group.bursts().iter().map(end).collect())
 }
 
 fn write_group(to: &mut Writer, group: &Group, valued: bool, names: &Names) {

@@ -45,11 +45,11 @@ impl Span {
         match self.window {
             Window::Sliding => {
                 let from = time.saturating_sub(self.timespan);
-                items[..at].partition_point(|item| item.time < from)
+                first_within(&items[..at], |item| item.time >= from)
             }
             Window::Tumbling => {
                 let bucket = self.bucket(time);
-                items[..at].partition_point(|item| self.bucket(item.time) < bucket)
+                first_within(&items[..at], |item| self.bucket(item.time) >= bucket)
             }
             Window::Session { gap } => {
                 let from = time.saturating_sub(self.timespan);
@@ -79,6 +79,36 @@ impl Span {
             Window::Tumbling => self.bucket(first) == self.bucket(time),
             // The same session, though its last records fulfilled nothing.
             Window::Session { gap } => within(gap) || (from <= last && time >= first),
+        }
+    }
+}
+
+/// The place of the first of the items at the end for which it holds. In steps that double from the end: most windows hold
+/// few of a group's items, and those further back are seldom in the cache.
+fn first_within(items: &[Item], within: impl Fn(&Item) -> bool) -> usize {
+    let (mut end, mut step) = (items.len(), 1);
+    while step <= end && within(&items[end - step]) {
+        end -= step;
+        step *= 2;
+    }
+    let from = end.saturating_sub(step);
+    from + items[from..end].partition_point(|item| !within(item))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_within_is_found_from_the_end() {
+        let none = super::super::names::NONE;
+        let item =
+            |time| Item { time, index: 0, value: 0, count: 1, source: 0, seen: 0, mask: 0, user: none, address: none };
+        for count in 0..40 {
+            let items: Vec<Item> = (0..count).map(item).collect();
+            for from in 0..=count {
+                assert_eq!(first_within(&items, |item| item.time >= from), from as usize, "of {count}");
+            }
         }
     }
 }

@@ -163,10 +163,10 @@ impl Bench {
     /// The same after a restart.
     pub fn restarted(&self) -> Self {
         let mut windows = Windows::new(&self.rules, &self.correlations, self.limits.clone(), self.lateness);
-        let bytes = self.windows.snapshot();
+        let bytes = self.windows.snapshot(&self.rules);
         let restored = windows.restore(&bytes).unwrap();
         assert_eq!(restored.changed, 0);
-        assert_eq!(windows.snapshot(), bytes);
+        assert_eq!(windows.snapshot(&self.rules), bytes);
         assert_eq!(windows.stats(&self.rules), self.windows.stats(&self.rules));
         let (rules, correlations) = (self.rules.clone(), self.correlations.clone());
         Self {

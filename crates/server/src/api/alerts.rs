@@ -11,8 +11,14 @@ use axum::{
 use sceau_detect::OpenBurst;
 use sceau_event::Micros;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Answer, Shared, WithActor, integrity::not, params::Params};
+use super::{
+    Answer, Shared, WithCaller,
+    integrity::not,
+    params::Params,
+    schemas::{BurstSchema, LevelSchema},
+};
 use crate::{
     detect::{Alert, AlertChange, AlertState, noisy},
     error::ServerError,
@@ -23,19 +29,17 @@ const MAX_LIMIT: usize = 500;
 const LIMIT: usize = 100;
 
 /// A page of alerts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AlertPage {
     /// The last changed first.
     alerts: Vec<Alert>,
-    /// Where the next page begins; absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where the next page begins; none at the end.
     next_cursor: Option<String>,
     /// How many are open, by level.
     open: BTreeMap<&'static str, u64>,
     /// How many had to go since the start because there were too many.
     dropped: u64,
     /// The rule that makes half of all alerts or more.
-    #[serde(skip_serializing_if = "Option::is_none")]
     noisy_rule: Option<String>,
 }
 
@@ -57,6 +61,19 @@ fn word<T: serde::de::DeserializeOwned>(
     read.map(Some).map_err(|_| ServerError::parameter(name, format!("must be one of {known}")))
 }
 
+/// Alerts, the last changed first.
+#[utoipa::path(
+    get, path = "/api/v1/alerts", tag = "alerts", operation_id = "listAlerts",
+    params(
+        ("state" = Option<AlertState>, Query, description = "Only those in this state."),
+        ("level" = Option<LevelSchema>, Query, description = "Only those of this level or above."),
+        ("rule" = Option<String>, Query, description = "Only those of this rule, by its id."),
+        ("field" = Option<String>, Query, description = "`NAME=VALUE`: only those whose group has it."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "How many, 100 if nothing is said."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page of alerts", body = AlertPage)),
+)]
 pub(super) async fn list(State(app): Shared, uri: Uri) -> Answer<Json<AlertPage>> {
     let mut params = Params::read(&uri, &["state", "level", "rule", "field", "limit", "cursor"])?;
     let states = "open, acknowledged, closed, false_positive";
@@ -69,10 +86,7 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Answer<Json<AlertPage>
         .as_deref()
         .map(|field| field.split_once('=').ok_or_else(|| ServerError::parameter("field", "must be NAME=VALUE")));
     let field = field.transpose()?;
-    let limit = params.number("limit")?.unwrap_or(LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ServerError::parameter("limit", format!("must be 1 to {MAX_LIMIT}")).into());
-    }
+    let limit = params.limit(LIMIT, MAX_LIMIT)?;
     let after = params.text("cursor").as_deref().map(cursor).transpose()?;
     let desk = &app.detection()?.shared.desk;
     let wanted = |alert: &Alert| {
@@ -93,13 +107,21 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Answer<Json<AlertPage>
 }
 
 /// An alert with what has been counted so far of its bursts that are going on.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AlertWithBursts)]
 pub(super) struct AlertView {
     #[serde(flatten)]
     alert: Alert,
+    #[schema(value_type = BTreeMap<String, BurstSchema>)]
     open_bursts: BTreeMap<String, OpenBurst>,
 }
 
+/// One alert.
+#[utoipa::path(
+    get, path = "/api/v1/alerts/{id}", tag = "alerts", operation_id = "getAlert",
+    params(("id" = String, Path, description = "Its id.")),
+    responses((status = 200, description = "The alert", body = AlertView)),
+)]
 pub(super) async fn one(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<AlertView>> {
     Params::read(&uri, &[])?;
     let detection = app.detection()?;
@@ -110,9 +132,15 @@ pub(super) async fn one(State(app): Shared, Path(id): Path<String>, uri: Uri) ->
 }
 
 /// Moves an alert on: its state, who works on it, a comment.
+#[utoipa::path(
+    patch, path = "/api/v1/alerts/{id}", tag = "alerts", operation_id = "changeAlert",
+    params(("id" = String, Path, description = "Its id.")),
+    request_body = AlertChange,
+    responses((status = 200, description = "The alert as it is now", body = Alert)),
+)]
 pub(super) async fn change(
     State(app): Shared,
-    Extension(actor): WithActor,
+    Extension(caller): WithCaller,
     Path(id): Path<String>,
     uri: Uri,
     body: Bytes,
@@ -120,5 +148,5 @@ pub(super) async fn change(
     Params::read(&uri, &[])?;
     let expected = r#"an object with "state", "assignee" or "comment""#;
     let change: AlertChange = serde_json::from_slice(&body).map_err(not(expected))?;
-    Ok(Json(app.detection()?.change_alert(&id, change, &actor.0).await?))
+    Ok(Json(app.detection()?.change_alert(&id, change, &caller.id).await?))
 }

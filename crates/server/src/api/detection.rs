@@ -1,19 +1,20 @@
-//! Rules, what is set about them, replays and analyses.
+//! Replays, and saved analyses.
+
+use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
+    Json,
     body::Bytes,
     extract::{Path, State},
     http::{StatusCode, Uri},
 };
-use sceau_detect::{Refusal, RuleMeta, RuleOverride};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::{Answer, Shared, WithActor, integrity::not, params::Params};
+use super::{Answer, Shared, integrity::not, params::Params, rules::excepted};
 use crate::{
     detect::{
-        Analysis, AnalysisView, Asked, Excepted, General, Mode, ReplayView, Rules, analyse, analyses, noisy, read_rules,
+        Analysis, AnalysisView, Asked, DetectionFiles, Excepted, Mode, ReplayView, Rules, analyse, analyses, read_rules,
     },
     error::ServerError,
     reader::Filtered,
@@ -22,146 +23,29 @@ use crate::{
 /// How far back a preview of an exception looks, microseconds.
 const PREVIEW: i64 = 30 * 86_400 * 1_000_000;
 
-/// A rule and what came of it.
-#[derive(Debug, Serialize)]
-pub(super) struct RuleView {
-    #[serde(flatten)]
-    meta: RuleMeta,
-    /// How many alerts there are of it.
-    alerts: u64,
-    /// What is set beside its file.
-    #[serde(rename = "override")]
-    set: Option<RuleOverride>,
-}
-
-/// All rules.
-#[derive(Debug, Serialize)]
-pub(super) struct RulesView {
-    rules: Vec<RuleView>,
-    refused: Vec<Refusal>,
-    hash: String,
-    /// The rule that makes half of all alerts or more.
+/// The replays of a preview.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Preview {
+    /// Without the exception.
+    without: ReplayView,
+    /// With it; left out if it only suppresses alerts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    noisy_rule: Option<String>,
-    /// How far the detector is, and whether it works.
-    detector: Value,
+    with: Option<ReplayView>,
 }
 
-pub(super) async fn rules(State(app): Shared, uri: Uri) -> Answer<Json<RulesView>> {
-    Params::read(&uri, &[])?;
-    let detection = app.detection()?;
-    let current = detection.current();
-    let counts = detection.shared.desk.counts().await.rules;
-    let view = |meta: &RuleMeta| RuleView {
-        alerts: counts.get(&meta.id).copied().unwrap_or(0),
-        set: current.set.overrides.get(&meta.id).cloned(),
-        meta: meta.clone(),
-    };
-    let (next, size) = detection.position();
-    let stats = detection.stats();
-    let detector = json!({
-        "running": detection.is_running(),
-        "next_index": next,
-        "tree_size": size,
-        "windows": stats,
-    });
-    Ok(Json(RulesView {
-        rules: current.rules.rules().iter().map(view).collect(),
-        refused: current.rules.refusals().to_vec(),
-        hash: current.rules.hash().to_owned(),
-        noisy_rule: noisy(&counts).map(str::to_owned),
-        detector,
-    }))
-}
-
-/// Reads the rules' directory again at once.
-pub(super) async fn reload(State(app): Shared, Extension(actor): WithActor, uri: Uri) -> Answer<Json<RulesView>> {
-    Params::read(&uri, &[])?;
-    app.detection()?.reload(&actor.0).await?;
-    rules(State(app), uri).await
-}
-
-/// Sets what counts for a rule beside its file.
-pub(super) async fn set_override(
-    State(app): Shared,
-    Extension(actor): WithActor,
-    Path(id): Path<String>,
-    uri: Uri,
-    body: Bytes,
-) -> Answer<StatusCode> {
-    Params::read(&uri, &[])?;
-    let expected = r#"an object with "enabled", "level" or "threshold""#;
-    let wanted: RuleOverride = serde_json::from_slice(&body).map_err(not(expected))?;
-    let wanted = (wanted != RuleOverride::default()).then_some(wanted);
-    app.detection()?.set_override(&id, wanted.as_ref(), &actor.0).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn settings(State(app): Shared, uri: Uri) -> Answer<Json<General>> {
-    Params::read(&uri, &[])?;
-    Ok(Json(app.detection()?.current().set.general.clone()))
-}
-
-pub(super) async fn set_settings(
-    State(app): Shared,
-    Extension(actor): WithActor,
-    uri: Uri,
-    body: Bytes,
-) -> Answer<Json<General>> {
-    Params::read(&uri, &[])?;
-    let expected = r#"an object with "lists", "zone" and "lateness" (seconds)"#;
-    let wanted: General = serde_json::from_slice(&body).map_err(not(expected))?;
-    app.detection()?.set_general(&wanted, &actor.0).await?;
-    settings(State(app), uri).await
-}
-
-/// An exception with its id.
-#[derive(Debug, Serialize)]
-pub(super) struct ExceptionView {
-    id: String,
-    #[serde(flatten)]
-    excepted: Excepted,
-}
-
-pub(super) async fn exceptions(State(app): Shared, uri: Uri) -> Answer<Json<Value>> {
-    Params::read(&uri, &[])?;
-    let set = app.detection()?.current().set;
-    let view = |(id, excepted): (&String, &Excepted)| ExceptionView { id: id.clone(), excepted: excepted.clone() };
-    let all: Vec<_> = set.exceptions.iter().map(view).collect();
-    Ok(Json(json!({"exceptions": all})))
-}
-
-fn excepted(body: &[u8]) -> Result<Excepted, ServerError> {
-    let expected = r#"an object with "fields", and maybe "rule", "until", "mode" (exclude or suppress) and "reason""#;
-    serde_json::from_slice(body).map_err(not(expected))
-}
-
-pub(super) async fn add_exception(
-    State(app): Shared,
-    Extension(actor): WithActor,
-    uri: Uri,
-    body: Bytes,
-) -> Answer<(StatusCode, Json<ExceptionView>)> {
-    Params::read(&uri, &[])?;
-    let excepted = excepted(&body)?;
-    let id = app.detection()?.add_exception(&excepted, &actor.0).await?;
-    Ok((StatusCode::CREATED, Json(ExceptionView { id, excepted })))
-}
-
-pub(super) async fn remove_exception(
-    State(app): Shared,
-    Extension(actor): WithActor,
-    Path(id): Path<String>,
-    uri: Uri,
-) -> Answer<StatusCode> {
-    Params::read(&uri, &[])?;
-    app.detection()?.remove_exception(&id, &actor.0).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// What an exception would have hidden in the last 30 days: begins a replay without it and, if records are to be left out,
-/// one with it. Of one that suppresses alerts the first tells how many findings it fits.
-pub(super) async fn preview(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
+/// What an exception would have hidden in the last 30 days.
+///
+/// Begins a replay without it and, if records are to be left out, one with it. Of one that suppresses alerts the first
+/// tells how many findings it fits.
+#[utoipa::path(
+    post, path = "/api/v1/rules/exceptions/preview", tag = "rules", operation_id = "previewException",
+    request_body = Excepted,
+    responses(
+        (status = 202, description = "The replays have begun", body = Preview),
+        (status = 404, description = "There is no such rule: `not_found`"),
+    ),
+)]
+pub(super) async fn preview(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(StatusCode, Json<Preview>)> {
     Params::read(&uri, &[])?;
     let excepted = excepted(&body)?;
     let detection = app.detection()?;
@@ -177,48 +61,61 @@ pub(super) async fn preview(State(app): Shared, uri: Uri, body: Bytes) -> Answer
         suppression: suppresses.then(|| excepted.clone()),
         ..Asked::default()
     };
-    let without = begin(&app, asked(before.clone())).await?;
+    let files = files(&app).await?;
+    let without = begin(&app, files.clone(), asked(before.clone()))?;
     if suppresses {
-        return Ok((StatusCode::ACCEPTED, Json(json!({"without": without}))));
+        return Ok((StatusCode::ACCEPTED, Json(Preview { without, with: None })));
     }
     let after = before.into_iter().chain([excepted.clone()]).collect();
-    match begin(&app, asked(after)).await {
-        Ok(with) => Ok((StatusCode::ACCEPTED, Json(json!({"without": without, "with": with})))),
+    match begin(&app, files, asked(after)) {
+        Ok(with) => Ok((StatusCode::ACCEPTED, Json(Preview { without, with: Some(with) }))),
         Err(error) => {
             // Nobody would know of the first.
-            let id = without["id"].as_str().unwrap_or_default();
-            detection.replays.get(id).inspect(|replay| replay.cancel());
+            detection.replays.get(without.id()).inspect(|replay| replay.cancel());
             Err(error.into())
         }
     }
 }
 
 /// What to replay.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ReplayBody {
+#[schema(as = ReplayWanted)]
+pub(super) struct ReplayBody {
     from: Option<String>,
     to: Option<String>,
     q: Option<String>,
     rule: Option<String>,
 }
 
-async fn begin(app: &super::App, asked: Asked) -> Result<Value, ServerError> {
-    let detection = app.detection()?;
-    let directory = detection.directory();
+/// The rule files as they are now.
+async fn files(app: &super::App) -> Result<Arc<DetectionFiles>, ServerError> {
+    let directory = app.detection()?.directory();
     let files = tokio::task::spawn_blocking(move || read_rules(directory.as_deref())).await;
-    let files = files.map_err(|error| ServerError::Internal(error.to_string()))??;
+    Ok(Arc::new(files.map_err(|error| ServerError::Internal(error.to_string()))??))
+}
+
+fn begin(app: &super::App, files: Arc<DetectionFiles>, asked: Asked) -> Result<ReplayView, ServerError> {
+    let detection = app.detection()?;
     if let Some(rule) = &asked.rule
         && !detection.current().rules.has(rule)
     {
         return Err(ServerError::NotFound(format!("rule {rule}")));
     }
     let rules = Rules { files, set: (*detection.current().set).clone() };
-    let replay = detection.replays.start(app.reader(), rules, asked)?;
-    serde_json::to_value(replay.view()).map_err(|error| ServerError::Internal(error.to_string()))
+    Ok(detection.replays.start(app.reader(), rules, asked)?.view())
 }
 
-pub(super) async fn replay(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
+/// Replays rules over the log.
+#[utoipa::path(
+    post, path = "/api/v1/rules/replay", tag = "rules", operation_id = "startReplay",
+    request_body(content = Option<ReplayBody>, description = "What to replay; everything if nothing is said."),
+    responses(
+        (status = 202, description = "It has begun", body = ReplayView),
+        (status = 404, description = "There is no such rule: `not_found`"),
+    ),
+)]
+pub(super) async fn replay(State(app): Shared, uri: Uri, body: Bytes) -> Answer<(StatusCode, Json<ReplayView>)> {
     Params::read(&uri, &[])?;
     let expected = r#"an object with "from", "to", "q" or "rule""#;
     let body: ReplayBody =
@@ -227,15 +124,28 @@ pub(super) async fn replay(State(app): Shared, uri: Uri, body: Bytes) -> Answer<
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let (q, rule) = (some(q), some(rule));
     let asked = Asked::of(app.reader(), &Filtered { q, from: some(from), to: some(to) }, rule)?;
-    Ok((StatusCode::ACCEPTED, Json(begin(&app, asked).await?)))
+    let files = files(&app).await?;
+    Ok((StatusCode::ACCEPTED, Json(begin(&app, files, asked)?)))
 }
 
+/// One replay.
+#[utoipa::path(
+    get, path = "/api/v1/rules/replay/{id}", tag = "rules", operation_id = "getReplay",
+    params(("id" = String, Path, description = "What starting it gave.")),
+    responses((status = 200, description = "Its state, and at its end what it found", body = ReplayView)),
+)]
 pub(super) async fn replayed(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<ReplayView>> {
     Params::read(&uri, &[])?;
     let replay = app.detection()?.replays.get(&id);
     Ok(Json(replay.ok_or_else(|| ServerError::NotFound(format!("replay {id}")))?.view()))
 }
 
+/// Stops a replay.
+#[utoipa::path(
+    delete, path = "/api/v1/rules/replay/{id}", tag = "rules", operation_id = "cancelReplay",
+    params(("id" = String, Path, description = "What starting it gave.")),
+    responses((status = 204, description = "It stops")),
+)]
 pub(super) async fn cancel_replay(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<StatusCode> {
     Params::read(&uri, &[])?;
     let replay = app.detection()?.replays.get(&id);
@@ -243,11 +153,33 @@ pub(super) async fn cancel_replay(State(app): Shared, Path(id): Path<String>, ur
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn list_analyses(State(_): Shared, uri: Uri) -> Answer<Json<Value>> {
-    Params::read(&uri, &[])?;
-    Ok(Json(json!({"analyses": analyses().collect::<Vec<&Analysis>>()})))
+/// All analyses: the shipped ones, so that they need no pages.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AnalysisList {
+    #[schema(value_type = Vec<Analysis>)]
+    analyses: Vec<&'static Analysis>,
 }
 
+/// Saved questions.
+#[utoipa::path(
+    get, path = "/api/v1/analyses", tag = "analyses", operation_id = "listAnalyses",
+    responses((status = 200, description = "All of them", body = AnalysisList)),
+)]
+pub(super) async fn list_analyses(uri: Uri) -> Answer<Json<AnalysisList>> {
+    Params::read(&uri, &[])?;
+    Ok(Json(AnalysisList { analyses: analyses().collect() }))
+}
+
+/// Asks a saved question.
+#[utoipa::path(
+    get, path = "/api/v1/analyses/{id}", tag = "analyses", operation_id = "runAnalysis",
+    params(
+        ("id" = String, Path, description = "The analysis."),
+        ("from" = Option<String>, Query, description = "Only events whose own time is not before this."),
+        ("to" = Option<String>, Query, description = "Only events whose own time is before this."),
+    ),
+    responses((status = 200, description = "At most 10,000 rows, the greatest counts first", body = AnalysisView)),
+)]
 pub(super) async fn analysis(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<AnalysisView>> {
     let mut params = Params::read(&uri, &["from", "to"])?;
     let filtered = params.filtered();

@@ -1,7 +1,7 @@
 //! Questions about events, and the entries themselves.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, State},
     http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
@@ -9,8 +9,9 @@ use axum::{
 };
 
 use super::{
-    Answer, Shared,
+    Answer, Shared, WithCaller,
     params::{Params, index},
+    schemas::Filtering,
 };
 use crate::{
     error::ServerError,
@@ -22,6 +23,18 @@ use crate::{
 const NEXT: HeaderName = HeaderName::from_static("sceau-next-index");
 const TLOG: &str = "text/plain; charset=utf-8";
 
+/// Searches events.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "events", operation_id = "searchEvents",
+    params(
+        Filtering,
+        ("order" = Option<String>, Query, description = "`newest` (if nothing is said) or `oldest` first.",
+            pattern = "^(newest|oldest)$"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000, description = "How many, 100 if nothing is said."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page of events", body = SearchPage)),
+)]
 pub(super) async fn search(State(app): Shared, uri: Uri) -> Answer<Json<SearchPage>> {
     let mut params = Params::read(&uri, &["q", "from", "to", "order", "limit", "cursor"])?;
     let search = SearchParams {
@@ -34,6 +47,17 @@ pub(super) async fn search(State(app): Shared, uri: Uri) -> Answer<Json<SearchPa
     Ok(Json(app.reader().search(&search).await?))
 }
 
+/// Counts events per interval of time.
+#[utoipa::path(
+    get, path = "/api/v1/events/histogram", tag = "events", operation_id = "countEventsByTime",
+    params(
+        Filtering,
+        ("interval" = Option<String>, Query, description = "As `10m`, `1h`, `1d`, `1w`; chosen for the times that there are \
+            if nothing is said."),
+        ("by" = Option<String>, Query, description = "A field whose values are counted apart.", max_length = 256),
+    ),
+    responses((status = 200, description = "Intervals that have events", body = HistogramView)),
+)]
 pub(super) async fn histogram(State(app): Shared, uri: Uri) -> Answer<Json<HistogramView>> {
     let mut params = Params::read(&uri, &["q", "from", "to", "interval", "by"])?;
     let histogram =
@@ -42,6 +66,16 @@ pub(super) async fn histogram(State(app): Shared, uri: Uri) -> Answer<Json<Histo
     Ok(Json(app.reader().histogram(&histogram).await?))
 }
 
+/// The most frequent values of a field.
+#[utoipa::path(
+    get, path = "/api/v1/events/top", tag = "events", operation_id = "topValues",
+    params(
+        Filtering,
+        ("field" = String, Query, description = "The field.", min_length = 1, max_length = 256),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000, description = "How many, 10 if nothing is said."),
+    ),
+    responses((status = 200, description = "Values, the most frequent first", body = TopView)),
+)]
 pub(super) async fn top(State(app): Shared, uri: Uri) -> Answer<Json<TopView>> {
     let mut params = Params::read(&uri, &["q", "from", "to", "field", "limit"])?;
     let top =
@@ -50,17 +84,48 @@ pub(super) async fn top(State(app): Shared, uri: Uri) -> Answer<Json<TopView>> {
     Ok(Json(app.reader().top(&top).await?))
 }
 
+/// Counts events.
+#[utoipa::path(
+    get, path = "/api/v1/events/count", tag = "events", operation_id = "countEvents",
+    params(Filtering),
+    responses((status = 200, description = "How many there are", body = CountView)),
+)]
 pub(super) async fn count(State(app): Shared, uri: Uri) -> Answer<Json<CountView>> {
     let mut params = Params::read(&uri, &["q", "from", "to"])?;
     let _running = app.query()?;
     Ok(Json(app.reader().count(&params.filtered()).await?))
 }
 
+/// One event.
+#[utoipa::path(
+    get, path = "/api/v1/events/{index}", tag = "events", operation_id = "getEvent",
+    params(("index" = u64, Path, description = "Its place in the log.")),
+    responses(
+        (status = 200, description = "The event", body = EventView),
+        (status = 410, description = "Retention deleted it: `entry_expired`"),
+    ),
+)]
 pub(super) async fn event(State(app): Shared, Path(at): Path<String>, uri: Uri) -> Answer<Json<EventView>> {
     Params::read(&uri, &[])?;
     Ok(Json(app.reader().event(index(&at)?).await?))
 }
 
+/// The proof that an entry is in the log.
+#[utoipa::path(
+    get, path = "/api/v1/events/{index}/proof", tag = "proofs", operation_id = "getProof",
+    params(
+        ("index" = u64, Path, description = "Its place in the log."),
+        ("format" = Option<String>, Query, description = "`json` or `tlog`; if nothing is said, what `Accept` asks for.",
+            pattern = "^(json|tlog)$"),
+    ),
+    responses(
+        (status = 200, description = "The proof, or the same as a C2SP tlog-proof", content(
+            (ProofView = "application/json"), (String = "text/plain"),
+        )),
+        (status = 409, description = "No checkpoint covers it yet: `not_published`"),
+        (status = 410, description = "Retention deleted it: `entry_expired`"),
+    ),
+)]
 pub(super) async fn proof(
     State(app): Shared,
     Path(at): Path<String>,
@@ -95,14 +160,30 @@ fn wants_text(headers: &HeaderMap) -> bool {
     accept.split(',').next().is_some_and(|first| first.trim().starts_with("text/plain"))
 }
 
-pub(super) async fn entries(State(app): Shared, uri: Uri) -> Answer<Response> {
+/// Entries, exactly as sealed.
+///
+/// One JSON object a line, from an index on. `Sceau-Next-Index` says where to go on; an answer without lines is the end.
+#[utoipa::path(
+    get, path = "/api/v1/entries", tag = "proofs", operation_id = "exportEntries",
+    params(
+        ("from" = Option<u64>, Query, description = "The first index; if nothing is said, the first that is kept."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000,
+            description = "How many at most, 1,000 if nothing is said."),
+    ),
+    responses(
+        (status = 200, description = "Entries", body = String, content_type = "application/x-ndjson",
+            headers(("Sceau-Next-Index" = u64, description = "The index to go on from"))),
+        (status = 410, description = "Retention deleted the first: `entry_expired`"),
+    ),
+)]
+pub(super) async fn entries(State(app): Shared, Extension(caller): WithCaller, uri: Uri) -> Answer<Response> {
     let mut params = Params::read(&uri, &["from", "limit"])?;
     let from = params.number("from")?;
-    let limit = params.number("limit")?.unwrap_or(1_000);
-    if !(1..=MAX_ENTRIES).contains(&limit) {
-        return Err(ServerError::parameter("limit", format!("must be 1 to {MAX_ENTRIES}")).into());
-    }
+    let limit = params.limit(1_000, MAX_ENTRIES)?;
     let _running = app.query()?;
+    if let Ok(log) = app.log() {
+        app.exports.seal(log, &caller, from).await?;
+    }
     let rows = app.reader().entries(from, limit).await?;
     let next = rows.first.0.saturating_add(rows.entries.len() as u64);
     let mut lines = Vec::with_capacity(rows.entries.iter().map(|entry| entry.len() + 1).sum());
@@ -117,6 +198,15 @@ pub(super) async fn entries(State(app): Shared, uri: Uri) -> Answer<Response> {
     Ok(response)
 }
 
+/// How far an import has come.
+#[utoipa::path(
+    get, path = "/api/v1/imports/{id}", tag = "events", operation_id = "getImport",
+    params(("id" = String, Path, description = "The import's name.", max_length = 128)),
+    responses(
+        (status = 200, description = "Its position", body = ImportPosition),
+        (status = 409, description = "The stored position is not this log's: `state_forged`"),
+    ),
+)]
 pub(super) async fn import(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<ImportPosition>> {
     Params::read(&uri, &[])?;
     let position = app.reader().import_position(&id).await?;

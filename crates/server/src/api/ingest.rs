@@ -13,12 +13,12 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Answer, App, Peer, Shared, WithActor, params::Params};
+use super::{Answer, App, Peer, Shared, WithCaller, params::Params};
 use crate::{
     body::{Encoding, Format},
     error::ServerError,
     imports::{ImportMove, ImportPosition},
-    ingest::IngestRequest,
+    ingest::{IngestAnswer, IngestRequest},
 };
 
 const KNOWN: [&str; 9] =
@@ -26,9 +26,47 @@ const KNOWN: [&str; 9] =
 const IDEMPOTENCY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAY: HeaderName = HeaderName::from_static("idempotent-replay");
 
+/// Sends events.
+///
+/// The answer comes when the entries are durable. Bad events are listed; the good ones are kept.
+#[utoipa::path(
+    post, path = "/api/v1/events", tag = "events", operation_id = "sendEvents",
+    params(
+        ("source" = Option<String>, Query, description = "Who sends; `http` if nothing is said. `sceau.` is reserved.",
+            min_length = 1, max_length = 64, pattern = "^[a-z0-9._-]+$"),
+        ("parser" = Option<String>, Query, description = "For lines: a parser by name."),
+        ("zone" = Option<String>, Query, description = "For lines: the zone of times that have none."),
+        ("atomic" = Option<bool>, Query, description = "`true`: one bad event refuses the whole request."),
+        ("import" = Option<String>, Query, description = "An import's name, whose position moves in the same commit.",
+            min_length = 1, max_length = 128),
+        ("import_from" = Option<u64>, Query, description = "The offset that the import must be at."),
+        ("import_to" = Option<u64>, Query, description = "The offset after this request."),
+        ("import_lines" = Option<u64>, Query, description = "The number of lines after this request."),
+        ("import_tail" = Option<String>, Query, description = "What the importer wants to recognise its input by, \
+            hexadecimal.", max_length = 256),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same request with the same key within a day seals \
+            nothing more.", min_length = 1, max_length = 128),
+        ("Content-Encoding" = Option<String>, Header, description = "`gzip`, `zstd` or `identity`.",
+            pattern = "^(gzip|zstd|identity)$"),
+    ),
+    request_body(
+        description = "Events: a JSON object or an array of objects; one object a line; or lines of text.",
+        content((serde_json::Value = "application/json"), (String = "application/x-ndjson"), (String = "text/plain")),
+    ),
+    responses(
+        (status = 200, description = "Some or all are kept, and durable", body = IngestAnswer,
+            headers(("Idempotent-Replay" = String, description = "`true`: the answer to an earlier request"))),
+        (status = 403, description = "`forbidden`, `reserved_source`"),
+        (status = 408, description = "The body came too slowly: `body_timeout`"),
+        (status = 409, description = "`import_position`, `state_forged`, `conflict`"),
+        (status = 413, description = "`body_too_large`, `too_many_events`, `too_large`, `atomic_refused`"),
+        (status = 415, description = "Content type or encoding: `unsupported_type`"),
+        (status = 422, description = "The key was used for another request: `idempotency_mismatch`"),
+    ),
+)]
 pub(super) async fn post(
     State(app): Shared,
-    Extension(actor): WithActor,
+    Extension(caller): WithCaller,
     peer: Option<Extension<Peer>>,
     uri: Uri,
     headers: HeaderMap,
@@ -36,8 +74,9 @@ pub(super) async fn post(
 ) -> Answer<Response> {
     let mut request = request(&uri, &headers)?;
     let log = app.log()?;
-    request.actor = actor.0;
-    request.peer = peer.map(|Extension(Peer(address))| address.ip().to_canonical().to_string());
+    caller.check_source(&request.source)?;
+    request.actor = caller.id;
+    request.peer = peer.map(|Extension(peer)| peer.address.to_string());
     request.check(app.reader().deriver())?;
     let (body, _room) = receive(&app, body).await?;
     let answer = log.ingest(body, &request).await?;
@@ -65,7 +104,7 @@ fn request(uri: &Uri, headers: &HeaderMap) -> Result<IngestRequest, ServerError>
         source: params.text("source").unwrap_or_else(|| "http".to_owned()),
         parser: params.text("parser"),
         zone: params.text("zone"),
-        atomic: params.flag("atomic")?,
+        atomic: params.flag("atomic", false)?,
         idempotency,
         import,
         ..IngestRequest::default()

@@ -6,11 +6,12 @@ use axum::{
     extract::{Path, State},
     http::{StatusCode, Uri},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Actor, Answer, Shared, WithActor, params::Params};
+use super::{Answer, Shared, WithCaller, params::Params};
 use crate::{
+    detect::rebuild_alerts,
     error::ServerError,
     jobs::{JobView, Scope, Wanted},
     rotation::{Rotated, RotatedKey},
@@ -18,6 +19,11 @@ use crate::{
     views::IntegrityView,
 };
 
+/// How well the log is sealed.
+#[utoipa::path(
+    get, path = "/api/v1/integrity", tag = "integrity", operation_id = "getIntegrity",
+    responses((status = 200, description = "Head, keys, checkpoint, seal, last verification", body = IntegrityView)),
+)]
 pub(super) async fn integrity(State(app): Shared, uri: Uri) -> Answer<Json<IntegrityView>> {
     Params::read(&uri, &[])?;
     let view = app.reader().integrity().await?;
@@ -42,7 +48,7 @@ pub(super) fn not(expected: &str) -> impl FnOnce(serde_json::Error) -> ServerErr
 }
 
 /// One pinned key, or several.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Pins {
     One(String),
@@ -59,19 +65,39 @@ impl From<Pins> for Vec<String> {
 }
 
 /// The body of a request to verify.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Body {
+#[schema(as = VerificationWanted)]
+pub(super) struct Body {
+    /// The first epoch's public key, as the auditor has it.
     pin: Option<Pins>,
+    /// A checkpoint that was kept elsewhere.
     since_checkpoint: Option<String>,
 }
 
+/// What was begun.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = VerificationStarted)]
+pub(super) struct Started {
+    /// `GET /api/v1/integrity/verify/{id}` tells how far it is.
+    id: String,
+}
+
+/// Starts a verification.
+#[utoipa::path(
+    post, path = "/api/v1/integrity/verify", tag = "integrity", operation_id = "startVerification",
+    request_body(content = Option<Body>, description = "What to hold the log against; may be left out."),
+    responses(
+        (status = 202, description = "It has begun", body = Started),
+        (status = 409, description = "One runs already: `verify_running`"),
+    ),
+)]
 pub(super) async fn start(
     State(app): Shared,
-    Extension(Actor(actor)): WithActor,
+    Extension(caller): WithCaller,
     uri: Uri,
     body: Bytes,
-) -> Answer<(StatusCode, Json<Value>)> {
+) -> Answer<(StatusCode, Json<Started>)> {
     Params::read(&uri, &[])?;
     let wanted = if body.iter().all(u8::is_ascii_whitespace) {
         Body::default()
@@ -86,46 +112,87 @@ pub(super) async fn start(
         verifier_key: None,
     };
     options.check(app.log()?.keys().log_key().origin())?;
-    let wanted = Wanted { options, scope: Scope::Whole, pace: Pace::FULL, actor };
+    let wanted = Wanted { options, scope: Scope::Whole, pace: Pace::FULL, actor: caller.id };
     let (id, _) = app.jobs.start(app.log()?, wanted)?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
+    Ok((StatusCode::ACCEPTED, Json(Started { id })))
 }
 
-/// Derives all records of segments again; events go on being taken meanwhile. It ends early, between two segments, if
-/// the client goes away.
-pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Value>> {
+/// What was derived again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Rebuilt {
+    /// How many records.
+    derived: u64,
+    /// How many alerts there are.
+    alerts: u64,
+}
+
+/// Derives all records of segments again, and the alerts.
+///
+/// Events go on being taken meanwhile. It ends early, between two segments, if the client goes away.
+#[utoipa::path(
+    post, path = "/api/v1/integrity/rebuild", tag = "integrity", operation_id = "rebuildRecords",
+    responses(
+        (status = 200, description = "It is done", body = Rebuilt),
+        (status = 409, description = "`cancelled`, `conflict`"),
+    ),
+)]
+pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Rebuilt>> {
     Params::read(&uri, &[])?;
     let _running = app.query()?;
-    let reader = app.log()?.reader();
+    let log = app.log()?;
+    let reader = log.reader();
     let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await?;
-    Ok(Json(json!({"derived": derived})))
+    let alerts = rebuild_alerts(log, app.detection().ok().map(|detection| &**detection)).await?;
+    Ok(Json(Rebuilt { derived, alerts }))
 }
 
 /// The body of a request to rotate a key.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Rotate {
+pub(super) struct Rotate {
     key: RotatedKey,
 }
 
 /// Puts a new key in the place of the log key or the MAC key.
+#[utoipa::path(
+    post, path = "/api/v1/keys/rotate", tag = "integrity", operation_id = "rotateKey",
+    request_body = Rotate,
+    responses(
+        (status = 200, description = "The new key counts", body = Rotated),
+        (status = 409, description = "`conflict`"),
+    ),
+)]
 pub(super) async fn rotate(
     State(app): Shared,
-    Extension(actor): WithActor,
+    Extension(caller): WithCaller,
     uri: Uri,
     body: Bytes,
 ) -> Answer<Json<Rotated>> {
     Params::read(&uri, &[])?;
     let expected = r#"{"key": "log"} or {"key": "mac"}"#;
     let wanted: Rotate = serde_json::from_slice(&body).map_err(not(expected))?;
-    Ok(Json(app.log()?.rotate(wanted.key, &actor.0).await?))
+    Ok(Json(app.log()?.rotate(wanted.key, &caller.id).await?))
 }
 
+/// The last verification.
+#[utoipa::path(
+    get, path = "/api/v1/integrity/verify", tag = "integrity", operation_id = "getLastVerification",
+    responses(
+        (status = 200, description = "Its state, progress and verdict", body = JobView),
+        (status = 404, description = "None ran since the server started: `not_found`"),
+    ),
+)]
 pub(super) async fn last(State(app): Shared, uri: Uri) -> Answer<Json<JobView>> {
     Params::read(&uri, &[])?;
     Ok(Json(app.jobs.view(None).ok_or_else(|| ServerError::NotFound("A verification".to_owned()))?))
 }
 
+/// One verification.
+#[utoipa::path(
+    get, path = "/api/v1/integrity/verify/{id}", tag = "integrity", operation_id = "getVerification",
+    params(("id" = String, Path, description = "What starting it gave.")),
+    responses((status = 200, description = "Its state, progress and verdict", body = JobView)),
+)]
 pub(super) async fn one(State(app): Shared, Path(id): Path<String>, uri: Uri) -> Answer<Json<JobView>> {
     Params::read(&uri, &[])?;
     let job = app.jobs.view(Some(&id));

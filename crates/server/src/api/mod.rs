@@ -1,8 +1,14 @@
 //! HTTP: which paths there are, who may ask them, and how answers and errors are written.
 
+mod access;
+mod accounts;
 mod alerts;
+mod cookies;
+mod describe;
 mod detection;
+mod docs;
 mod events;
+mod exported;
 mod ingest;
 mod integrity;
 mod ops;
@@ -10,12 +16,18 @@ mod page;
 mod params;
 pub(crate) mod refused;
 mod rest;
+mod router;
+mod rules;
+pub(crate) mod schemas;
+mod security;
+mod session;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tlog;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -24,43 +36,33 @@ use std::{
 };
 
 use axum::{
-    Extension, Json, Router,
-    body::{Body, HttpBody as _},
-    extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderValue, StatusCode, header},
-    middleware::{self, Next},
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{delete, get, post, put},
 };
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tower_http::catch_panic::CatchPanicLayer;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+pub(crate) use router::router;
 
 use crate::{
-    auth::{self, Accounts, Caller, Permission, Presented, bearer},
-    config::{DetectionConfig, Limits},
+    auth::{self, Accounts, Caller, Presented, bearer},
+    config::{Config, DetectionConfig, Limits},
     detect::Detection,
     error::ServerError,
     history,
     jobs::Jobs,
     log::Log,
     metrics::Metrics,
+    net::rates::RateLimits,
     problem::Problem,
     publisher::{self, Published},
     reader::Reader,
 };
 
-/// What needs no token: no data is in it.
-const OPEN: [&str; 5] = ["/healthz", "/readyz", "/", "/page.js", "/page.css"];
-
-/// The most bytes of a body that is no body of events.
-const MAX_SMALL_BODY: usize = 256 << 10;
-
 /// The time between two tries to begin detection.
 const AGAIN: Duration = Duration::from_secs(10);
-
-/// Answers of up to so many bytes are not counted; they are bounded by the number of connections.
-const SMALL_ANSWER: u64 = 256 << 10;
 
 /// What handlers work with.
 pub(crate) struct App {
@@ -75,34 +77,37 @@ pub(crate) struct App {
     detection: OnceLock<Arc<Detection>>,
     wants_detection: AtomicBool,
     pub refused_logins: refused::RefusedLogins,
+    pub rates: RateLimits,
+    exports: exported::Exports,
     pub queries: Semaphore,
+    /// Streams at one moment.
+    pub streams: Arc<Semaphore>,
     /// Bytes of bodies that are being received.
     pub bodies: Arc<Semaphore>,
     /// Bytes of large answers that are not sent yet.
     pub answers: Arc<Semaphore>,
+    /// The API's description, as JSON.
+    pub description: OnceLock<Bytes>,
+    /// Whether what would go on for ever must end.
+    stopping: watch::Sender<bool>,
 }
 
-/// Whose token came with the request.
-#[derive(Clone, Debug)]
-pub(crate) struct Actor(pub String);
-
-/// The address that the request came from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub SocketAddr);
+pub(crate) use crate::net::address::Peer;
 
 pub(crate) type Shared = State<Arc<App>>;
 
 impl App {
     /// For a server that has the log.
-    pub fn new(log: Log, accounts: Accounts, limits: Limits) -> Self {
-        let app = Self::standby(log.reader().clone(), log.shared_metrics(), accounts, limits);
+    pub fn new(log: Log, accounts: Accounts, config: &Config) -> Self {
+        let app = Self::standby(log.reader().clone(), log.shared_metrics(), accounts, config);
         app.take_over(log);
         app
     }
 
     /// For a server that waits for the log.
-    pub fn standby(reader: Reader, metrics: Arc<Metrics>, accounts: Accounts, limits: Limits) -> Self {
-        let queries = Semaphore::new(limits.queries);
+    pub fn standby(reader: Reader, metrics: Arc<Metrics>, accounts: Accounts, config: &Config) -> Self {
+        let limits = config.limits.clone();
+        let (queries, streams) = (Semaphore::new(limits.queries), Arc::new(Semaphore::new(limits.streams)));
         let bytes = |limit: usize| Arc::new(Semaphore::new(limit.min(u32::MAX as usize)));
         let (bodies, answers) = (bytes(limits.bodies), bytes(limits.answers));
         let (log, jobs, detection) = (OnceLock::new(), Jobs::default(), OnceLock::new());
@@ -118,9 +123,14 @@ impl App {
             detection,
             wants_detection,
             refused_logins,
+            rates: RateLimits::new(&config.rates),
+            exports: exported::Exports::default(),
             queries,
+            streams,
             bodies,
             answers,
+            description: OnceLock::new(),
+            stopping: watch::Sender::new(false),
         }
     }
 
@@ -227,6 +237,32 @@ impl App {
         publisher::newest(store, history::read(store).await?.log()).await
     }
 
+    /// Who asks, by what the request's headers prove.
+    pub fn authenticate(&self, headers: &HeaderMap, peer: Peer) -> Option<Caller> {
+        let presented = match headers.get(header::AUTHORIZATION) {
+            Some(header) => Presented::Bearer(bearer(header.to_str().ok()?)?),
+            None => Presented::Cookie(cookies::access(headers, peer.over_tls)?),
+        };
+        self.accounts.authenticate(presented, peer.address, self.reader().now())
+    }
+
+    /// Ends with `shutdown`, and makes streams end then: a connection with one would otherwise stay for ever.
+    pub fn ending(
+        self: &Arc<Self>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let app = self.clone();
+        async move {
+            shutdown.await;
+            app.stopping.send_replace(true);
+        }
+    }
+
+    /// Says when to end.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
     /// A place among the queries at one moment.
     pub fn query(&self) -> Result<Running<'_>, ServerError> {
         let permit = self.queries.try_acquire().map_err(|_| ServerError::Busy)?;
@@ -245,158 +281,6 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.app.metrics.queried(self.started.elapsed());
     }
-}
-
-/// Every path.
-pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", get(page::html))
-        .route("/page.js", get(page::script))
-        .route("/page.css", get(page::style))
-        .route("/healthz", get(ops::healthz))
-        .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics))
-        .route("/api/v1/events", post(ingest::post).get(events::search))
-        .route("/api/v1/events/histogram", get(events::histogram))
-        .route("/api/v1/events/top", get(events::top))
-        .route("/api/v1/events/count", get(events::count))
-        .route("/api/v1/events/{index}", get(events::event))
-        .route("/api/v1/events/{index}/proof", get(events::proof))
-        .route("/api/v1/entries", get(events::entries))
-        .route("/api/v1/imports/{id}", get(events::import))
-        .route("/api/v1/integrity", get(integrity::integrity))
-        .route("/api/v1/integrity/verify", post(integrity::start).get(integrity::last))
-        .route("/api/v1/integrity/verify/{id}", get(integrity::one))
-        .route("/api/v1/integrity/rebuild", post(integrity::rebuild))
-        .route("/api/v1/keys/rotate", post(integrity::rotate))
-        .merge(detecting())
-        .route("/log/checkpoint", get(tlog::checkpoint))
-        .route("/log/tile/{*path}", get(tlog::tile))
-        .fallback(async || Failure(ServerError::NotFound("This path".to_owned())))
-        .method_not_allowed_fallback(async || Failure(ServerError::Method))
-        .layer(DefaultBodyLimit::max(MAX_SMALL_BODY))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), guard))
-        .with_state(app)
-}
-
-/// The paths of detection.
-fn detecting() -> Router<Arc<App>> {
-    Router::new()
-        .route("/api/v1/alerts", get(alerts::list))
-        .route("/api/v1/alerts/{id}", get(alerts::one).patch(alerts::change))
-        .route("/api/v1/rules", get(detection::rules))
-        .route("/api/v1/rules/reload", post(detection::reload))
-        .route("/api/v1/rules/settings", get(detection::settings).put(detection::set_settings))
-        .route("/api/v1/rules/exceptions", get(detection::exceptions).post(detection::add_exception))
-        .route("/api/v1/rules/exceptions/preview", post(detection::preview))
-        .route("/api/v1/rules/exceptions/{id}", delete(detection::remove_exception))
-        .route("/api/v1/rules/replay", post(detection::replay))
-        .route("/api/v1/rules/replay/{id}", get(detection::replayed).delete(detection::cancel_replay))
-        .route("/api/v1/rules/overrides/{id}", put(detection::set_override))
-        .route("/api/v1/analyses", get(detection::list_analyses))
-        .route("/api/v1/analyses/{id}", get(detection::analysis))
-}
-
-/// Lets in whoever has a token, and counts.
-async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let (body, left) = rest::Returning::around(std::mem::take(request.body_mut()));
-    *request.body_mut() = body;
-    // Such a client sends nothing before it is told to go on, and a refusal is what it waits for.
-    let expects = request.headers().contains_key(header::EXPECT);
-    let response = if OPEN.contains(&request.uri().path()) {
-        next.run(request).await
-    } else {
-        let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let from = request.extensions().get::<Peer>().map_or(IpAddr::from([127, 0, 0, 1]), |Peer(peer)| peer.ip());
-        let now = app.reader().now();
-        let caller = header.and_then(bearer).and_then(|it| app.accounts.authenticate(Presented::Bearer(it), from, now));
-        match caller {
-            Some(caller) => match check(&caller, &request) {
-                Ok(()) => {
-                    request.extensions_mut().insert(Actor(caller.id.clone()));
-                    request.extensions_mut().insert(caller);
-                    next.run(request).await
-                }
-                Err(error) => Failure(error).into_response(),
-            },
-            None => {
-                if let Some(Peer(peer)) = request.extensions().get().filter(|_| app.wants_detection()) {
-                    app.refused_logins.note(peer.ip());
-                }
-                drop(request);
-                Failure(ServerError::Unauthorized).into_response()
-            }
-        }
-    };
-    let response = with_room(&app, with_problem(response)).await;
-    let metrics = &app.metrics;
-    metrics.http(method.as_str(), response.status().as_u16());
-    if let Some(Refused(code)) = response.extensions().get() {
-        metrics.request_refused(code);
-        if !expects && *code != "body_timeout" {
-            // A client that is too slow even now is cut off.
-            drop(tokio::time::timeout(app.limits.header_time, rest::drain(left, app.limits.body)).await);
-        }
-    }
-    with_security(response)
-}
-
-/// What needs less than everything: sending.
-fn check(caller: &Caller, request: &Request) -> Result<(), ServerError> {
-    let sends = request.method() == axum::http::Method::POST && request.uri().path() == "/api/v1/events";
-    caller.check(if sends { Permission::Ingest } else { Permission::ManageKeys })
-}
-
-/// Gives a refusal of the framework, which knows nothing of problem details, the form of ours.
-fn with_problem(response: Response) -> Response {
-    if !response.status().is_client_error() || response.extensions().get::<Refused>().is_some() {
-        return response;
-    }
-    let error = if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        ServerError::BodyTooLarge { limit: MAX_SMALL_BODY, inflated: false }
-    } else {
-        ServerError::Body("path or body are malformed".to_owned())
-    };
-    Failure(error).into_response()
-}
-
-/// Counts a large answer until it is sent: whoever asks for many and reads none must not fill the memory.
-async fn with_room(app: &App, response: Response) -> Response {
-    let Some(size) = response.body().size_hint().exact().filter(|size| *size > SMALL_ANSWER) else { return response };
-    let room = usize::try_from(size).unwrap_or(usize::MAX).min(app.limits.answers);
-    let room = app.answers.clone().try_acquire_many_owned(u32::try_from(room).unwrap_or(u32::MAX));
-    let Ok(room) = room else { return Failure(ServerError::Busy).into_response() };
-    let (parts, body) = response.into_parts();
-    match axum::body::to_bytes(body, usize::MAX).await {
-        // The connection lets the body go as soon as it has its bytes, so these have to hold the place.
-        Ok(bytes) => Response::from_parts(parts, Body::from(Bytes::from_owner(Held { bytes, _room: room }))),
-        Err(error) => Failure(ServerError::Internal(format!("an answer: {error}"))).into_response(),
-    }
-}
-
-/// The bytes of an answer with their place among those that wait.
-struct Held {
-    bytes: Bytes,
-    _room: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-fn with_security(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
-}
-
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    Failure(ServerError::Internal("a handler panicked; the panic's own message says where".to_owned())).into_response()
 }
 
 /// The code of the problem in a response, for counting.
@@ -433,8 +317,14 @@ impl IntoResponse for Failure {
     }
 }
 
+/// Where a request came from; a test's own comes from this machine.
+fn client(peer: Option<Extension<Peer>>) -> Peer {
+    let here = Peer { address: IpAddr::from([127, 0, 0, 1]), over_tls: false };
+    peer.map_or(here, |Extension(peer)| peer)
+}
+
 /// What handlers give.
 pub(crate) type Answer<T> = Result<T, Failure>;
 
-/// The token's owner, which [`guard`] has put there.
-pub(crate) type WithActor = Extension<Actor>;
+/// Who asks, which the router has found out.
+pub(crate) type WithCaller = Extension<Caller>;

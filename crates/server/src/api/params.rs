@@ -54,10 +54,19 @@ impl Params {
         }
     }
 
-    /// `true` or `false`.
-    pub fn flag(&mut self, name: &str) -> Result<bool, ServerError> {
+    /// How many of a list: at least one, and so many if nothing is said.
+    pub fn limit(&mut self, default: usize, most: usize) -> Result<usize, ServerError> {
+        match self.number("limit")?.unwrap_or(default) {
+            limit if (1..=most).contains(&limit) => Ok(limit),
+            limit => Err(ServerError::parameter("limit", format!("must be 1 to {most}, not {limit}"))),
+        }
+    }
+
+    /// `true` or `false`, and what counts if nothing is said.
+    pub fn flag(&mut self, name: &str, default: bool) -> Result<bool, ServerError> {
         match self.text(name).as_deref() {
-            None | Some("false") => Ok(false),
+            None => Ok(default),
+            Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(ServerError::parameter(name, "must be true or false")),
         }
@@ -104,8 +113,13 @@ mod tests {
         for number in ["", "-1", "+1", "1.0", "x", "99999999999999999999999"] {
             assert!(read(&format!("limit={number}")).unwrap().number::<u64>("limit").is_err(), "{number}");
         }
+        assert_eq!(read("").unwrap().limit(100, 500).unwrap(), 100);
+        assert_eq!(read("limit=500").unwrap().limit(100, 500).unwrap(), 500);
+        for wrong in ["limit=0", "limit=501", "limit=x"] {
+            assert_eq!(read(wrong).unwrap().limit(100, 500).unwrap_err().code(), "bad_parameter", "{wrong}");
+        }
         assert!(read("order=up").unwrap().order().is_err());
-        assert!(read("a=yes").unwrap().flag("a").is_err());
+        assert!(read("a=yes").unwrap().flag("a", false).is_err());
         assert!(index("+1").is_err() && index("").is_err() && index("18446744073709551616").is_err());
     }
 }

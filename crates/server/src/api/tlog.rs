@@ -22,6 +22,14 @@ fn answer(kind: &'static str, cache: &'static str, body: Vec<u8>) -> Response {
     (headers, body).into_response()
 }
 
+/// The newest checkpoint.
+#[utoipa::path(
+    get, path = "/log/checkpoint", tag = "proofs", operation_id = "getCheckpoint",
+    responses(
+        (status = 200, description = "A C2SP signed note", body = String, content_type = "text/plain"),
+        (status = 404, description = "There is none yet: `not_found`"),
+    ),
+)]
 pub(super) async fn checkpoint(State(app): Shared, uri: Uri) -> Answer<Response> {
     Params::read(&uri, &[])?;
     let published = app.published().await?;
@@ -29,6 +37,15 @@ pub(super) async fn checkpoint(State(app): Shared, uri: Uri) -> Answer<Response>
     Ok(answer(TEXT, BRIEFLY, published.note.as_bytes().to_vec()))
 }
 
+/// A tile of the tree, or a bundle of entries (C2SP tlog-tiles).
+#[utoipa::path(
+    get, path = "/log/tile/{*path}", tag = "proofs", operation_id = "getTile",
+    params(("path" = String, Path, description = "`<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`.", allow_reserved)),
+    responses(
+        (status = 200, description = "The tile", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 410, description = "Retention deleted the entries: `entry_expired`"),
+    ),
+)]
 pub(super) async fn tile(State(app): Shared, Path(path): Path<String>, uri: Uri) -> Answer<Response> {
     Params::read(&uri, &[])?;
     let path: TilePath =

@@ -8,7 +8,6 @@ use std::{
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use sceau_event::{Micros, SourceId};
-use sceau_ledger::Index;
 use sceau_store::{Document, Expect, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,6 +18,7 @@ use super::{network::Network, role::Role};
 use crate::{
     audit_entry::AuditEntry,
     config::Secret,
+    entries,
     error::ServerError,
     guard::{self, StateChange},
     hex,
@@ -93,7 +93,7 @@ impl TokenSpec {
 /// A token as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
-    hash: String,
+    pub(super) hash: String,
     pub name: String,
     pub role: Role,
     pub created: String,
@@ -224,17 +224,15 @@ fn id(token: &str, hash: &str) -> String {
 /// The store can't be read.
 pub(crate) async fn ever_made(store: &dyn Store, collection: &str) -> Result<bool, StoreError> {
     const PAGE: usize = 8_192;
-    let mut next = store.kept_from().await?;
-    loop {
-        let rows = store.entries(next, PAGE).await?;
-        if rows.entries.is_empty() {
-            return Ok(false);
-        }
+    let (mut next, size) = (store.kept_from().await?.0, store.head().await?.size.0);
+    while next < size {
+        let rows = entries::kept(store, next, size, PAGE).await?;
         if rows.entries.iter().any(|entry| may_be_audit(entry) && AuditEntry::names(entry, collection)) {
             return Ok(true);
         }
-        next = Index(next.0.saturating_add(rows.entries.len() as u64));
+        next = entries::behind(&rows);
     }
+    Ok(false)
 }
 
 /// Whether the beginning of an envelope names the source; parsing every entry of a large log would take minutes.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use sceau_event::Micros;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Role,
@@ -14,7 +15,8 @@ use super::{
 };
 
 /// A user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = User)]
 pub struct UserView {
     /// The name for log-ins.
     pub id: String,
@@ -25,6 +27,7 @@ pub struct UserView {
     /// Whether he may not log in.
     pub disabled: bool,
     /// When he was made.
+    #[schema(value_type = String, format = DateTime)]
     pub created: Micros,
     /// Whether he has chosen a password yet.
     pub ready: bool,
@@ -33,6 +36,7 @@ pub struct UserView {
     /// Recovery codes that are left.
     pub recovery_codes: usize,
     /// When password or second factor were changed last.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub changed: Option<Micros>,
 }
 
@@ -54,7 +58,8 @@ impl UserView {
 }
 
 /// A token, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Token)]
 pub struct TokenView {
     /// Its public name.
     pub id: String,
@@ -67,16 +72,20 @@ pub struct TokenView {
     /// Who made it.
     pub created_by: Option<String>,
     /// When it stops to be valid.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Micros>,
     /// The only sources that it may send as; any, if there are none.
     pub sources: Vec<String>,
     /// The only networks that it may come from; any, if there are none.
     pub addresses: Vec<String>,
     /// When it was revoked.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked: Option<Micros>,
     /// When it was used last, to the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used: Option<Micros>,
     /// From where.
+    #[schema(value_type = Option<String>)]
     pub last_address: Option<IpAddr>,
 }
 
@@ -99,19 +108,24 @@ impl TokenView {
 }
 
 /// A session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = OpenSession)]
 pub struct SessionView {
     /// Its public name.
     pub id: String,
     /// Whose it is.
     pub user: String,
     /// When it began.
+    #[schema(value_type = String, format = DateTime)]
     pub created: Micros,
     /// When it was begun or refreshed last.
+    #[schema(value_type = String, format = DateTime)]
     pub used: Micros,
     /// When it ends if it is not used.
+    #[schema(value_type = String, format = DateTime)]
     pub expires: Micros,
     /// From where it was used last.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// What the client says it is.
     pub agent: String,

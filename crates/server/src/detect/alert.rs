@@ -5,6 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use sceau_detect::{Finding, Level, Phase};
 use sceau_event::Micros;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::schemas::LevelSchema;
+
+use super::desk::AlertChange;
 
 /// Findings that an alert names one by one, the last ones; all are counted.
 const MAX_FINDINGS: usize = 100;
@@ -16,7 +21,7 @@ pub(crate) const MAX_COMMENTS: usize = 200;
 pub(crate) const MAX_COMMENT: usize = 4_000;
 
 /// How far people are with an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AlertState {
     /// Nobody has looked at it.
@@ -37,28 +42,32 @@ impl AlertState {
 }
 
 /// What somebody wrote about an alert.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Comment {
+    #[schema(value_type = String, format = DateTime)]
     pub time: Micros,
     pub user: String,
     pub text: String,
 }
 
 /// Findings of one rule and group, from the first until somebody closes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Alert {
     /// The first finding's id.
     pub id: String,
     pub rule: String,
     pub title: String,
     /// The highest of its findings.
+    #[schema(value_type = LevelSchema)]
     pub level: Level,
     pub tags: BTreeSet<String>,
     pub group: BTreeMap<String, String>,
     pub state: AlertState,
     pub assignee: Option<String>,
     /// When the server opened it, and when anything of it last changed.
+    #[schema(value_type = String, format = DateTime)]
     pub opened: Micros,
+    #[schema(value_type = String, format = DateTime)]
     pub updated: Micros,
     /// Ids of findings, the last ones.
     pub findings: Vec<String>,
@@ -66,7 +75,9 @@ pub(crate) struct Alert {
     /// Occurrences in all bursts.
     pub count: u64,
     /// The first and the last event time.
+    #[schema(value_type = String, format = DateTime)]
     pub first: Micros,
+    #[schema(value_type = String, format = DateTime)]
     pub last: Micros,
     /// Indexes of entries, the first ones of each finding.
     pub evidence: Vec<u64>,
@@ -138,6 +149,20 @@ impl Alert {
             if self.evidence.len() < MAX_EVIDENCE && !self.evidence.contains(index) {
                 self.evidence.push(*index);
             }
+        }
+    }
+
+    /// Somebody moves it on.
+    pub fn change(&mut self, change: &AlertChange, user: &str, now: Micros) {
+        self.updated = now;
+        if let Some(state) = change.state {
+            self.state = state;
+        }
+        if let Some(assignee) = &change.assignee {
+            self.assignee = Some(assignee.trim().to_owned()).filter(|name| !name.is_empty());
+        }
+        if let Some(text) = &change.comment {
+            self.comments.push(Comment { time: now, user: user.to_owned(), text: text.clone() });
         }
     }
 

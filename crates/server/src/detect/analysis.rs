@@ -3,6 +3,7 @@
 use sceau_event::{Keyword, Micros};
 use sceau_store::query::Query;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     error::ServerError,
@@ -13,7 +14,7 @@ use crate::{
 const MAX_ROWS: usize = 10_000;
 
 /// A question with a name: occurrences per interval and value of a field, as far as there are more than so many.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Analysis {
     pub id: &'static str,
     pub title: &'static str,
@@ -75,19 +76,23 @@ pub(crate) fn analyses() -> impl Iterator<Item = &'static Analysis> {
 }
 
 /// One line of an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AnalysisRow)]
 pub(crate) struct Row {
+    #[schema(format = DateTime)]
     pub start: String,
     pub value: String,
     /// Entries, and occurrences: a message that says that it was repeated counts as often as it says.
-    pub entries: u64,
     pub count: u64,
+    pub occurrences: u64,
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AnalysisAnswer)]
 pub(crate) struct AnalysisView {
     #[serde(flatten)]
+    #[schema(value_type = Analysis)]
     pub analysis: &'static Analysis,
     /// The greatest counts first, ties by time and value.
     pub rows: Vec<Row>,
@@ -117,8 +122,8 @@ pub(crate) async fn run(reader: &Reader, id: &str, filtered: Filtered) -> Result
     let row = |(start, value, counts): (i64, String, sceau_store::Counts)| Row {
         start: Micros(start).max(Micros::FIRST).to_string(),
         value,
-        entries: counts.entries,
-        count: counts.occurrences,
+        count: counts.entries,
+        occurrences: counts.occurrences,
     };
     Ok(AnalysisView { analysis, rows: rows.into_iter().map(row).collect(), cut })
 }

@@ -2,30 +2,33 @@
 //!
 //! Invariant: what is in memory is what the state holds; each change is in one commit with the entries that explain it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use sceau_detect::{Finding, Phase, value_fits};
 use sceau_event::{Micros, SourceId};
 use sceau_store::{Expect, Store};
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::{
-    alert::{Alert, AlertState, Comment, MAX_COMMENT, MAX_COMMENTS},
-    finding::{message, word},
+    alert::{Alert, AlertState, MAX_COMMENT, MAX_COMMENTS},
+    finding::{Sealed, message, word},
+    rebuild::{Rebuilding, own},
     settings::{Excepted, Mode},
 };
-use crate::{error::ServerError, guard, guard::StateChange, keydir::KeyDir, log::Log};
+use crate::{error::ServerError, guard::StateChange, keydir::KeyDir, log::Log};
 
 /// The collection of the state that holds alerts.
 pub(crate) const COLLECTION: &str = "alerts";
+/// Changes that are remembered for those who follow.
+const MAX_CHANGES: usize = 1_000;
 /// The most that are kept; beyond it the oldest go, closed ones first. Their findings stay in the log.
-const MAX_ALERTS: usize = 50_000;
+pub(super) const MAX_ALERTS: usize = 50_000;
 /// A share of all alerts by one rule that is pointed out, once there are so many.
 const NOISY_FROM: u64 = 20;
 
 /// What somebody wants to change about an alert.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AlertChange {
     pub state: Option<AlertState>,
@@ -36,10 +39,26 @@ pub(crate) struct AlertChange {
 
 /// All alerts.
 #[derive(Debug, Default)]
-pub(crate) struct Desk(Mutex<Alerts>);
+pub(crate) struct Desk {
+    alerts: Mutex<Alerts>,
+    /// The number of the last change, for those who follow.
+    revision: watch::Sender<u64>,
+}
 
+/// Changes of alerts since a number.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// The number of the last one.
+    pub revision: u64,
+    /// The alerts that changed, as they are now, each once, in the order of their last change.
+    pub alerts: Vec<Alert>,
+    /// Whether there were more than are remembered.
+    pub missed: bool,
+}
+
+/// See [`Desk`].
 #[derive(Clone, Debug, Default)]
-struct Alerts {
+pub(super) struct Alerts {
     by_id: BTreeMap<String, Alert>,
     /// Those that findings still join, by rule and group.
     open: HashMap<(String, String), String>,
@@ -47,10 +66,13 @@ struct Alerts {
     by_finding: HashMap<String, String>,
     /// Alerts that had to go.
     dropped: u64,
+    /// The number of the last change, and the alerts of the last ones.
+    revision: u64,
+    changed: VecDeque<String>,
 }
 
 /// Alerts as they were before a change that may not become durable.
-type Before = BTreeMap<String, Option<Alert>>;
+pub(super) type Before = BTreeMap<String, Option<Alert>>;
 
 fn place(alert: &Alert) -> (String, String) {
     place_of(&alert.rule, alert.group.iter().map(|(name, value)| (name.as_str(), value.as_str())))
@@ -63,7 +85,18 @@ fn place_of<'a>(rule: &str, group: impl Iterator<Item = (&'a str, &'a str)>) -> 
 }
 
 impl Alerts {
-    fn insert(&mut self, alert: Alert) {
+    /// All of them, by id.
+    pub fn all(&self) -> impl Iterator<Item = &Alert> {
+        self.by_id.values()
+    }
+
+    /// One of them.
+    pub fn get(&self, id: &str) -> Option<&Alert> {
+        self.by_id.get(id)
+    }
+
+    /// Puts one in, in the place of the one of its id.
+    pub fn insert(&mut self, alert: Alert) {
         for finding in alert.findings.iter().chain(alert.going_on.keys()) {
             self.by_finding.insert(finding.clone(), alert.id.clone());
         }
@@ -88,6 +121,26 @@ impl Alerts {
         }
     }
 
+    /// Remembers that alerts have changed.
+    fn note<'a>(&mut self, ids: impl Iterator<Item = &'a String>) {
+        for id in ids {
+            self.revision += 1;
+            self.changed.push_back(id.clone());
+        }
+        let over = self.changed.len().saturating_sub(MAX_CHANGES);
+        self.changed.drain(..over);
+    }
+
+    fn changes(&self, since: u64) -> Changes {
+        let behind = self.revision.saturating_sub(since);
+        let kept = usize::try_from(behind).unwrap_or(usize::MAX).min(self.changed.len());
+        let mut seen = HashSet::new();
+        let newest = self.changed.iter().rev().take(kept).filter(|id| seen.insert(id.as_str()));
+        let mut alerts: Vec<Alert> = newest.filter_map(|id| self.by_id.get(id).cloned()).collect();
+        alerts.reverse();
+        Changes { revision: self.revision, alerts, missed: kept as u64 != behind }
+    }
+
     fn restore(&mut self, before: Before) {
         for (id, alert) in before {
             self.remove(&id);
@@ -106,35 +159,38 @@ impl Alerts {
         counts
     }
 
-    /// Takes a finding in; `false` if it is there already.
-    fn take(
+    /// The alert that a finding belongs to, if there is one: it stays with that of its beginning, even if that was closed
+    /// meanwhile.
+    pub fn home(&self, finding: &Finding) -> Option<String> {
+        let group = finding.group.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let open = || self.open.get(&place_of(&finding.rule, group));
+        self.by_finding.get(&finding.id).or_else(open).cloned()
+    }
+
+    /// Takes a finding in, of which `text` is the message; `false` if it is there already. One that opens an alert is asked
+    /// whether it is suppressed.
+    pub fn take(
         &mut self,
         finding: &Finding,
+        text: &str,
         now: Micros,
-        suppressions: &BTreeMap<String, Excepted>,
+        suppressed: impl FnOnce(&Finding) -> Option<String>,
         before: &mut Before,
     ) -> bool {
-        let text = message(finding);
-        let group = finding.group.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let place = place_of(&finding.rule, group);
-        // A finding stays with the alert of its beginning, even if that was closed meanwhile.
-        let own = self.by_finding.get(&finding.id).cloned();
-        if own.is_none() && finding.phase == Phase::Ended {
+        if finding.phase == Phase::Ended && !self.by_finding.contains_key(&finding.id) {
             // Its alert had to go, or it is told again: there is nothing that it could bring up to date.
             return false;
         }
-        let joins = own.or_else(|| self.open.get(&place).cloned());
-        if let Some(alert) = joins.as_ref().and_then(|id| self.by_id.get_mut(id)) {
+        if let Some(alert) = self.home(finding).and_then(|id| self.by_id.get_mut(&id)) {
             if alert.has(finding) {
                 return false;
             }
             before.entry(alert.id.clone()).or_insert_with(|| Some(alert.clone()));
-            alert.join(finding, text, now);
+            alert.join(finding, text.to_owned(), now);
             self.by_finding.insert(finding.id.clone(), alert.id.clone());
             return true;
         }
-        let suppressed = suppressions.iter().find(|(_, excepted)| suppresses(excepted, finding, now));
-        let alert = Alert::open(finding, text, now, suppressed.map(|(id, _)| id.clone()));
+        let alert = Alert::open(finding, text.to_owned(), now, suppressed(finding));
         let replaced = self.by_id.get(&alert.id).cloned();
         before.entry(alert.id.clone()).or_insert(replaced);
         self.insert(alert);
@@ -142,7 +198,7 @@ impl Alerts {
     }
 
     /// Makes room: closed alerts go first, then those of the lowest level, then the oldest.
-    fn thin(&mut self, most: usize, before: &mut Before) {
+    pub fn thin(&mut self, most: usize, before: &mut Before) {
         let Some(over) = self.by_id.len().checked_sub(most).filter(|over| *over > 0) else { return };
         let rank =
             |alert: &&Alert| (alert.state.is_open(), alert.state.is_open().then_some(alert.level), alert.updated);
@@ -163,7 +219,7 @@ impl Alerts {
 }
 
 /// The document of an alert.
-fn write(id: &str, alert: Option<&Alert>) -> Result<StateChange, ServerError> {
+pub(super) fn write(id: &str, alert: Option<&Alert>) -> Result<StateChange, ServerError> {
     let value = alert.map(serde_json::to_value).transpose();
     let value = value.map_err(|error| ServerError::Internal(format!("an alert: {error}")))?;
     Ok(StateChange { collection: COLLECTION.into(), key: id.into(), value, expect: Expect::Any, expires: None })
@@ -186,46 +242,53 @@ impl Desk {
         let (mut alerts, mut after) = (Alerts::default(), String::new());
         loop {
             let page = store.list(COLLECTION, &after, 500).await?;
-            let Some(last) = page.last() else { return Ok(Self(Mutex::new(alerts))) };
+            let Some(last) = page.last() else { return Ok(Self { alerts: Mutex::new(alerts), ..Self::default() }) };
             after.clone_from(&last.key);
             for document in page {
-                if guard::check(keys, COLLECTION, &document).is_err() {
-                    continue;
-                }
-                match serde_json::from_value(document.value) {
-                    Ok(alert) => alerts.insert(alert),
-                    Err(error) => {
-                        tracing::error!(%error, alert = document.key, "an alert can't be read and is left out")
-                    }
-                }
+                own(keys, &document).into_iter().for_each(|alert| alerts.insert(alert));
             }
         }
     }
 
-    /// Works out what findings change, and hands it to `commit`, which makes it durable or not: the alerts to write, and
-    /// the findings that were not sealed before. Nobody else changes an alert meanwhile. Must be carried through.
+    /// Works out what findings change, and hands it to `commit`, which makes it durable or not: the alerts to write, the
+    /// findings that were not sealed before, and the time. Nobody else changes an alert meanwhile. Must be carried through.
     pub(super) async fn take<F>(
         &self,
         findings: Vec<Finding>,
-        now: Micros,
+        clock: impl FnOnce() -> Micros,
         suppressions: &BTreeMap<String, Excepted>,
-        commit: impl FnOnce(Vec<StateChange>, Vec<Finding>) -> F,
+        commit: impl FnOnce(Vec<StateChange>, Vec<Sealed>, Micros) -> F,
     ) -> Result<(), ServerError>
     where
         F: Future<Output = Result<(), ServerError>>,
     {
-        let mut alerts = self.0.lock().await;
+        let mut alerts = self.alerts.lock().await;
+        // Whoever had them may have had them for long.
+        let now = clock();
         let mut before = Before::new();
-        let mut findings = findings;
-        findings.retain(|finding| alerts.take(finding, now, suppressions, &mut before));
+        let mut fresh = Vec::with_capacity(findings.len());
+        for finding in findings {
+            let (message, mut suppressed_by) = (message(&finding), None);
+            let suppressed = |finding: &Finding| {
+                let found = suppressions.iter().find(|(_, excepted)| suppresses(excepted, finding, now));
+                suppressed_by = found.map(|(id, _)| id.clone());
+                suppressed_by.clone()
+            };
+            if alerts.take(&finding, &message, now, suppressed, &mut before) {
+                fresh.push(Sealed { finding, message, suppressed_by });
+            }
+        }
         alerts.thin(MAX_ALERTS, &mut before);
         let writes: Result<Vec<_>, _> = before.keys().map(|id| write(id, alerts.by_id.get(id))).collect();
         let done = match writes {
-            Ok(writes) => commit(writes, findings).await,
+            Ok(writes) => commit(writes, fresh, now).await,
             Err(error) => Err(error),
         };
         if done.is_err() {
             alerts.restore(before);
+        } else {
+            alerts.note(before.keys());
+            self.revision.send_replace(alerts.revision);
         }
         done
     }
@@ -233,22 +296,13 @@ impl Desk {
     /// Changes an alert; the change is sealed as an entry of `sceau.audit` in the same commit. Must be carried through.
     pub async fn change(&self, log: &Log, id: &str, change: AlertChange, user: &str) -> Result<Alert, ServerError> {
         check(&change)?;
-        let mut alerts = self.0.lock().await;
+        let mut alerts = self.alerts.lock().await;
         let mut alert = alerts.by_id.get(id).cloned().ok_or_else(|| ServerError::NotFound(format!("alert {id}")))?;
         if change.comment.is_some() && alert.comments.len() >= MAX_COMMENTS {
             return Err(ServerError::parameter("comment", format!("an alert has at most {MAX_COMMENTS} comments")));
         }
         let now = log.now();
-        alert.updated = now;
-        if let Some(state) = change.state {
-            alert.state = state;
-        }
-        if let Some(assignee) = &change.assignee {
-            alert.assignee = Some(assignee.trim().to_owned()).filter(|name| !name.is_empty());
-        }
-        if let Some(text) = &change.comment {
-            alert.comments.push(Comment { time: now, user: user.to_owned(), text: text.clone() });
-        }
+        alert.change(&change, user, now);
         let event = json!({
             "timestamp": now.to_string(),
             "action": "alert_change",
@@ -258,12 +312,54 @@ impl Desk {
         });
         log.note_with(SourceId::audit(), &event, vec![write(id, Some(&alert))?]).await?;
         alerts.insert(alert.clone());
+        alerts.note(std::iter::once(&alert.id));
+        self.revision.send_replace(alerts.revision);
         Ok(alert)
+    }
+
+    /// Makes all alerts again from what is sealed; `write` makes changes durable. Gives how many there are. Must be carried
+    /// through.
+    pub async fn rebuild<F>(
+        &self,
+        store: &dyn Store,
+        keys: &KeyDir,
+        write: impl Fn(Vec<StateChange>) -> F,
+    ) -> Result<u64, ServerError>
+    where
+        F: Future<Output = Result<(), ServerError>>,
+    {
+        let mut rebuilding = Rebuilding::begin(store, keys).await?;
+        rebuilding.advance(store, store.head().await?.size.0).await?;
+        // Nobody changes an alert from here on; what came meanwhile is soon read.
+        let mut alerts = self.alerts.lock().await;
+        rebuilding.advance(store, store.head().await?.size.0).await?;
+        for part in rebuilding.changes(store, keys).await? {
+            write(part).await?;
+        }
+        rebuilding.alerts.dropped = alerts.dropped;
+        // Whoever follows sees all of them anew.
+        let revision = alerts.revision;
+        *alerts = rebuilding.alerts;
+        alerts.revision = revision;
+        let all: Vec<String> = alerts.by_id.keys().cloned().collect();
+        alerts.note(all.iter());
+        self.revision.send_replace(alerts.revision);
+        Ok(alerts.by_id.len() as u64)
+    }
+
+    /// The number of the last change, and its growing.
+    pub fn revision(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// What changed since that number.
+    pub async fn changes(&self, since: u64) -> Changes {
+        self.alerts.lock().await.changes(since)
     }
 
     /// An alert.
     pub async fn get(&self, id: &str) -> Option<Alert> {
-        self.0.lock().await.by_id.get(id).cloned()
+        self.alerts.lock().await.by_id.get(id).cloned()
     }
 
     /// Alerts for which `wanted` holds, the last changed first, those behind `after`, at most `limit`.
@@ -273,7 +369,7 @@ impl Desk {
         after: Option<(Micros, &str)>,
         limit: usize,
     ) -> Vec<Alert> {
-        let alerts = self.0.lock().await;
+        let alerts = self.alerts.lock().await;
         let behind = |alert: &&Alert| after.is_none_or(|after| (alert.updated, alert.id.as_str()) < after);
         let mut found: Vec<&Alert> = alerts.by_id.values().filter(|alert| wanted(alert)).filter(behind).collect();
         found.sort_unstable_by(|a, b| (b.updated, &b.id).cmp(&(a.updated, &a.id)));
@@ -282,12 +378,12 @@ impl Desk {
 
     /// How many alerts each rule has made, how many are open by level, and how many had to go.
     pub async fn counts(&self) -> Counts {
-        self.0.lock().await.counts()
+        self.alerts.lock().await.counts()
     }
 
     /// The same, unless somebody changes alerts just now.
     pub fn counts_now(&self) -> Option<Counts> {
-        self.0.try_lock().ok().map(|alerts| alerts.counts())
+        self.alerts.try_lock().ok().map(|alerts| alerts.counts())
     }
 }
 

@@ -4,7 +4,7 @@ use sceau_event::Micros;
 use super::*;
 use crate::{detect::alert::tests::finding, testing::Fixture};
 
-async fn take(desk: &Desk, findings: Vec<Finding>, fails: bool) -> Vec<Finding> {
+async fn take(desk: &Desk, findings: Vec<Finding>, fails: bool) -> Vec<Sealed> {
     let suppressions = BTreeMap::from([(
         "s".to_owned(),
         Excepted {
@@ -16,12 +16,12 @@ async fn take(desk: &Desk, findings: Vec<Finding>, fails: bool) -> Vec<Finding> 
         },
     )]);
     let mut sealed = Vec::new();
-    let commit = |writes: Vec<StateChange>, findings: Vec<Finding>| {
+    let commit = |writes: Vec<StateChange>, findings: Vec<Sealed>, _: Micros| {
         assert!(writes.len() <= findings.len());
         sealed = findings;
         async move { if fails { Err(ServerError::Overloaded) } else { Ok(()) } }
     };
-    assert_eq!(desk.take(findings, Micros(7), &suppressions, commit).await.is_err(), fails);
+    assert_eq!(desk.take(findings, || Micros(7), &suppressions, commit).await.is_err(), fails);
     sealed
 }
 
@@ -117,7 +117,8 @@ async fn suppressed_findings_are_sealed_and_open_nothing() {
     let desk = Desk::default();
     let mut quiet = finding("q", Phase::Fired, 5, 0);
     quiet.rule = "quiet".into();
-    assert_eq!(take(&desk, vec![quiet], false).await.len(), 1);
+    let sealed = take(&desk, vec![quiet], false).await;
+    assert_eq!((sealed.len(), sealed[0].suppressed_by.as_deref()), (1, Some("s")));
     let found = all(&desk).await;
     assert_eq!((found[0].state, found[0].suppressed_by.as_deref()), (AlertState::Closed, Some("s")));
 }

@@ -1,7 +1,50 @@
 //! A finding as an entry of `sceau.finding`.
 
 use sceau_detect::{Finding, Level, Phase};
+use sceau_event::{Framer, Meta, Micros, SourceId};
+use sceau_store::{Batch, BatchBuilder};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+
+use crate::{error::ServerError, log::Log};
+
+/// A finding with what its entry says besides.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sealed {
+    pub finding: Finding,
+    /// It in words.
+    pub message: String,
+    /// The suppression for which its alert was closed from the beginning.
+    pub suppressed_by: Option<String>,
+}
+
+/// Reads what [`event`] wrote.
+pub(super) fn read(event: &Value) -> Option<Sealed> {
+    fn of<T: DeserializeOwned>(value: &Value) -> Option<T> {
+        T::deserialize(value).ok()
+    }
+    let group: Map<String, Value> = of(&event["group"])?;
+    let group: Option<Vec<_>> =
+        group.into_iter().map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect();
+    let time = |name: &str| of::<Micros>(&event[name]);
+    let finding = Finding {
+        id: of(&event["id"])?,
+        phase: of(&event["phase"])?,
+        rule: of(&event["rule"]["id"])?,
+        title: of(&event["rule"]["name"])?,
+        rule_hash: of(&event["rule"]["hash"])?,
+        level: of(&event["severity"])?,
+        tags: of(&event["tags"])?,
+        group: group?,
+        evidence: of(&event["evidence"])?,
+        count: of(&event["count"])?,
+        first: time("first")?,
+        last: time("last")?,
+        values: of(&event["values"]).unwrap_or_default(),
+        late: event["late"] == true,
+    };
+    Some(Sealed { finding, message: of(&event["message"])?, suppressed_by: of(&event["suppressed_by"]) })
+}
 
 /// The event that is sealed for a finding. Its own time is that of the last entry that it is about, so that findings of
 /// imported logs lie where the attack was; the same finding always gives the same text.
@@ -63,6 +106,26 @@ pub(super) fn message(finding: &Finding) -> String {
     }
 }
 
+/// The entries of findings. They were received when their alerts changed, so that these can be made again from them.
+pub(super) fn batch(log: &Log, findings: &[Sealed], now: Micros) -> Result<Batch, ServerError> {
+    let framer = Framer::new(now, &SourceId::finding(), &Meta::default());
+    let mut builder = BatchBuilder::new(log.reader().deriver().clone());
+    for Sealed { finding, suppressed_by, .. } in findings {
+        let text = |mut event: Value| {
+            if let Some(suppression) = suppressed_by {
+                event["suppressed_by"] = Value::from(suppression.as_str());
+            }
+            event.to_string()
+        };
+        if builder.push_json(&framer, text(event(finding)).as_bytes()).is_ok() {
+            continue;
+        }
+        let refused = |error| ServerError::Internal(format!("a finding of rule {}: {error}", finding.rule));
+        builder.push_json(&framer, text(short_event(finding)).as_bytes()).map_err(refused)?;
+    }
+    builder.finish().map_err(|error| ServerError::Internal(error.to_string()))
+}
+
 /// The word of a level.
 pub(super) fn word(level: Level) -> &'static str {
     match level {
@@ -77,8 +140,6 @@ pub(super) fn word(level: Level) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-
-    use sceau_event::Micros;
 
     use super::*;
 
@@ -121,5 +182,9 @@ mod tests {
         finding.late = true;
         assert!(message(&finding).contains("over, 5 times from 1970-01-01T00:00:00.000000Z"), "{}", message(&finding));
         assert_eq!(event(&finding)["late"], true);
+        finding.values.insert("user.name".into(), vec!["ann".into()]);
+        let read = super::read(&event(&finding)).unwrap();
+        assert_eq!((read.message, read.suppressed_by), (message(&finding), None));
+        assert_eq!(read.finding, finding);
     }
 }

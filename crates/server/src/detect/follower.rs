@@ -4,28 +4,25 @@
 //! lost or doubled whenever the server dies. The windows are kept less often; what lies between them and the position is
 //! read again without sealing anything.
 
+mod look;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet};
-use sceau_event::{Framer, Meta, Micros, Record, SourceId};
-use sceau_ledger::Index;
-use sceau_store::{Batch, BatchBuilder, RecordRows, StoreError};
+use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet, Stats};
+use sceau_event::Micros;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
 use super::{
-    Shared, finding,
+    Shared,
+    finding::{self, Sealed},
     settings::Set,
     snapshot::{self, Place, position},
 };
 use crate::{error::ServerError, guard::StateChange, log::Log, sequencer::AppendOptions, serve::stopped};
 
-/// Entries that are looked at before their findings are sealed.
-const STEP: usize = 4_096;
-/// Fewer are looked at where they are: handing them to another thread costs more.
-const INLINE: usize = 256;
 /// How often the windows are kept, and how many bytes of them may be written a second.
 const KEEP: Duration = Duration::from_secs(30);
 const KEEP_RATE: usize = 1 << 20;
@@ -43,6 +40,8 @@ pub(super) enum Command {
     Rules(Arc<RuleSet>, Arc<Set>),
     /// What has been counted so far of bursts that are open, by their findings' ids.
     Open(Vec<String>, oneshot::Sender<BTreeMap<String, OpenBurst>>),
+    /// What the windows hold.
+    Stats(oneshot::Sender<Stats>),
 }
 
 /// The follower at work.
@@ -77,12 +76,6 @@ impl From<ServerError> for End {
     }
 }
 
-/// Entries with their records, from memory or from the store.
-enum Rows {
-    Columns { batch: Arc<Batch>, offset: usize },
-    Entries(Vec<Vec<u8>>),
-}
-
 impl Follower {
     /// One that has not begun.
     pub fn new(
@@ -106,14 +99,18 @@ impl Follower {
         let kept_from = store.kept_from().await?.0;
         let size = self.log.head().borrow().size.0;
         let mut next = kept_from;
-        if let Some((index, windows)) = place.windows.take() {
-            match detector.restore(&windows) {
-                Ok(_) if index <= size => next = index.max(kept_from),
-                Ok(_) => tracing::error!(index, size, "the detector's windows are of a longer log; they are not used"),
+        let mut lost = Vec::new();
+        match place.windows.take() {
+            Some((index, _)) if index > size => {
+                tracing::error!(index, size, "the detector's windows are of a longer log; they are not used");
+            }
+            Some((index, windows)) => match detector.restore(&windows) {
+                Ok(restored) => (next, lost) = (index.max(kept_from), restored.lost),
                 Err(error) => {
                     tracing::warn!(%error, "the detector's windows can't be used; they are made again from the log");
                 }
-            }
+            },
+            None => {}
         }
         place.sealed = place.sealed.min(size);
         if next < place.sealed {
@@ -129,10 +126,11 @@ impl Follower {
                 place.sealed = next;
             }
         }
-        self.shared.looked(next, Some(detector.stats()));
+        self.shared.looked(next);
+        self.shared.keeps(next);
         self.kept = (Instant::now(), next, KEEP);
         (self.detector, self.place, self.next) = (Some(detector), place, next);
-        (self.ahead, self.pending) = (false, Vec::new());
+        (self.ahead, self.pending) = (false, lost);
         Ok(())
     }
 
@@ -164,7 +162,7 @@ impl Follower {
         let mut head = self.log.head();
         loop {
             while let Ok(command) = self.commands.try_recv() {
-                self.obey(command).await;
+                self.obey(command, stop).await;
             }
             let size = head.borrow_and_update().size.0;
             if *stop.borrow() {
@@ -194,7 +192,7 @@ impl Follower {
             tokio::select! {
                 changed = head.changed() => if changed.is_err() { return End::Stopped },
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => self.obey(command, stop).await,
                     None => return End::Stopped,
                 },
                 () = stopped(stop) => return End::Stopped,
@@ -205,7 +203,7 @@ impl Follower {
 
     /// Answers, or goes over to other rules. The windows are kept at once, so that a start after a crash shows no entry to
     /// rules that did not count when it came.
-    async fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command, stop: &watch::Receiver<bool>) {
         let Some(detector) = &mut self.detector else { return };
         let (rules, set) = match command {
             Command::Rules(rules, set) => (rules, set),
@@ -216,54 +214,68 @@ impl Follower {
                 let _ = reply.send(open);
                 return;
             }
+            Command::Stats(reply) => {
+                let _ = reply.send(detector.stats());
+                return;
+            }
         };
         detector.replace_rules(rules.clone(), &mut self.pending);
         if set.general.lateness != self.set.general.lateness {
             let windows = detector.snapshot();
             let mut other = Detector::new(rules.clone(), Limits::default(), set.settings().lateness);
             match other.restore(&windows) {
-                Ok(_) => *detector = other,
+                Ok(restored) => {
+                    self.pending.extend(restored.lost);
+                    *detector = other;
+                }
                 Err(error) => tracing::error!(%error, "the windows can't be taken over; the former lateness counts on"),
             }
         }
         (self.rules, self.set, self.kept.1) = (rules, set, u64::MAX);
-        if let Err(error) = self.keep().await {
+        let kept = match self.seal_pending(stop).await {
+            Ok(()) => self.keep().await,
+            Err(End::Failed(error)) => Err(error),
+            // The windows that were kept before have these bursts still.
+            Err(End::Stopped) => return,
+        };
+        if let Err(error) = kept {
             tracing::warn!(%error, "the detector's windows could not be kept under the new rules");
             self.kept.1 = 0;
         }
     }
 
+    /// Seals what is found without a further entry. Only then may windows be kept that know nothing of it any more.
+    async fn seal_pending(&mut self, stop: &watch::Receiver<bool>) -> Result<(), End> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let sealed = self.next.max(self.place.sealed);
+        self.seal(self.pending.clone(), sealed, stop).await?;
+        self.pending.clear();
+        self.place.sealed = sealed;
+        Ok(())
+    }
+
     /// Looks at the next entries and seals what comes of them.
     async fn step(&mut self, size: u64, stop: &watch::Receiver<bool>) -> Result<(), End> {
-        let first = self.next;
-        let (mut findings, looked) = if first < size {
-            let rows = match self.rows(size).await {
-                Err(ServerError::Store(StoreError::Expired { .. })) => {
-                    // Retention was faster: what is gone is never looked at.
-                    let kept_from = self.log.reader().store().kept_from().await.map_err(ServerError::from)?.0;
-                    let kept_from = kept_from.max(self.next + 1);
-                    tracing::warn!(
-                        from = self.next,
-                        to = kept_from,
-                        "entries were deleted before the detector saw them"
-                    );
-                    self.shared.skipped(kept_from - self.next);
-                    self.next = kept_from;
-                    return Ok(());
-                }
-                rows => rows?,
-            };
-            self.ahead = true;
-            self.look(rows).await?
-        } else {
-            (Vec::new(), 0)
-        };
-        let next = first.saturating_add(looked as u64);
+        self.seal_pending(stop).await?;
+        if self.next >= size {
+            return Ok(());
+        }
+        let (first, rows) = self.rows(size).await?;
+        if first > self.next {
+            // Retention was faster: what is gone is never looked at.
+            tracing::warn!(from = self.next, to = first, "entries were deleted before the detector saw them");
+            self.shared.skipped(first - self.next);
+            self.next = first;
+        }
+        self.ahead = true;
+        let (mut findings, looked) = self.look(rows).await?;
+        let next = self.next.saturating_add(looked as u64);
         if next <= self.place.sealed {
             // What these entries gave before a crash is sealed already.
             findings.clear();
         }
-        findings.splice(0..0, self.pending.drain(..));
         if !findings.is_empty() {
             let sealed = next.max(self.place.sealed);
             self.seal(findings, sealed, stop).await?;
@@ -272,65 +284,8 @@ impl Follower {
         self.next = next;
         self.ahead = false;
         self.log.recent().forget(next);
-        let stats = self.detector.as_ref().map(Detector::stats);
-        self.shared.looked(next, stats);
+        self.shared.looked(next);
         Ok(())
-    }
-
-    /// The entries from `next` on, at most [`STEP`], and none beyond what is sealed if some of it is.
-    async fn rows(&self, size: u64) -> Result<Rows, ServerError> {
-        if let Some((first, batch)) = self.log.recent().holding(self.next)
-            && self.next >= self.place.sealed
-        {
-            let offset = usize::try_from(self.next - first).unwrap_or(usize::MAX);
-            return Ok(Rows::Columns { batch, offset });
-        }
-        let end = if self.next < self.place.sealed { self.place.sealed.min(size) } else { size };
-        let limit = usize::try_from(end - self.next).unwrap_or(STEP).min(STEP);
-        let found = self.log.reader().store().entries(Index(self.next), limit).await;
-        match found {
-            Ok(rows) if rows.entries.is_empty() => {
-                Err(StoreError::Entry { index: self.next, detail: "is missing".to_owned() }.into())
-            }
-            Ok(rows) => Ok(Rows::Entries(rows.entries)),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Shows entries to the detector; gives the findings and how many entries they come from.
-    async fn look(&mut self, rows: Rows) -> Result<(Vec<Finding>, usize), ServerError> {
-        let Some(mut detector) = self.detector.take() else {
-            return Err(ServerError::Internal("the detector is elsewhere".to_owned()));
-        };
-        let (deriver, first) = (self.log.reader().deriver().clone(), self.next);
-        let count = match &rows {
-            Rows::Columns { batch, offset } => batch.len().saturating_sub(*offset).min(STEP),
-            Rows::Entries(entries) => entries.len(),
-        };
-        let work = move || {
-            let mut findings = Vec::new();
-            let done = match rows {
-                Rows::Columns { batch, offset } => columns(&mut detector, &batch, offset, first, &mut findings),
-                Rows::Entries(entries) => {
-                    let mut replay = deriver.replay();
-                    entries.iter().zip(first..).try_for_each(|(entry, index)| {
-                        let damaged =
-                            |error: sceau_event::EntryError| StoreError::Entry { index, detail: error.to_string() };
-                        detector.push(index, &replay.derive(entry).map_err(damaged)?, &mut findings);
-                        Ok(())
-                    })
-                }
-            };
-            (detector, done.map(|()| findings))
-        };
-        let (detector, findings) = if count <= INLINE {
-            work()
-        } else {
-            let worked = tokio::task::spawn_blocking(work).await;
-            worked.map_err(|error| ServerError::Internal(format!("detection: {error}")))?
-        };
-        self.detector = Some(detector);
-        Ok((findings?, count))
     }
 
     /// Seals findings, and with the last of them that everything before `next` was looked at. As many at once as fit into one
@@ -344,9 +299,9 @@ impl Follower {
             let rest = findings.split_off(findings.len().min(most));
             let position = rest.is_empty().then(|| position(next));
             loop {
-                let commit = |writes, findings| self.commit(writes, findings, position.clone());
-                let now = self.log.now();
-                match self.shared.desk.take(findings.clone(), now, &self.set.exceptions, commit).await {
+                let commit = |writes, findings, now| self.commit(writes, findings, position.clone(), now);
+                let clock = || self.log.now();
+                match self.shared.desk.take(findings.clone(), clock, &self.set.exceptions, commit).await {
                     Ok(()) => break,
                     Err(error) if !can_pass(&error) => return Err(error.into()),
                     Err(error) if !told => {
@@ -369,13 +324,14 @@ impl Follower {
     async fn commit(
         &self,
         mut writes: Vec<StateChange>,
-        findings: Vec<Finding>,
+        findings: Vec<Sealed>,
         position: Option<StateChange>,
+        now: Micros,
     ) -> Result<(), ServerError> {
-        let batch = entries(&self.log, &findings)?;
+        let batch = finding::batch(&self.log, &findings, now)?;
         writes.extend(position);
         self.log.append(batch, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await?;
-        for finding in &findings {
+        for Sealed { finding, .. } in &findings {
             let phase = if finding.phase == Phase::Fired { "fired" } else { "ended" };
             self.log.metrics().finding(finding::word(finding.level), phase);
         }
@@ -384,7 +340,7 @@ impl Follower {
 
     /// Keeps the windows.
     async fn keep(&mut self) -> Result<(), ServerError> {
-        if self.next == self.kept.1 || self.ahead {
+        if self.next == self.kept.1 || self.ahead || !self.pending.is_empty() {
             return Ok(());
         }
         let Some(detector) = self.detector.take() else { return Ok(()) };
@@ -400,41 +356,9 @@ impl Follower {
         let seconds = u64::try_from(bytes / KEEP_RATE).unwrap_or(u64::MAX);
         self.kept = (Instant::now(), self.next, KEEP.max(Duration::from_secs(seconds.min(3_600))));
         self.place.sealed = self.place.sealed.max(self.next);
+        self.shared.keeps(self.next);
         Ok(())
     }
-}
-
-fn columns(
-    detector: &mut Detector,
-    batch: &Batch,
-    offset: usize,
-    first: u64,
-    findings: &mut Vec<Finding>,
-) -> Result<(), StoreError> {
-    let rows = RecordRows::new(batch.records())?;
-    let mut record = Record::new(Micros(0), "".into());
-    for (row, index) in (offset..rows.len().min(offset.saturating_add(STEP))).zip(first..) {
-        if rows.read(row, &mut record) {
-            detector.push(index, &record, findings);
-        }
-    }
-    Ok(())
-}
-
-/// The entries of findings.
-fn entries(log: &Log, findings: &[Finding]) -> Result<Batch, ServerError> {
-    let framer = Framer::new(log.now(), &SourceId::finding(), &Meta::default());
-    let mut builder = BatchBuilder::new(log.reader().deriver().clone());
-    for found in findings {
-        let event = finding::event(found).to_string();
-        if builder.push_json(&framer, event.as_bytes()).is_ok() {
-            continue;
-        }
-        let event = finding::short_event(found).to_string();
-        let refused = |error| ServerError::Internal(format!("a finding of rule {}: {error}", found.rule));
-        builder.push_json(&framer, event.as_bytes()).map_err(refused)?;
-    }
-    builder.finish().map_err(|error| ServerError::Internal(error.to_string()))
 }
 
 /// Whether trying again later can help.

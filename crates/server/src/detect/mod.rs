@@ -5,8 +5,10 @@
 mod alert;
 mod analysis;
 mod desk;
+mod edit;
 mod finding;
 mod follower;
+mod rebuild;
 mod replay;
 mod rules;
 mod settings;
@@ -23,7 +25,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use sceau_detect::{DetectError, Level, OpenBurst, RuleOverride, RuleSet, Stats};
+use sceau_detect::{DetectError, Level, OpenBurst, RuleSet, Stats};
 use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -42,8 +44,6 @@ pub(crate) use settings::{COLLECTION, Excepted, General, Mode, Set};
 
 /// How often the directory of rules is looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// Bytes of a setting as JSON.
-const MAX_SETTING: usize = 60_000;
 /// How long an answer of the follower is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// All levels.
@@ -56,9 +56,12 @@ const COMMANDS: usize = 16;
 pub(crate) struct Shared {
     pub desk: Desk,
     next: AtomicU64,
+    /// The first entry that is not in the windows as they were kept last.
+    kept: AtomicU64,
     running: AtomicBool,
     /// Entries that were deleted before they were looked at.
     skipped: AtomicU64,
+    /// As they were when somebody last asked.
     stats: Mutex<Stats>,
 }
 
@@ -71,11 +74,12 @@ impl Shared {
         self.skipped.fetch_add(entries, Ordering::Relaxed);
     }
 
-    fn looked(&self, next: u64, stats: Option<Stats>) {
+    fn looked(&self, next: u64) {
         self.next.store(next, Ordering::Relaxed);
-        if let Some(stats) = stats {
-            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
-        }
+    }
+
+    fn keeps(&self, index: u64) {
+        self.kept.store(index, Ordering::Relaxed);
     }
 }
 
@@ -123,6 +127,7 @@ impl Detection {
         let shared = Arc::new(Shared {
             desk,
             next: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             running: AtomicBool::new(true),
             skipped: AtomicU64::new(0),
             stats: Mutex::default(),
@@ -177,32 +182,6 @@ impl Detection {
         &self.log
     }
 
-    /// Changes a setting document: checked with the rules first, then sealed, then it counts.
-    async fn change(self: &Arc<Self>, key: String, value: Option<Value>, user: &str) -> Result<(), ServerError> {
-        let (this, user) = (self.clone(), user.to_owned());
-        // Carried through even if whoever asked goes away.
-        let changing = tokio::spawn(async move {
-            let _editing = this.editing.lock().await;
-            let mut set = (*this.current().set).clone();
-            set.put(&key, value.as_ref()).map_err(|_| ServerError::Body(format!("{key} is no such setting")))?;
-            if set.exceptions.len() > settings::MAX_EXCEPTIONS {
-                let text = format!("there are {} exceptions already; remove some", settings::MAX_EXCEPTIONS);
-                return Err(ServerError::Body(text));
-            }
-            if value.as_ref().is_some_and(|value| value.to_string().len() > MAX_SETTING) {
-                return Err(ServerError::Body(format!(
-                    "a setting may have {MAX_SETTING} bytes: it must fit into an entry"
-                )));
-            }
-            let (set, rules) = build(this.directory.clone(), set).await?;
-            no_new_refusals(&this.current().rules, &rules)?;
-            this.log.record_state_change(COLLECTION, &key, value, &user).await?;
-            this.adopt(rules, set, &user).await;
-            Ok(())
-        });
-        changing.await.map_err(|error| ServerError::Internal(format!("a change of settings: {error}")))?
-    }
-
     /// Reads the rules again.
     ///
     /// # Errors
@@ -246,60 +225,6 @@ impl Detection {
         self.log.record_state_change(COLLECTION, settings::RULES, Some(note), user).await.map(|_| ())
     }
 
-    /// Sets lists, zone and lateness.
-    pub async fn set_general(self: &Arc<Self>, general: &General, user: &str) -> Result<(), ServerError> {
-        self.change(settings::GENERAL.to_owned(), Some(to_value(general)?), user).await
-    }
-
-    /// Sets what counts for one rule beside its file; `None`: what its file says.
-    pub async fn set_override(
-        self: &Arc<Self>,
-        rule: &str,
-        change: Option<&RuleOverride>,
-        user: &str,
-    ) -> Result<(), ServerError> {
-        let current = self.current();
-        // One that is set can be taken back, whatever has become of the rule.
-        let known = current.rules.has(rule) || change.is_none() && current.set.overrides.contains_key(rule);
-        if !known {
-            return Err(ServerError::NotFound(format!("rule {rule}")));
-        }
-        let value = change.map(to_value).transpose()?;
-        self.change(settings::override_key(rule), value, user).await
-    }
-
-    /// Adds an exception; gives its id.
-    pub async fn add_exception(self: &Arc<Self>, excepted: &Excepted, user: &str) -> Result<String, ServerError> {
-        self.check_exception(excepted)?;
-        let id = crate::hex(crate::keydir::random::<8>()?.as_slice());
-        self.change(settings::exception_key(&id), Some(to_value(excepted)?), user).await?;
-        Ok(id)
-    }
-
-    /// Removes an exception.
-    pub async fn remove_exception(self: &Arc<Self>, id: &str, user: &str) -> Result<(), ServerError> {
-        if !self.current().set.exceptions.contains_key(id) {
-            return Err(ServerError::NotFound(format!("exception {id}")));
-        }
-        self.change(settings::exception_key(id), None, user).await
-    }
-
-    /// Makes sure that an exception means something.
-    pub fn check_exception(&self, excepted: &Excepted) -> Result<(), ServerError> {
-        if excepted.fields.is_empty() || excepted.fields.iter().any(|(name, value)| name.is_empty() || value.is_empty())
-        {
-            return Err(ServerError::parameter("fields", "must name at least one field and its value"));
-        }
-        let size = excepted.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        if excepted.fields.len() > 20 || size > 8_192 || excepted.reason.len() > 4_096 {
-            return Err(ServerError::parameter("fields", "at most 20 fields, 8 KiB; a reason of at most 4 KiB"));
-        }
-        match &excepted.rule {
-            Some(rule) if !self.current().rules.has(rule) => Err(ServerError::NotFound(format!("rule {rule}"))),
-            _ => Ok(()),
-        }
-    }
-
     /// Changes an alert.
     pub async fn change_alert(&self, id: &str, change: AlertChange, user: &str) -> Result<Alert, ServerError> {
         let (shared, log, id, user) = (self.shared.clone(), self.log.clone(), id.to_owned(), user.to_owned());
@@ -309,13 +234,18 @@ impl Detection {
 
     /// What has been counted so far of the bursts of an alert that are going on.
     pub async fn open_bursts(&self, alert: &Alert) -> BTreeMap<String, OpenBurst> {
-        let (reply, answer) = oneshot::channel();
         let ids: Vec<String> = alert.going_on.keys().cloned().collect();
-        if ids.is_empty() || self.commands.try_send(Command::Open(ids, reply)).is_err() {
+        if ids.is_empty() {
             return BTreeMap::new();
         }
-        let answer = tokio::time::timeout(PATIENCE, answer).await;
-        answer.ok().and_then(Result::ok).unwrap_or_default()
+        self.ask(|reply| Command::Open(ids, reply)).await.unwrap_or_default()
+    }
+
+    /// Asks the follower; `None` if it has no time for an answer.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(command(reply)).ok()?;
+        tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
 
     /// The next entry that the detector looks at, and the log's size as it knows it.
@@ -323,20 +253,30 @@ impl Detection {
         (self.shared.next.load(Ordering::Relaxed), self.log.head().borrow().size.0)
     }
 
+    /// The first entry that a start after a crash reads again.
+    pub fn kept(&self) -> u64 {
+        self.shared.kept.load(Ordering::Relaxed)
+    }
+
     /// Whether it is at work.
     pub fn is_running(&self) -> bool {
         self.shared.running.load(Ordering::Relaxed)
     }
 
-    /// What the windows hold, and what was evicted.
-    pub fn stats(&self) -> Stats {
-        self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the windows hold, and what was evicted; as it was last known where the follower has no time.
+    pub async fn stats(&self) -> Stats {
+        let told = self.ask(Command::Stats).await;
+        let mut last = self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = told {
+            *last = told;
+        }
+        last.clone()
     }
 
     /// For `/metrics`.
-    pub fn gauges(&self) -> Vec<(&'static str, f64)> {
+    pub async fn gauges(&self) -> Vec<(&'static str, f64)> {
         let (next, size) = self.position();
-        let stats = self.stats();
+        let stats = self.stats().await;
         let current = self.current();
         let mut gauges = Vec::new();
         // A scrape does not wait for a commit of alerts; what it can't know now it leaves as it was.
@@ -360,6 +300,18 @@ impl Detection {
         ]);
         gauges
     }
+}
+
+/// Makes all alerts again from what is sealed, also where nothing is detected now. Gives how many there are.
+pub(crate) async fn rebuild_alerts(log: &Log, detection: Option<&Detection>) -> Result<u64, ServerError> {
+    let (log, shared) = (log.clone(), detection.map(|detection| detection.shared.clone()));
+    // Carried through even if whoever asked goes away.
+    let rebuilding = tokio::spawn(async move {
+        let nobodys = Desk::default();
+        let desk = shared.as_ref().map_or(&nobodys, |shared| &shared.desk);
+        desk.rebuild(&**log.reader().store(), log.keys(), |changes| snapshot::write(&log, changes)).await
+    });
+    rebuilding.await.map_err(|error| ServerError::Internal(format!("making alerts again: {error}")))?
 }
 
 /// Runs the follower; if it ends by itself, the log goes on without it, and says so.
@@ -414,16 +366,6 @@ async fn build(directory: Option<PathBuf>, set: Set) -> Result<(Set, RuleSet), S
         Ok((set, rules))
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Internal(format!("loading rules: {error}")))?
-}
-
-/// Refuses a setting for which rules could not run that do.
-fn no_new_refusals(before: &RuleSet, after: &RuleSet) -> Result<(), ServerError> {
-    let known =
-        |path: &str, rule: &str| before.refusals().iter().any(|other| (&*other.path, &*other.rule) == (path, rule));
-    match after.refusals().iter().find(|refusal| !known(&refusal.path, &refusal.rule)) {
-        None => Ok(()),
-        Some(refusal) => Err(ServerError::Body(format!("then {:?} could not run: {}", refusal.rule, refusal.reason))),
-    }
 }
 
 fn refused(error: DetectError) -> ServerError {

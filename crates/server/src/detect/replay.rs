@@ -12,15 +12,17 @@ use std::{
 
 use sceau_detect::{Detector, Finding, Limits, RuleSet};
 use sceau_event::Micros;
-use sceau_ledger::Index;
 use sceau_store::{
     Store, StoreError,
     query::{Filter, Order, Page, Query},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Set, desk::suppresses, settings::Excepted};
 use crate::{
+    api::schemas::FoundSchema,
+    entries,
     error::ServerError,
     reader::{Filtered, Reader},
 };
@@ -89,7 +91,8 @@ pub(crate) struct Found {
 }
 
 /// A replay as clients see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Replay)]
 pub(crate) struct ReplayView {
     id: String,
     state: &'static str,
@@ -103,7 +106,15 @@ pub(crate) struct ReplayView {
     judged: u64,
     error: Option<String>,
     #[serde(flatten)]
+    #[schema(value_type = FoundSchema)]
     found: Option<Found>,
+}
+
+impl ReplayView {
+    /// What it is asked for by.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl Replay {
@@ -209,7 +220,7 @@ impl Replays {
 /// The rules of a replay.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    pub files: super::rules::Files,
+    pub files: Arc<super::rules::Files>,
     pub set: Set,
 }
 
@@ -221,19 +232,14 @@ impl Rules {
             set.exceptions =
                 exceptions.iter().enumerate().map(|(n, excepted)| (n.to_string(), excepted.clone())).collect();
         }
-        let mut settings = set.settings();
-        let load =
-            |settings: &_| RuleSet::load(&self.files.rules, &self.files.mappings, settings).map_err(super::refused);
-        let rules = load(&settings)?;
-        let Some(wanted) = &asked.rule else { return Ok((rules, settings.lateness)) };
-        if !rules.has(wanted) {
-            return Err(ServerError::NotFound(format!("rule {wanted}")));
+        let settings = set.settings();
+        let only = asked.rule.as_deref();
+        let rules = RuleSet::load_only(&self.files.rules, &self.files.mappings, &settings, only);
+        let rules = rules.map_err(super::refused)?;
+        match only.filter(|wanted| !rules.has(wanted)) {
+            Some(wanted) => Err(ServerError::NotFound(format!("rule {wanted}"))),
+            None => Ok((rules, settings.lateness)),
         }
-        for meta in rules.rules() {
-            let change = settings.overrides.entry(meta.id.clone()).or_default();
-            change.enabled = Some(meta.id == *wanted);
-        }
-        Ok((load(&settings)?, settings.lateness))
     }
 }
 
@@ -271,23 +277,12 @@ async fn run(reader: &Reader, rules: Rules, asked: Asked, replay: &Arc<Replay>) 
         }
         return Ok(judge.found);
     }
-    let mut next = store.kept_from().await?;
-    replay.total.store(size.saturating_sub(next.0), Ordering::Relaxed);
-    while next.0 < size {
-        let limit = usize::try_from(size - next.0).unwrap_or(STEP).min(STEP);
-        let rows = match store.entries(next, limit).await {
-            // Retention has deleted them meanwhile.
-            Err(StoreError::Expired { .. }) => {
-                next = store.kept_from().await?;
-                continue;
-            }
-            rows => rows?,
-        };
-        if rows.entries.is_empty() {
-            return Err(StoreError::Entry { index: next.0, detail: "is missing".into() }.into());
-        }
+    let mut next = store.kept_from().await?.0;
+    replay.total.store(size.saturating_sub(next), Ordering::Relaxed);
+    while next < size {
+        let rows = entries::kept(&**store, next, size, STEP).await?;
+        next = entries::behind(&rows);
         let entries: Vec<_> = (rows.first.0..).zip(rows.entries).collect();
-        next = Index(rows.first.0.saturating_add(entries.len() as u64));
         replay.done.fetch_add(entries.len() as u64, Ordering::Relaxed);
         judge = judge.step(reader, entries, replay).await?;
     }
@@ -322,21 +317,9 @@ async fn picked(store: &dyn Store, indexes: &[u64]) -> Result<Vec<(u64, Vec<u8>)
     let mut found = Vec::with_capacity(indexes.len());
     let mut next = *first;
     while next <= *last {
-        let limit = usize::try_from(last - next + 1).unwrap_or(STEP);
-        let rows = match store.entries(Index(next), limit).await {
-            // Retention has deleted some of them meanwhile.
-            Err(StoreError::Expired { .. }) => {
-                next = store.kept_from().await?.0.max(next + 1);
-                continue;
-            }
-            rows => rows?,
-        };
-        if rows.entries.is_empty() {
-            return Err(StoreError::Entry { index: next, detail: "is missing".into() }.into());
-        }
-        let first = rows.first.0;
-        next = first.saturating_add(rows.entries.len() as u64);
-        let entries = (first..).zip(rows.entries);
+        let rows = entries::kept(store, next, last.saturating_add(1), STEP).await?;
+        next = entries::behind(&rows);
+        let entries = (rows.first.0..).zip(rows.entries);
         found.extend(entries.filter(|(index, _)| indexes.binary_search(index).is_ok()));
     }
     Ok(found)
@@ -409,7 +392,8 @@ pub async fn replay_log(
     params: ReplayParams,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<String, ServerError> {
-    let rules = Rules { files: super::rules::read(directory)?, set: Set::load_unchecked(&**reader.store()).await? };
+    let rules =
+        Rules { files: Arc::new(super::rules::read(directory)?), set: Set::load_unchecked(&**reader.store()).await? };
     let asked = Asked::of(reader, &params.filtered, params.rule)?;
     let replay = Arc::new(Replay::new(&asked)?);
     let running = run(reader, rules, asked, &replay);

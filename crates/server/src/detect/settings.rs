@@ -7,6 +7,7 @@ use sceau_event::Micros;
 use sceau_store::{Document, Store};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::{error::ServerError, guard, keydir::KeyDir};
 
@@ -24,8 +25,9 @@ const MAX_DOCUMENTS: usize = 20_000;
 pub(super) const MAX_EXCEPTIONS: usize = 10_000;
 
 /// What one setting document for everything holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DetectionSettings)]
 pub(crate) struct General {
     pub lists: BTreeMap<String, Vec<String>>,
     pub zone: String,
@@ -41,8 +43,9 @@ impl Default for General {
 }
 
 /// What an exception does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ExceptionMode)]
 pub(crate) enum Mode {
     /// Records that have the values don't count.
     #[default]
@@ -52,13 +55,15 @@ pub(crate) enum Mode {
 }
 
 /// An exception as people made it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewException)]
 pub(crate) struct Excepted {
     #[serde(default)]
     pub rule: Option<String>,
     pub fields: BTreeMap<String, String>,
     #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Micros>,
     #[serde(default)]
     pub mode: Mode,

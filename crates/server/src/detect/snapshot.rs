@@ -21,7 +21,7 @@ const POSITION: &str = "position";
 const SNAPSHOT: &str = "snapshot";
 /// Bytes of a part before it is written as text.
 const PART: usize = 512 << 10;
-/// Parts written in one step.
+/// Parts written in one step, at most.
 const STEP: usize = 8;
 /// The most bytes that are unpacked.
 const MAX: usize = 1 << 30;
@@ -69,18 +69,20 @@ impl Place {
 
     /// Keeps the windows, packed, as they are before the entry `index` under these rules.
     pub async fn save(&mut self, log: &Log, index: u64, rules: &str, packed: &[u8]) -> Result<(), ServerError> {
-        let chunks: Vec<&[u8]> = packed.chunks(PART).collect();
+        let (part, together) = sizes(log.reader().store().commit_limits().bytes);
+        let chunks: Vec<&[u8]> = packed.chunks(part).collect();
         let generation = self.generation + 1;
-        for (step, chunks) in chunks.chunks(STEP).enumerate() {
+        for (step, chunks) in chunks.chunks(together).enumerate() {
             let part = |(number, chunk): (usize, &&[u8])| {
                 let data = json!({"data": BASE64_STANDARD.encode(chunk)});
-                change(part_key(generation, step * STEP + number), Some(data))
+                change(part_key(generation, step * together + number), Some(data))
             };
             write(log, chunks.iter().enumerate().map(part).collect()).await?;
         }
         let header = Header { rules: rules.to_owned(), generation, index, parts: chunks.len() };
         let header = serde_json::to_value(&header).map_err(|error| ServerError::Internal(error.to_string()))?;
-        write(log, vec![change(SNAPSHOT.into(), Some(header)), position(index)]).await?;
+        // Kept while sealed entries are read again, the windows are behind what is sealed: that stays where it is.
+        write(log, vec![change(SNAPSHOT.into(), Some(header)), position(index.max(self.sealed))]).await?;
         let old = self.generation;
         self.generation = generation;
         // What a crash left over of former ones goes too.
@@ -98,6 +100,13 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// How large a part is, and how many are written in one step, where a commit holds so many bytes. As text a part is larger by
+/// a third, and a document has more than its text.
+fn sizes(commit: usize) -> (usize, usize) {
+    let part = PART.min(commit / 2).max(1);
+    (part, (commit / (part * 3 / 2)).clamp(1, STEP))
 }
 
 /// The windows as [`Place::save`] takes them.
@@ -122,7 +131,8 @@ pub(super) fn position(index: u64) -> StateChange {
     change(POSITION.into(), Some(json!({"index": index})))
 }
 
-async fn write(log: &Log, writes: Vec<StateChange>) -> Result<(), ServerError> {
+/// Makes changes of the state durable that belong to no entry.
+pub(super) async fn write(log: &Log, writes: Vec<StateChange>) -> Result<(), ServerError> {
     let empty = sceau_store::BatchBuilder::new(log.reader().deriver().clone());
     let empty = empty.finish().map_err(|error| ServerError::Internal(error.to_string()))?;
     log.append(empty, AppendOptions { writes, wait: true, ..AppendOptions::default() }).await.map(|_| ())
@@ -159,6 +169,15 @@ mod tests {
     use super::*;
     use crate::testing::Fixture;
 
+    #[test]
+    fn a_step_fits_into_a_commit() {
+        assert_eq!(sizes(usize::MAX), (PART, STEP));
+        for commit in [96 << 10, 192 << 10, 1 << 20, 3 << 20, 6 << 20] {
+            let (part, together) = sizes(commit);
+            assert!(part.div_ceil(3) * 4 * together < commit, "{commit}: {part}, {together}");
+        }
+    }
+
     async fn load(log: &Log) -> Place {
         Place::load(&**log.reader().store(), log.keys()).await.unwrap()
     }
@@ -186,6 +205,11 @@ mod tests {
         }
         let left = log.reader().store().list(COLLECTION, "", 1_000).await.unwrap();
         assert_eq!(left.len(), 3, "{:?}", left.iter().map(|document| &document.key).collect::<Vec<_>>());
+        place.sealed = 15;
+        place.save(&log, 12, "hash", &pack(b"w").unwrap()).await.unwrap();
+        let found = load(&log).await;
+        assert_eq!((found.windows.map(|(index, _)| index), found.sealed), (Some(12), 15));
+        let left = log.reader().store().list(COLLECTION, "", 1_000).await.unwrap();
         // A missing part: made again from the log, and what was sealed is known.
         let part = left.iter().find(|document| document.key.starts_with("windows-")).unwrap().key.clone();
         write(&log, vec![change(part, None), position(20)]).await.unwrap();

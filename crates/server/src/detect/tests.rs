@@ -109,6 +109,8 @@ async fn the_fifth_failure_is_sealed_and_opens_an_alert_with_its_evidence() {
     caught_up(&detection).await;
     let found = of_rule().await;
     assert_eq!((found.len(), found[0].count, found[0].state), (1, 5, AlertState::Open));
+    let stats = detection.stats().await;
+    assert!(stats.groups > 0 && stats.rules[&rule].bursts == 1, "{stats:?}");
     assert_eq!(found[0].group, BTreeMap::from([("source.ip".to_owned(), "10.0.9.9".to_owned())]));
     let mut evidence = found[0].evidence.clone();
     evidence.sort_unstable();
@@ -221,6 +223,160 @@ async fn a_start_under_other_rules_after_a_crash_loses_nothing() {
     log.close().await.unwrap();
 }
 
+/// Windows of rules that are no more as they were can't go on; what they had counted is told, once, and the alert has an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bursts_of_a_rule_that_changed_while_nothing_ran_are_told_as_ended() {
+    let fixture = detecting().await;
+    let log = fixture.log().await;
+    let detection = start(&log).await;
+    let rule = brute_force(&detection);
+    send(&log, &(0..7).map(|n| failure("10.0.9.9", "ann", n)).collect::<String>()).await;
+    caught_up(&detection).await;
+    detection.stop().await;
+    let change = to_value(&RuleOverride { threshold: Some(50), ..RuleOverride::default() }).unwrap();
+    log.record_state_change(COLLECTION, &settings::override_key(&rule), Some(change), "ann").await.unwrap();
+    // The first is killed before it keeps windows without the burst: the second is told of it again.
+    for _ in 0..2 {
+        let detection = start(&log).await;
+        caught_up(&detection).await;
+        while alerts(&detection).await.iter().any(|alert| alert.rule == rule && !alert.going_on.is_empty()) {
+            assert!(detection.is_running());
+            tokio::task::yield_now().await;
+        }
+        let found: Vec<Alert> = alerts(&detection).await.into_iter().filter(|alert| alert.rule == rule).collect();
+        assert_eq!((found.len(), found[0].count, found[0].state), (1, 7, AlertState::Open));
+        let ended = |finding: &&Value| finding["phase"] == "ended" && finding["rule"]["id"] == rule.as_str();
+        let sealed = sealed(&log).await;
+        let ended: Vec<&Value> = sealed.iter().filter(ended).collect();
+        assert_eq!((ended.len(), &ended[0]["id"], &ended[0]["count"]), (1, &found[0].id.as_str().into(), &7.into()));
+        kill(detection).await;
+    }
+    log.close().await.unwrap();
+}
+
+/// Writes the state as somebody does who has the database, and maybe the MAC key.
+async fn tamper(log: &Log, key: &str, value: Option<Value>, signs: bool) {
+    let change = crate::guard::StateChange {
+        collection: desk::COLLECTION.into(),
+        key: key.into(),
+        value,
+        expect: sceau_store::Expect::Any,
+        expires: None,
+    };
+    let mut writes = crate::guard::signed(&log.keys().mac_keys(), vec![change]);
+    writes.iter_mut().filter(|_| !signs).for_each(|write| write.mac = write.mac.take().map(|_| vec![0; 32]));
+    log.reader().store().write(writes).await.unwrap();
+}
+
+/// Alerts of all kinds: open, over, worked on, closed and come again, suppressed.
+async fn many_alerts(log: &Log, detection: &Arc<Detection>) -> Vec<Alert> {
+    let rule = brute_force(detection);
+    let quiet = Excepted {
+        rule: Some(rule.clone()),
+        fields: BTreeMap::from([("source.ip".to_owned(), "10.0.4.4".to_owned())]),
+        until: None,
+        mode: Mode::Suppress,
+        reason: String::new(),
+    };
+    detection.add_exception(&quiet, "ann").await.unwrap();
+    let burst = |ip: &str, from: i64| (0..6).map(|n| failure(ip, "ann", from + n)).collect::<String>();
+    for ip in ["10.0.4.1", "10.0.4.2", "10.0.4.3", "10.0.4.4"] {
+        send(log, &burst(ip, 0)).await;
+    }
+    caught_up(detection).await;
+    let of = async |ip: &str| {
+        let all = alerts(detection).await;
+        all.into_iter().find(|alert| alert.rule == rule && alert.group["source.ip"] == ip).unwrap().id
+    };
+    let change = |state, assignee: &str, comment: Option<&str>| AlertChange {
+        state,
+        assignee: Some(assignee.to_owned()),
+        comment: comment.map(str::to_owned),
+    };
+    let seen = change(Some(AlertState::Acknowledged), " bob ", Some("looking at it"));
+    detection.change_alert(&of("10.0.4.1").await, seen, "ann").await.unwrap();
+    let closed = change(Some(AlertState::Closed), "", None);
+    detection.change_alert(&of("10.0.4.2").await, closed, "bob").await.unwrap();
+    // The bursts of before are over, and two addresses come again.
+    send(log, &burst("10.0.4.2", 7_200)).await;
+    send(log, &burst("10.0.4.3", 7_200)).await;
+    caught_up(detection).await;
+    alerts(detection).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_are_made_again_from_what_is_sealed() {
+    let fixture = detecting().await;
+    let log = fixture.log().await;
+    let detection = start(&log).await;
+    let before = many_alerts(&log, &detection).await;
+    let states: std::collections::BTreeSet<_> = before.iter().map(|alert| alert.state).collect();
+    assert_eq!(states.len(), 3, "{states:?}");
+    assert!(before.iter().any(|alert| alert.suppressed_by.is_some()));
+    assert!(
+        before.iter().any(|alert| alert.finding_count == 2) && before.iter().any(|alert| !alert.comments.is_empty())
+    );
+    let changed = |alert: &Alert| Some(to_value(&Alert { state: AlertState::FalsePositive, ..alert.clone() }).unwrap());
+    let damage = async || {
+        tamper(&log, &before[0].id, None, true).await;
+        tamper(&log, &before[1].id, changed(&before[1]), true).await;
+        tamper(&log, &before[2].id, changed(&before[2]), false).await;
+        tamper(&log, "never found", changed(&Alert { id: "never found".into(), ..before[3].clone() }), true).await;
+    };
+    // While the server runs…
+    damage().await;
+    assert_eq!(rebuild_alerts(&log, Some(&detection)).await.unwrap(), before.len() as u64);
+    assert_eq!(alerts(&detection).await, before);
+    let loaded = async || {
+        let desk = Desk::load(&**log.reader().store(), log.keys()).await.unwrap();
+        desk.list(|_| true, None, 1_000).await
+    };
+    assert_eq!(loaded().await, before);
+    // …and while none does.
+    detection.stop().await;
+    damage().await;
+    assert_ne!(loaded().await, before);
+    log.close().await.unwrap();
+    drop((detection, log));
+    let reader = crate::Reader::open(&fixture.config).await.unwrap();
+    assert_eq!(reader.rebuild_alerts(&fixture.config).await.unwrap(), before.len() as u64);
+    reader.close().await.unwrap();
+    let log = fixture.log().await;
+    let detection = start(&log).await;
+    caught_up(&detection).await;
+    assert_eq!(alerts(&detection).await, before);
+    detection.stop().await;
+    log.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_whose_beginning_retention_deleted_stay_as_they_are() {
+    let mut fixture = detecting().await;
+    fixture.config.segment_entries = 256;
+    let log = fixture.log().await;
+    let detection = start(&log).await;
+    let old = many_alerts(&log, &detection).await;
+    let filler = format!("{{\"timestamp\":\"{}\",\"message\":\"x\"}}\n", Micros((DAY + 7_200) * 1_000_000));
+    send(&log, &filler.repeat(700)).await;
+    caught_up(&detection).await;
+    let store = log.reader().store();
+    while store.stretches().await.unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    store.prune(sceau_ledger::Index(256)).await.unwrap();
+    assert_eq!(store.kept_from().await.unwrap().0, 256);
+    // Bursts of before end, and there is a new one.
+    send(&log, &(0..6).map(|n| failure("10.0.4.9", "eve", 14_400 + n)).collect::<String>()).await;
+    caught_up(&detection).await;
+    let before = alerts(&detection).await;
+    let new = before.iter().find(|alert| old.iter().all(|old| old.id != alert.id)).unwrap();
+    tamper(&log, &new.id, None, true).await;
+    rebuild_alerts(&log, Some(&detection)).await.unwrap();
+    assert_eq!(alerts(&detection).await, before);
+    detection.stop().await;
+    log.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_are_sealed_before_they_count_and_forged_ones_are_named() {
     let fixture = detecting().await;
@@ -298,7 +454,7 @@ async fn a_replay_finds_what_was_found_byte_for_byte() {
     assert!(live.len() > 3);
     let current = detection.current();
     let ask = async |rule: Option<String>, from: Option<i64>| {
-        let rules = Rules { files: read_rules(None).unwrap(), set: (*current.set).clone() };
+        let rules = Rules { files: Arc::new(read_rules(None).unwrap()), set: (*current.set).clone() };
         let asked = Asked { from, rule, ..Asked::default() };
         let replay = detection.replays.start(log.reader(), rules, asked).unwrap();
         loop {

@@ -358,6 +358,24 @@ fn create_file(directory: &Path, name: &str, content: &[u8]) -> Result<(), Serve
     sync_directory(directory)
 }
 
+/// Makes a further file of the directory durable, under its name or not at all.
+pub(crate) fn keep_file(directory: &Path, name: &str, content: &[u8]) -> Result<(), ServerError> {
+    create_file(directory, name, content)
+}
+
+/// A further file of the directory, if it is there; nobody but the directory's owner may be able to read it.
+pub(crate) fn read_file(directory: &Path, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, ServerError> {
+    let path = directory.join(name);
+    if path.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    check_file(&path)?;
+    let failed = || ServerError::io(format!("reading {}", path.display()));
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(&path).map_err(failed())?.take(MAX_TEXT).read_to_end(&mut bytes).map_err(failed())?;
+    Ok(Some(bytes))
+}
+
 fn open_in_place(path: &Path) -> Result<File, ServerError> {
     OpenOptions::new().read(true).write(true).open(path).map_err(ServerError::io(format!("opening {}", path.display())))
 }

@@ -92,9 +92,9 @@ impl Log {
         publisher.publish().await?;
         // What was received before a stop must not share an epoch with what comes after it: the time between is unknown.
         publisher.close_epoch().await?;
-        let recent = Arc::new(Recent::default());
+        let recent = Arc::new(Recent::new(config.detection.enabled));
         let parts = Parts {
-            recent: config.detection.enabled.then(|| recent.clone()),
+            recent: Some(recent.clone()),
             store: store.clone(),
             deriver: deriver.clone(),
             keys: keys.clone(),

@@ -24,7 +24,7 @@ use tokio::{
 
 pub(crate) use edge::{Edge, Grown};
 pub(crate) use plan::hex;
-pub(crate) use recent::Recent;
+pub(crate) use recent::{Recent, Streaming};
 pub(crate) use supervise::supervise;
 
 use crate::{
@@ -49,7 +49,7 @@ const MAX_AGE: i64 = 60 * 1_000_000;
 const REQUEST_COST: usize = 1_024;
 
 /// What came of a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Appended {
     /// How many entries were added.
     pub accepted: u64,

@@ -237,7 +237,7 @@ impl Db {
                 self.stop(format_args!("a write failed: {error}"));
             }
         })?;
-        transaction.commit().map_err(|error| {
+        self.costs.sync.waiting(|| transaction.commit()).map_err(|error| {
             self.stop(format_args!("a commit failed, and nobody knows whether it is durable: {error}"));
             StoreError::from(error)
         })?;

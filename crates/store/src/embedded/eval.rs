@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use datafusion::arrow::{
     array::{Array, AsArray, BooleanArray, BooleanBufferBuilder, Datum, Int64Array, RecordBatch, StringArray},
     buffer::BooleanBuffer,
-    compute::kernels::cmp,
+    compute::{and, kernels::cmp},
     datatypes::{Int64Type, TimestampMicrosecondType},
     error::ArrowError,
 };
@@ -18,11 +18,11 @@ use sceau_event::{Field, Keyword};
 
 pub use pruning::{Prune, prune};
 
-use super::write::{column, text};
+use super::write::{column, text, times};
 use crate::{
     error::StoreError,
     query::{
-        Filter, Test,
+        Filter, Query, Test,
         value::{Integers, ValueTest},
         words::{Matcher, Phrase},
     },
@@ -49,6 +49,29 @@ fn collect_columns(filter: &Filter, names: &mut BTreeSet<&'static str>) {
             names.insert(schema::FIELDS);
         }
     }
+}
+
+/// Which rows a query accepts. A condition whose column was left out holds for all of them.
+pub fn accept(query: &Query, rows: &RecordBatch) -> Result<BooleanArray, StoreError> {
+    let mut mask: Option<BooleanArray> = None;
+    let mut also = |next: BooleanArray| -> Result<(), StoreError> {
+        mask = Some(match mask.take() {
+            Some(mask) => and(&mask, &next)?,
+            None => next,
+        });
+        Ok(())
+    };
+    if (query.from.is_some() || query.to.is_some()) && rows.column_by_name(schema::TIME).is_some() {
+        let (from, to) = (query.from.unwrap_or(i64::MIN), query.to);
+        let times = times(rows, schema::TIME)?;
+        also(times.iter().map(|&time| Some(time >= from && to.is_none_or(|to| time < to))).collect())?;
+    }
+    if !query.internal && rows.column_by_name(schema::SOURCE).is_some() {
+        let sources = text(rows, schema::SOURCE)?;
+        also(sources.iter().map(|source| Some(source.is_none_or(|source| !source.starts_with("sceau.")))).collect())?;
+    }
+    also(evaluate(&query.filter, rows)?)?;
+    Ok(mask.unwrap_or_else(|| BooleanArray::from(vec![true; rows.num_rows()])))
 }
 
 /// Which rows the filter accepts; the result has no nulls.

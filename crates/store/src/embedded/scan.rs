@@ -11,7 +11,7 @@ use std::{
 
 use datafusion::arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch},
-    compute::{and, filter_record_batch},
+    compute::filter_record_batch,
     datatypes::UInt64Type,
     error::ArrowError,
 };
@@ -206,27 +206,7 @@ impl Plan {
 
     /// Which rows match. A condition whose column was left out holds for the whole block.
     fn accept(&self, rows: &RecordBatch) -> Result<BooleanArray, StoreError> {
-        let mut mask: Option<BooleanArray> = None;
-        let mut also = |next: BooleanArray| -> Result<(), StoreError> {
-            mask = Some(match mask.take() {
-                Some(mask) => and(&mask, &next)?,
-                None => next,
-            });
-            Ok(())
-        };
-        if (self.query.from.is_some() || self.query.to.is_some()) && rows.column_by_name(schema::TIME).is_some() {
-            let (from, to) = (self.query.from.unwrap_or(i64::MIN), self.query.to);
-            let times = write::times(rows, schema::TIME)?;
-            also(times.iter().map(|&time| Some(time >= from && to.is_none_or(|to| time < to))).collect())?;
-        }
-        if !self.query.internal && rows.column_by_name(schema::SOURCE).is_some() {
-            let sources = write::text(rows, schema::SOURCE)?;
-            also(
-                sources.iter().map(|source| Some(source.is_none_or(|source| !source.starts_with("sceau.")))).collect(),
-            )?;
-        }
-        also(eval::evaluate(&self.query.filter, rows)?)?;
-        Ok(mask.unwrap_or_else(|| BooleanArray::from(vec![true; rows.num_rows()])))
+        eval::accept(&self.query, rows)
     }
 }
 

@@ -1,9 +1,13 @@
 //! Over a real listener, with the embedded store.
 
+mod access;
+pub(super) mod description;
+mod headers;
 mod ingest;
 mod limits;
 mod proofs;
 mod questions;
+mod stream;
 mod verification;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -105,73 +109,6 @@ async fn json(response: Response) -> (StatusCode, Value) {
         assert!(value["code"].is_string() && value["title"].is_string(), "{value}");
     }
     (status, value)
-}
-
-/// Every path of the router, with a method that it knows. The number keeps the list whole.
-const ROUTES: [(&str, &str); 35] = [
-    ("GET", "/metrics"),
-    ("GET", "/api/v1/events"),
-    ("POST", "/api/v1/events"),
-    ("GET", "/api/v1/events/histogram"),
-    ("GET", "/api/v1/events/top"),
-    ("GET", "/api/v1/events/count"),
-    ("GET", "/api/v1/events/0"),
-    ("GET", "/api/v1/events/0/proof"),
-    ("GET", "/api/v1/entries"),
-    ("GET", "/api/v1/imports/x"),
-    ("GET", "/api/v1/integrity"),
-    ("POST", "/api/v1/integrity/verify"),
-    ("GET", "/api/v1/integrity/verify"),
-    ("GET", "/api/v1/integrity/verify/x"),
-    ("POST", "/api/v1/integrity/rebuild"),
-    ("POST", "/api/v1/keys/rotate"),
-    ("GET", "/api/v1/alerts"),
-    ("GET", "/api/v1/alerts/x"),
-    ("GET", "/api/v1/rules"),
-    ("POST", "/api/v1/rules/reload"),
-    ("GET", "/api/v1/rules/settings"),
-    ("GET", "/api/v1/rules/exceptions"),
-    ("POST", "/api/v1/rules/exceptions/preview"),
-    ("DELETE", "/api/v1/rules/exceptions/x"),
-    ("POST", "/api/v1/rules/replay"),
-    ("GET", "/api/v1/rules/replay/x"),
-    ("PUT", "/api/v1/rules/overrides/x"),
-    ("GET", "/api/v1/analyses"),
-    ("GET", "/api/v1/analyses/x"),
-    ("GET", "/log/checkpoint"),
-    ("GET", "/log/tile/0/000"),
-    ("GET", "/log/tile/entries/000"),
-    ("GET", "/nonesuch"),
-    ("DELETE", "/api/v1/events"),
-    ("GET", "//"),
-];
-
-#[tokio::test]
-async fn every_path_but_the_listed_needs_a_token() {
-    let server = Server::new().await;
-    for (method, path) in ROUTES {
-        let method: Method = method.parse().unwrap();
-        for header in [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic YTpi"), Some("a-token-for-tests-only")]
-        {
-            let mut request = server.bare(method.clone(), path);
-            if let Some(header) = header {
-                request = request.header("authorization", header);
-            }
-            let response = request.send().await.unwrap();
-            assert!(response.headers().contains_key("www-authenticate"), "{path}");
-            let (status, value) = json(response).await;
-            assert_eq!((status.as_u16(), value["code"].as_str()), (401, Some("unauthorized")), "{method} {path}");
-        }
-        let allowed = server.ask(method.clone(), path).send().await.unwrap();
-        assert_ne!(allowed.status(), 401, "{method} {path}");
-    }
-    for path in super::OPEN {
-        assert_eq!(server.bare(Method::GET, path).send().await.unwrap().status(), 200, "{path}");
-    }
-    let source = include_str!("../mod.rs");
-    let routes = source.matches(".route(\"").count();
-    // Two methods on two paths, two tiles for one; the open ones and three that don't exist are counted apart.
-    assert_eq!(routes, ROUTES.len() - 3 - 3 + super::OPEN.len(), "add the new path to ROUTES");
 }
 
 #[tokio::test]

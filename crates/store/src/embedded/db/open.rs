@@ -144,6 +144,8 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreEr
     };
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
+    // What it puts aside is little, and a server that is confined to its directories has none for temporary files.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     if matches!(access, Access::Create | Access::Write) {
         // To its end: an error of the change itself comes only behind the row that tells the new mode.
         let mut change = connection.prepare("PRAGMA journal_mode = WAL")?;
