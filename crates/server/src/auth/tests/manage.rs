@@ -54,6 +54,7 @@ async fn a_removed_user_leaves_nothing_behind() {
     for collection in ["users", "credentials", "logins"] {
         assert!(store.get(collection, "bob", 0).await.unwrap().is_none(), "{collection}");
     }
+    drop(store);
     // Another of that name begins anew.
     desk.user("bob", Role::Auditor).await;
     assert_eq!(desk.login("bob").await.role, Role::Auditor);
@@ -111,6 +112,7 @@ async fn tokens_are_made_used_and_revoked_at_once() {
     assert!(in_cookie.is_none(), "a cookie holds no token");
     // When it was used is written down, now and then.
     desk.accounts.tidy(&log, desk.now()).await.unwrap();
+    drop(log);
     let mut desk = desk.restart().await;
     let log = desk.log.clone();
     let listed = desk.accounts.list_tokens("", 10);
@@ -133,6 +135,7 @@ async fn tokens_are_made_used_and_revoked_at_once() {
     desk.accounts.revoke_token(&log, &by, &token.id, desk.now()).await.unwrap();
     assert_eq!(desk.accounts.list_tokens("", 10).len(), 1, "a revoked one can be removed");
     assert_eq!(code(desk.accounts.revoke_token(&log, &by, &token.id, desk.now()).await), "not_found");
+    drop(log);
     let report = desk.verified().await;
     assert!(report.ok, "{report}");
 }

@@ -118,6 +118,7 @@ async fn a_session_alone_changes_neither_password_nor_factor() {
     change("tr7#kQ9x", OTHER).await.unwrap();
     desk.accounts.remove_totp(&log, "admin", &secret(OTHER), home(), desk.now()).await.unwrap();
     desk.login_with("admin", OTHER, None).await.unwrap();
+    drop(log);
     let report = desk.verified().await;
     assert!(report.ok, "{report}");
 }
