@@ -8,10 +8,11 @@ use tokio::sync::watch;
 
 use super::{
     super::stream::{Tail, Until},
-    Server, TOKEN,
+    Server,
 };
 use crate::{
     Format, IngestRequest, Log,
+    auth::{Accounts, By, Presented},
     reader::{Filtered, SearchParams},
     testing::Fixture,
 };
@@ -292,17 +293,16 @@ async fn a_stream_ends_when_its_caller_may_no_longer_ask() {
 /// The server looks at the token that the stream was asked for with.
 #[tokio::test]
 async fn a_token_that_is_taken_away_is_seen() {
-    use axum::http::{HeaderMap, HeaderValue, header};
     let fixture = Fixture::new().await;
     let log = fixture.log().await;
-    let token = crate::NewToken::chosen(crate::Secret::new(TOKEN.to_owned()), log.now()).unwrap();
-    let app = Arc::new(super::super::App::new(log.clone(), crate::Tokens::default(), crate::Limits::default()));
-    app.tokens.accept(&token);
-    let value = HeaderValue::from_str(&format!("Bearer {TOKEN}")).unwrap();
-    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
-    let allowed = super::super::stream::still_allowed(app.clone(), &headers);
+    let token = log.new_admin_token("test").await.unwrap();
+    let accounts = Accounts::of(&log, &fixture.config.accounts).await.unwrap();
+    let app = Arc::new(super::super::App::new(log.clone(), accounts.clone(), &fixture.config));
+    let here = [127, 0, 0, 1].into();
+    let caller = accounts.authenticate(Presented::Bearer(token.secret.expose()), here, log.now()).unwrap();
+    let allowed = super::super::stream::still_allowed(app, caller);
     assert!(allowed());
-    app.tokens.become_those_of(crate::Tokens::default());
+    accounts.revoke_token(&log, &By::local("test"), &token.id, log.now()).await.unwrap();
     assert!(!allowed());
     log.close().await.unwrap();
 }
