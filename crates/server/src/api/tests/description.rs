@@ -114,7 +114,7 @@ fn every_operation_says_all_that_is_needed() {
         let secured = permission(operation).is_some();
         assert_eq!(operation["security"].as_array().map(Vec::len), Some(if secured { 2 } else { 0 }), "{what}");
         let responses = operation["responses"].as_object().unwrap();
-        assert_eq!(responses.contains_key("401") && responses.contains_key("403"), secured, "{what}");
+        assert!(!secured || responses.contains_key("401") && responses.contains_key("403"), "{what}");
         assert!(responses.keys().any(|status| status.starts_with(['2', '3'])), "{what}");
         for (status, response) in responses {
             let response = resolved(response);
