@@ -219,6 +219,9 @@ impl Follower {
                 return;
             }
         };
+        // What the new rules find in entries of which the former ones' findings are sealed is not: it is now. What was sealed
+        // is known by its id.
+        self.place.sealed = self.place.sealed.min(self.next);
         detector.replace_rules(rules.clone(), &mut self.pending);
         if set.general.lateness != self.set.general.lateness {
             let windows = detector.snapshot();

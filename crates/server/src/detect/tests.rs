@@ -254,6 +254,36 @@ async fn bursts_of_a_rule_that_changed_while_nothing_ran_are_told_as_ended() {
     log.close().await.unwrap();
 }
 
+/// The same while a server reads again what its windows had not kept: its first findings there are sealed.
+#[tokio::test]
+async fn rules_that_change_while_entries_are_read_again_lose_nothing() {
+    let fixture = detecting().await;
+    let log = fixture.log().await;
+    let detection = start(&log).await;
+    let rule = brute_force(&detection);
+    send(&log, &(0..3).map(|n| failure("10.0.9.9", "ann", n)).collect::<String>()).await;
+    send(&log, &(0..5).map(|n| failure("10.0.9.8", "bob", n)).collect::<String>()).await;
+    caught_up(&detection).await;
+    let mut set = (*detection.current().set).clone();
+    set.overrides.insert(rule.clone(), RuleOverride { threshold: Some(3), ..RuleOverride::default() });
+    let (set, rules) = build(None, set).await.unwrap();
+    kill(detection).await;
+    let detection = start(&log).await;
+    // On this one thread nothing has been read yet.
+    assert_eq!(detection.position().0, 0);
+    detection.commands.try_send(Command::Rules(Arc::new(rules), Arc::new(set))).unwrap();
+    caught_up(&detection).await;
+    let found: BTreeMap<String, u64> = alerts(&detection)
+        .await
+        .into_iter()
+        .filter(|alert| alert.rule == rule)
+        .map(|alert| (alert.group["source.ip"].clone(), alert.finding_count))
+        .collect();
+    assert_eq!(found, BTreeMap::from([("10.0.9.8".to_owned(), 1), ("10.0.9.9".to_owned(), 1)]));
+    detection.stop().await;
+    log.close().await.unwrap();
+}
+
 /// Writes the state as somebody does who has the database, and maybe the MAC key.
 async fn tamper(log: &Log, key: &str, value: Option<Value>, signs: bool) {
     let change = crate::guard::StateChange {
