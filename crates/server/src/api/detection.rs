@@ -61,7 +61,7 @@ pub(super) async fn rules(State(app): Shared, uri: Uri) -> Answer<Json<RulesView
         meta: meta.clone(),
     };
     let (next, size) = detection.position();
-    let stats = detection.stats().await;
+    let stats = detection.stats();
     let detector = json!({
         "running": detection.is_running(),
         "next_index": next,
