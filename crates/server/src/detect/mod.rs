@@ -3,6 +3,7 @@
 //! Invariant: what changes what is detected is an entry of `sceau.audit` before it counts.
 
 mod alert;
+mod alerts;
 mod analysis;
 mod desk;
 mod edit;
@@ -283,14 +284,12 @@ impl Detection {
         let stats = self.stats();
         let current = self.current();
         let mut gauges = Vec::new();
-        // A scrape does not wait for a commit of alerts; what it can't know now it leaves as it was.
-        if let Some(counts) = self.shared.desk.counts_now() {
-            for level in LEVELS {
-                let level = finding::word(level);
-                self.log.metrics().alerts_open(level, counts.open.get(level).copied().unwrap_or(0));
-            }
-            gauges.push(("alerts_dropped", counts.dropped as f64));
+        let counts = self.shared.desk.counts();
+        for level in LEVELS {
+            let level = finding::word(level);
+            self.log.metrics().alerts_open(level, counts.open.get(level).copied().unwrap_or(0));
         }
+        gauges.push(("alerts_dropped", counts.dropped as f64));
         gauges.extend([
             ("detector_running", f64::from(u8::from(self.is_running()))),
             ("detector_lag_entries", size.saturating_sub(next) as f64),
@@ -313,7 +312,8 @@ pub(crate) async fn rebuild_alerts(log: &Log, detection: Option<&Detection>) -> 
     let rebuilding = tokio::spawn(async move {
         let nobodys = Desk::default();
         let desk = shared.as_ref().map_or(&nobodys, |shared| &shared.desk);
-        desk.rebuild(&**log.reader().store(), log.keys(), |changes| snapshot::write(&log, changes)).await
+        let head = || *log.head().borrow();
+        desk.rebuild(&**log.reader().store(), log.keys(), head, |changes| snapshot::write(&log, changes)).await
     });
     rebuilding.await.map_err(|error| ServerError::Internal(format!("making alerts again: {error}")))?
 }
