@@ -100,7 +100,12 @@ pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Value>>
     let _running = app.query()?;
     let log = app.log()?;
     let reader = log.reader();
-    let detection = app.detection().ok().map(|detection| &**detection);
+    let detection = match app.detection() {
+        Ok(detection) => Some(&**detection),
+        // It reads the alerts while it begins, and would not see what is written here.
+        Err(error) if app.wants_detection() => return Err(error.into()),
+        Err(_) => None,
+    };
     let alerts = rebuild_alerts(log, detection).await;
     let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await.map_err(ServerError::from);
     if let (Err(records), Err(_)) = (&derived, &alerts) {
