@@ -184,6 +184,16 @@ impl Desk {
         Ok(alerts.by_id.len() as u64)
     }
 
+    /// Of findings those that end a burst of which an alert does not know that it is over.
+    pub async fn unended(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
+        let alerts = self.alerts.lock().await;
+        findings.retain(|finding| {
+            let home = alerts.by_finding.get(&finding.id).and_then(|id| alerts.get(id));
+            finding.phase == Phase::Ended && home.is_some_and(|alert| !alert.has(finding))
+        });
+        findings
+    }
+
     /// An alert.
     pub async fn get(&self, id: &str) -> Option<Alert> {
         self.alerts.lock().await.by_id.get(id).cloned()

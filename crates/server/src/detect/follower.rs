@@ -289,8 +289,9 @@ impl Follower {
         let (mut findings, looked) = self.look(rows).await?;
         let next = self.next.saturating_add(looked as u64);
         if next <= self.place.sealed {
-            // What these entries gave before a crash is sealed already.
-            findings.clear();
+            // What these entries gave before a crash is sealed already; but an older version, whose windows can't be used,
+            // may have left bursts open that are over.
+            findings = self.shared.desk.unended(findings).await;
         }
         if !findings.is_empty() {
             let sealed = next.max(self.place.sealed);

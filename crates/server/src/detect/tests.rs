@@ -290,6 +290,38 @@ async fn rules_that_change_while_entries_are_read_again_lose_nothing() {
     log.close().await.unwrap();
 }
 
+/// Windows of an older version can't be used, and it may not have seen that a burst is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bursts_that_another_version_left_open_end_in_their_alerts() {
+    let fixture = detecting().await;
+    let log = fixture.log().await;
+    let detection = start(&log).await;
+    let rule = brute_force(&detection);
+    send(&log, &(0..6).map(|n| failure("10.0.9.9", "ann", n)).collect::<String>()).await;
+    caught_up(&detection).await;
+    detection.stop().await;
+    send(&log, &failure("10.0.9.8", "bob", 7_200)).await;
+    let size = log.head().borrow().size.0;
+    let parts = log.reader().store().list(snapshot::COLLECTION, "windows-", 100).await.unwrap();
+    let gone = parts.into_iter().map(|part| crate::guard::StateChange {
+        collection: snapshot::COLLECTION.into(),
+        key: part.key,
+        value: None,
+        expect: sceau_store::Expect::Any,
+        expires: None,
+    });
+    snapshot::write(&log, gone.chain([snapshot::position(size)]).collect()).await.unwrap();
+    let detection = start(&log).await;
+    caught_up(&detection).await;
+    let found: Vec<Alert> = alerts(&detection).await.into_iter().filter(|alert| alert.rule == rule).collect();
+    assert_eq!((found.len(), found[0].count, found[0].going_on.len()), (1, 6, 0));
+    let told: Vec<Value> =
+        sealed(&log).await.into_iter().filter(|finding| finding["rule"]["id"] == rule.as_str()).collect();
+    assert_eq!(told.iter().map(|finding| &finding["phase"]).collect::<Vec<_>>(), ["fired", "ended"]);
+    detection.stop().await;
+    log.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_are_sealed_before_they_count_and_forged_ones_are_named() {
     let fixture = detecting().await;
