@@ -68,7 +68,7 @@ pub use migrate::{Migrated, migrate};
 pub use place::Place;
 pub use problem::Problem;
 pub use publisher::{Published, Publisher};
-pub use reader::{Filtered, HistogramParams, Reader, SearchParams, TopParams, load_deriver};
+pub use reader::{Filtered, HistogramParams, Reader, Rebuilt, SearchParams, TopParams, load_deriver};
 pub use replace::{Replaced, replace_keys};
 pub use rotation::{Rotated, RotatedKey};
 pub(crate) use sequencer::hex;

@@ -199,6 +199,7 @@ impl Standby {
         };
         let log = Log::under(&self.config, open, Arc::new(keeper)).await?;
         app.tokens.become_those_of(Tokens::load(&*self.store, &self.keys).await?);
+        app.expects_detection(self.config.detection.enabled);
         app.take_over(log);
         app.detect(&self.config.detection).await;
         tracing::warn!("this server has the log now, and takes entries in");

@@ -54,14 +54,14 @@ pub(super) async fn rules(State(app): Shared, uri: Uri) -> Answer<Json<RulesView
     Params::read(&uri, &[])?;
     let detection = app.detection()?;
     let current = detection.current();
-    let counts = detection.shared.desk.counts().await.rules;
+    let counts = detection.shared.desk.counts().rules;
     let view = |meta: &RuleMeta| RuleView {
         alerts: counts.get(&meta.id).copied().unwrap_or(0),
         set: current.set.overrides.get(&meta.id).cloned(),
         meta: meta.clone(),
     };
     let (next, size) = detection.position();
-    let stats = detection.stats().await;
+    let stats = detection.stats();
     let detector = json!({
         "running": detection.is_running(),
         "next_index": next,

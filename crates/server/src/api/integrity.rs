@@ -14,6 +14,7 @@ use crate::{
     detect::rebuild_alerts,
     error::ServerError,
     jobs::{JobView, Scope, Wanted},
+    problem::Problem,
     rotation::{Rotated, RotatedKey},
     verify::{Pace, VerifyOptions},
     views::IntegrityView,
@@ -92,16 +93,34 @@ pub(super) async fn start(
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))))
 }
 
-/// Derives all records of segments again, and the alerts; events go on being taken meanwhile. It ends early, between two
-/// segments, if the client goes away.
+/// Makes the alerts again, and derives all records of segments again; events go on being taken meanwhile. Records end early,
+/// between two segments, if the client goes away. Where one of the two fails, `failed` says why, and the other is told.
 pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Value>> {
     Params::read(&uri, &[])?;
     let _running = app.query()?;
     let log = app.log()?;
     let reader = log.reader();
-    let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await?;
-    let alerts = rebuild_alerts(log, app.detection().ok().map(|detection| &**detection)).await?;
-    Ok(Json(json!({"derived": derived, "alerts": alerts})))
+    let detection = match app.detection() {
+        Ok(detection) => Some(&**detection),
+        // It reads the alerts while it begins, and would not see what is written here.
+        Err(error) if app.wants_detection() => return Err(error.into()),
+        Err(_) => None,
+    };
+    let alerts = rebuild_alerts(log, detection).await;
+    let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await.map_err(ServerError::from);
+    if let (Err(records), Err(_)) = (&derived, &alerts) {
+        tracing::error!(error = %records, "records could not be derived again");
+    }
+    let mut answer = json!({"derived": derived.as_ref().ok(), "alerts": alerts.as_ref().ok()});
+    let failed = match (derived, alerts) {
+        (Ok(_), Ok(_)) => return Ok(Json(answer)),
+        (Err(_), Err(error)) => return Err(error.into()),
+        (Err(error), Ok(_)) => ("derived", error),
+        (Ok(_), Err(error)) => ("alerts", error),
+    };
+    tracing::error!(error = %failed.1, what = failed.0, "only a part could be made again");
+    answer["failed"] = json!({failed.0: Problem::from(&failed.1)});
+    Ok(Json(answer))
 }
 
 /// The body of a request to rotate a key.
