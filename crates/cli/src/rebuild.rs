@@ -1,8 +1,10 @@
 //! `sceau rebuild`.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use clap::Args;
-use sceau_server::Reader;
+use sceau_server::{Reader, Rebuilt, ServerError};
 use serde::Deserialize;
 
 use crate::{
@@ -28,10 +30,21 @@ pub struct RebuildArgs {
 
 /// What a server says.
 #[derive(Deserialize)]
-struct Rebuilt {
-    derived: u64,
-    alerts: u64,
+struct Answer {
+    derived: Option<u64>,
+    alerts: Option<u64>,
+    failed: Option<BTreeMap<String, Reason>>,
 }
+
+#[derive(Deserialize)]
+struct Reason {
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+/// What was made again, or why not.
+type Made = Result<u64, String>;
 
 /// Runs `sceau rebuild`.
 pub async fn run(args: RebuildArgs) -> Result<Outcome, CliError> {
@@ -39,26 +52,37 @@ pub async fn run(args: RebuildArgs) -> Result<Outcome, CliError> {
         Target::Local(config, keys_known) => (config, keys_known),
         Target::Remote(client) => {
             let answer = client.post("api/v1/integrity/rebuild", &[], "application/json", Bytes::new()).await?;
-            let answer: Rebuilt = serde_json::from_str(&answer)
+            let Answer { derived, alerts, failed } = serde_json::from_str(&answer)
                 .map_err(|error| CliError::Failed(format!("the answer can't be understood: {error}")))?;
-            tell(answer.derived, Some(answer.alerts));
-            return Ok(Outcome::Done);
+            let why = |name: &str| match failed.as_ref().and_then(|failed| failed.get(name)) {
+                Some(Reason { title, detail }) => format!("{title}. {detail}"),
+                None => "the server does not say why".to_owned(),
+            };
+            return tell(derived.ok_or_else(|| why("derived")), Some(alerts.ok_or_else(|| why("alerts"))));
         }
     };
     let reader = Reader::open(&config).await?;
     let steps = Steps::new("entries");
-    let done = reader.rebuild(&|done, total| steps.at(done, total)).await?;
+    let made = reader.rebuild(keys_known.then_some(&config), &|done, total| steps.at(done, total)).await;
     steps.finish();
-    let alerts = if keys_known { Some(reader.rebuild_alerts(&config).await?) } else { None };
     reader.close().await?;
-    tell(done, alerts);
-    Ok(Outcome::Done)
+    let Rebuilt { records, alerts } = made?;
+    let told = |made: Result<u64, ServerError>| made.map_err(|error| error.to_string());
+    tell(told(records), alerts.map(told))
 }
 
-fn tell(records: u64, alerts: Option<u64>) {
-    println!("derived {} records again", grouped(records));
-    match alerts {
-        Some(alerts) => println!("made {} alerts again", grouped(alerts)),
+/// Says what became of both; it failed if one of them did.
+fn tell(records: Made, alerts: Option<Made>) -> Result<Outcome, CliError> {
+    if let Ok(records) = &records {
+        println!("derived {} records again", grouped(*records));
+    }
+    match &alerts {
+        Some(Ok(alerts)) => println!("made {} alerts again", grouped(*alerts)),
+        Some(Err(_)) => {}
         None => println!("alerts stay as they are: to make them again, give --key-dir (or SCEAU_KEY_DIR)"),
     }
+    let failed =
+        |what: &str, made: Option<Made>| made?.err().map(|why| format!("{what} could not be made again: {why}"));
+    let failed: Vec<String> = failed("alerts", alerts).into_iter().chain(failed("records", Some(records))).collect();
+    if failed.is_empty() { Ok(Outcome::Done) } else { Err(CliError::Failed(failed.join("\n"))) }
 }

@@ -93,7 +93,7 @@ fn a_self_signed_certificate_is_kept_and_opens_the_network() {
     let server = serve();
     let first = fingerprint(&server);
     let lines = text(&place.file("lines", common::numbered(100)));
-    run(server.command(&["import", &lines, "--tls-fingerprint", &first])).with(0);
+    server.run(&["import", &lines, "--tls-fingerprint", &first]).with(0);
     let said = asking(&server, &["--tls-fingerprint", &first]).with(0);
     assert!(said.out.contains("100"), "{said:?}");
     asking(&server, &["--ca-file", &text(&place.keys().join("tls.crt"))]).with(0);
@@ -226,7 +226,7 @@ fn metrics(text: &str) -> std::collections::BTreeSet<String> {
 fn every_metric_is_described_and_alerts_use_no_other() {
     let place = Place::new();
     let server = place.detect(&["--tls-self-signed"]);
-    let said = run(server.command(&["count", "--tls-fingerprint", &fingerprint(&server)]));
+    let said = server.run(&["count", "--tls-fingerprint", &fingerprint(&server)]);
     said.with(0);
     server.stop();
     let server = place.detect(&[]);

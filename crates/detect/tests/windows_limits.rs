@@ -366,6 +366,31 @@ fn a_burst_ends_when_the_log_has_gone_on_without_its_source() {
     assert_eq!((again.len(), again[0].phase, again[0].evidence.as_slice()), (1, Phase::Fired, &[1_002][..]));
 }
 
+/// Groups that stay, since another source could still add to them, are evicted in the order in which they were left.
+#[test]
+fn bursts_that_end_together_end_in_one_order_after_a_restart_too() {
+    let mut bench = brute_force();
+    let mut index = 0;
+    let mut event = |second: i64, source: &str, address: &str| {
+        index += 1;
+        Event { source: source.to_owned(), ..Event::at(index, MONTH_END + second * SECOND, address) }
+    };
+    for address in ["10.0.0.1", "10.0.0.2"] {
+        bench.push(&event(-1, "slow", address));
+    }
+    for second in 0..5 {
+        bench.push(&event(second, "fast", "10.0.0.2"));
+        bench.push(&event(second, "fast", "10.0.0.1"));
+    }
+    let mut restarted = bench.restarted();
+    let end = event(16 * 60, "fast", "10.0.0.3");
+    assert_eq!(bench.push(&end).len(), 2);
+    assert_eq!(bench.windows.stats(&bench.rules).groups, 3, "they stay");
+    restarted.push(&end);
+    assert_eq!(restarted.found, bench.found);
+    assert_eq!(restarted.windows.snapshot(&bench.rules), bench.windows.snapshot(&bench.rules));
+}
+
 #[test]
 fn other_rules_begin_anew_and_the_others_go_on() {
     let both = |hash: &str| {

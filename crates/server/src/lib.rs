@@ -74,7 +74,7 @@ pub use net::{Fingerprint, ForwardedHeader, Proxies, Rate, Rates, TlsSource, che
 pub use place::Place;
 pub use problem::Problem;
 pub use publisher::{Published, Publisher};
-pub use reader::{Filtered, HistogramParams, Reader, SearchParams, TopParams, load_deriver};
+pub use reader::{Filtered, HistogramParams, Reader, Rebuilt, SearchParams, TopParams, load_deriver};
 pub use replace::{Replaced, replace_keys};
 pub use rotation::{Rotated, RotatedKey};
 pub use sandbox::{Sandbox, confine};

@@ -18,9 +18,11 @@ use crate::{
     error::ServerError,
     guard, hex, history,
     imports::{self, ImportPosition},
+    init,
     interval::Interval,
     keydir::KeyDir,
     lease::{self, Owner},
+    log::{check_head, restore_bundle},
     prover, publisher,
     views::{
         Bucket, ChainView, CountView, EventView, HistogramView, IntegrityView, KeyChangeView, LogKeyView, ProofView,
@@ -106,6 +108,15 @@ pub fn load_deriver(config: &Config) -> Result<Arc<Deriver>, ServerError> {
     Ok(Arc::new(deriver))
 }
 
+/// What was made again, each as far as it could be.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// How many records.
+    pub records: Result<u64, ServerError>,
+    /// How many alerts there are; `None` where no keys were given.
+    pub alerts: Option<Result<u64, ServerError>>,
+}
+
 /// Answers questions; clones share the store.
 #[derive(Clone)]
 pub struct Reader {
@@ -152,30 +163,40 @@ impl Reader {
         &self.deriver
     }
 
-    /// Derives every stored record again, for a log that no server holds; `progress` is told (entries done, in all).
+    /// For a log that no server holds, makes all alerts again from the findings and changes that are sealed, and derives every
+    /// stored record again; `progress` is told (entries done, in all). Alerts are written with the log's MAC, so `keys` says where
+    /// the keys are; without, alerts stay as they are. What fails of one does not keep the other from being done.
     ///
     /// # Errors
-    /// A server writes to it, or the store can't be read or written.
-    pub async fn rebuild(&self, progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<u64, ServerError> {
-        let work = async { Ok(self.store.rebuild(self.deriver.clone(), progress).await?) };
+    /// A server writes to it.
+    pub async fn rebuild(
+        &self,
+        keys: Option<&Config>,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<Rebuilt, ServerError> {
+        let work = async {
+            let alerts = match keys {
+                Some(config) => Some(self.rebuild_alerts(config).await),
+                None => None,
+            };
+            let records = self.store.rebuild(self.deriver.clone(), progress).await.map_err(ServerError::from);
+            Ok(Rebuilt { records, alerts })
+        };
         lease::during(&self.store, || Owner::command("sceau rebuild"), work).await
     }
 
-    /// Makes all alerts again from the findings and changes that are sealed, for a log that no server holds. This writes the
-    /// state, so it needs the keys. Gives how many there are.
-    ///
-    /// # Errors
-    /// A server writes to it, the keys can't be read, or the store can't be read or written.
-    pub async fn rebuild_alerts(&self, config: &Config) -> Result<u64, ServerError> {
+    /// Before anything is signed, store and keys are known to fit, as when the log is opened.
+    async fn rebuild_alerts(&self, config: &Config) -> Result<u64, ServerError> {
         let keys = KeyDir::open(&config.key_dir, config.place.directory())?;
+        init::check_belongs(&keys, &history::read(&*self.store).await?)?;
+        let head = check_head(config, &*self.store, &keys).await?.head();
+        restore_bundle(&*self.store, &keys, head).await?;
         let macs = keys.mac_keys();
         let write = |changes| async {
             let written = self.store.write(guard::signed(&macs, changes)).await;
             Ok(written.map_err(CommitError::into_store)?)
         };
-        let alerts = Desk::default();
-        let work = alerts.rebuild(&*self.store, &keys, write);
-        lease::during(&self.store, || Owner::command("sceau rebuild"), work).await
+        Desk::default().rebuild(&*self.store, &keys, || head, write).await
     }
 
     /// Releases the store.

@@ -208,6 +208,7 @@ impl Standby {
         let log = Log::under(&self.config, open, Arc::new(keeper)).await?;
         app.accounts.follow(&*self.store, &self.keys, log.now()).await?;
         app.accounts.take_over(&log)?;
+        app.expects_detection(self.config.detection.enabled);
         app.take_over(log);
         app.detect(&self.config.detection).await;
         tracing::warn!("this server has the log now, and takes entries in");

@@ -138,6 +138,7 @@ pub struct Failing {
     facts: Mutex<BTreeMap<String, String>>,
     misnumbered: AtomicBool,
     pause: Mutex<Option<Pause>>,
+    swapped: Mutex<Option<(u64, Vec<u8>)>>,
 }
 
 /// Halts whoever reads the state: told when somebody has come, and tells when they may go on.
@@ -162,6 +163,7 @@ impl Failing {
             facts: Mutex::default(),
             misnumbered: AtomicBool::new(false),
             pause: Mutex::default(),
+            swapped: Mutex::default(),
         }
     }
 
@@ -176,6 +178,11 @@ impl Failing {
     /// Says from now on that this is its head, as if somebody had written it into the database.
     pub fn claim(&self, head: Option<Head>) {
         *self.head.lock().unwrap() = head;
+    }
+
+    /// Gives other bytes for one entry from now on.
+    pub fn swap(&self, entry: Option<(u64, Vec<u8>)>) {
+        *self.swapped.lock().unwrap() = entry;
     }
 
     /// Says from now on that a fact is another one.
@@ -310,7 +317,14 @@ impl Ledger for Failing {
 
     async fn entries(&self, first: Index, limit: usize) -> Result<EntryRows, StoreError> {
         self.here()?;
-        self.inner.entries(first, limit).await
+        let mut rows = self.inner.entries(first, limit).await?;
+        if let Some((index, bytes)) = &*self.swapped.lock().unwrap()
+            && let Some(at) = index.checked_sub(first.0).and_then(|at| usize::try_from(at).ok())
+            && let Some(entry) = rows.entries.get_mut(at)
+        {
+            entry.clone_from(bytes);
+        }
+        Ok(rows)
     }
 
     async fn kept_from(&self) -> Result<Index, StoreError> {

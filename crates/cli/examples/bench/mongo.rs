@@ -2,7 +2,7 @@
 //! driver's bare `insert_many`.
 //!
 //! Three runs on one server, of the same events in batches of 5,000: the store alone, in this process, which therefore
-//! spends its CPU time on nothing else; the same documents put into another collection with the same indexes by the
+//! spends its CPU time on nothing else; the same documents put into another collection with the same indexes and validator by the
 //! driver, as durably; and the real binary over HTTP, beside its generator.
 
 use std::{
@@ -61,8 +61,11 @@ pub async fn run(sceau: &Path, dir: &Path, uri: &str, count: u64, report: &Repor
     };
     println!("-- the store alone");
     let alone = store(&options, count, report).await?;
-    println!("-- the driver's insert_many of the same documents");
-    let bare = bare(&database, report).await?;
+    println!("-- the driver's insert_many of the same documents, without the log's validator");
+    let free = bare(&database, false, report).await?;
+    println!("-- the same, with it");
+    let bare = bare(&database, true, report).await?;
+    report.row("batches put into the store alone, of the rate without it", format!("{:.2} %", 100.0 * alone / free));
     report.bar("batches put into the store alone, of that rate", 100.0 * alone / bare, "%", SHARE);
     database.drop().await?;
     println!("-- the server, over HTTP");
@@ -168,10 +171,20 @@ async fn store(options: &MongoOptions, count: u64, report: &Report) -> Outcome<f
     Ok(rate(count, time))
 }
 
-/// Puts the documents of the log into another collection, batch by batch; the rate.
-async fn bare(database: &Database, report: &Report) -> Outcome<f64> {
+/// Puts the documents of the log into another collection, batch by batch; the rate. The collection has the log's indexes,
+/// and with `validated` its validator, which costs the server, and whoever inserts, the same.
+async fn bare(database: &Database, validated: bool, report: &Report) -> Outcome<f64> {
     let logs: Collection<RawDocumentBuf> = database.collection("logs");
     let bare: Collection<RawDocumentBuf> = database.collection(BARE);
+    bare.drop().await?;
+    let options = database.list_collections().filter(doc! { "name": "logs" }).await?.try_next().await?;
+    let validator = options.and_then(|logs| logs.options.validator).ok_or("`logs` has no validator")?;
+    let made = database.create_collection(BARE);
+    if validated {
+        made.validator(validator).await?
+    } else {
+        made.await?
+    }
     let indexes: Vec<IndexModel> = logs.list_indexes().await?.try_collect().await?;
     let indexes: Vec<IndexModel> = indexes.into_iter().filter(|index| index.keys != doc! { "_id": 1 }).collect();
     report.row("indexes, besides that of _id", indexes.len());

@@ -10,7 +10,7 @@ use mongodb::{
 use sceau_store::mongo::names;
 
 use crate::{
-    common::{http::Client, numbered, run_within},
+    common::{Said, http::Client, numbered, run_within},
     database::{ADMIN, Database, NAME},
     log::{LONG, Load, Log},
 };
@@ -207,6 +207,21 @@ fn the_server_works_with_its_role_and_can_not_change_what_it_wrote() {
     server.stop();
     log.run(&["token", "--name", "alice"]).with(0);
     log.verify();
+
+    // Alerts are state, which it may write; documents of the log it may not put right, and says that of them alone.
+    let logs = database.client(ADMIN).database(NAME).collection::<Document>(names::LOGS);
+    let (fifth, changed) = (doc! { "_id": 5_i64 }, doc! { "$set": { "user": "mallory" } });
+    let right = database.run(async { logs.find_one(fifth.clone()).await }).unwrap().unwrap();
+    database.run(async { logs.update_one(fifth.clone(), changed).await }).unwrap();
+    let half = |said: Said| {
+        assert!(said.code != 0 && said.out.contains("alerts again") && !said.out.contains("records"), "{said:#?}");
+        assert!(said.err.contains("records could not be made again"), "{said:#?}");
+    };
+    half(log.run(&["rebuild"]));
+    let server = log.serve();
+    half(server.run(&["rebuild"]));
+    server.stop();
+    database.run(async { logs.replace_one(fifth, right).await }).unwrap();
 
     let writer = database.client("writer").database(NAME);
     refused(&database, &writer, "the server", &changes("logs"));

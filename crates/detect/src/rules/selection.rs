@@ -151,10 +151,74 @@ fn comparisons(matcher: &CompiledMatcher) -> Option<Vec<Comparison>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::Clock;
+    use super::super::names::Slots;
+    use super::super::view::Seen;
     use super::*;
     use proptest::prelude::*;
     use rsigma_eval::JsonEvent;
     use rsigma_eval::compiler::optimizer::optimize_any_of;
+    use rsigma_eval::compiler::{compile_rule, evaluate_rule};
+    use sceau_event::{Field, Keyword, Micros, Number, Record};
+
+    /// What is asked of a field, by its modifier.
+    fn asked() -> impl Strategy<Value = (&'static str, serde_json::Value)> {
+        let text = || "[aAb\u{e9}\u{c9}\u{df}k\u{212a}1*?]{0,3}".prop_map(serde_json::Value::from);
+        let mixed = prop_oneof![
+            6 => text(),
+            1 => (0..12i64).prop_map(serde_json::Value::from),
+            1 => Just(serde_json::Value::Null),
+            1 => any::<bool>().prop_map(serde_json::Value::from),
+        ];
+        let list = |one: BoxedStrategy<serde_json::Value>| {
+            prop_oneof![one.clone(), prop::collection::vec(one, 1..5).prop_map(serde_json::Value::from)]
+        };
+        let texts = prop::sample::select(vec!["|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]);
+        prop_oneof![
+            (Just(""), list(mixed.boxed())),
+            (texts, list(text().boxed())),
+            (Just("|contains|all"), prop::collection::vec(text(), 2..4).prop_map(serde_json::Value::from)),
+            (Just("|exists"), any::<bool>().prop_map(serde_json::Value::from)),
+            (prop::sample::select(vec!["|gt", "|lte"]), (0..12i64).prop_map(serde_json::Value::from)),
+            (Just("|re"), Just(serde_json::Value::from("[aA1].?"))),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// A selection holds where rsigma says so: of texts, numbers, lists, nothing, in several places.
+        #[test]
+        fn a_selection_holds_where_rsigma_says_so(
+            (modifier, wanted) in asked(),
+            pairs in prop::collection::vec((0..2usize, "[aAb\u{e9}\u{c9}\u{df}k\u{212a}1]{0,3}"), 0..4),
+            number in prop::option::of(0..12i64),
+            user in prop::option::of("[aAbk\u{e9}]{0,2}"),
+        ) {
+            let selection = serde_json::json!({ format!("f{modifier}"): wanted });
+            let rule = serde_json::json!({
+                "title": "t",
+                "logsource": {"category": "c"},
+                "detection": {"selection": selection, "condition": "selection"},
+            });
+            let read = rsigma_parser::parse_sigma_yaml(&rule.to_string()).unwrap();
+            // Some of them make no sense to rsigma.
+            let Ok(compiled) = compile_rule(&read.rules[0]) else { return Ok(()) };
+            let mut slots = Slots::default();
+            let mut places = vec![slots.other("a".to_owned()), slots.other("b".to_owned())];
+            places.push(Place::Column(Field::Number(Number::StatusCode)));
+            places.push(Place::Column(Field::Keyword(Keyword::UserName)));
+            let table = Table::from_iter([("f".to_owned(), places)]);
+            let mut record = Record::new(Micros(0), Cow::Borrowed("s"));
+            record.numbers[Number::StatusCode as usize] = number;
+            record.keywords[Keyword::UserName as usize] = user.map(Cow::Owned);
+            record.fields = pairs.into_iter().map(|(at, value)| (["a", "b"][at].into(), value.into())).collect();
+            let (present, clock) = (slots.present(&record), Clock::new("UTC").unwrap());
+            let view = View { seen: Seen { record: &record, present: &present, clock: &clock }, table: &table };
+            let holds = Selection::new(compiled.detections["selection"].clone(), &table).holds(&view);
+            prop_assert_eq!(holds, evaluate_rule(&compiled, &view).is_some(), "{} of {:?}", rule, record.fields);
+        }
+    }
 
     fn matcher(how: usize, text: &str, case_insensitive: bool) -> CompiledMatcher {
         let value = if case_insensitive { text.to_lowercase() } else { text.to_owned() };

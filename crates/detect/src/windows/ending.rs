@@ -7,27 +7,38 @@ use super::plan::Plan;
 use super::sources::Due;
 use super::{Finding, Phase, RuleMeta, Windows};
 
+/// A burst that is over: its latest time, its finding's id, and where it is by plan, group and number.
+type Over = (i64, [u8; 16], usize, u32, u64);
+
 impl Windows {
     /// Sums up bursts whose end the source's clock has passed, and those of sources that have fallen silent.
     pub(super) fn end_due(&mut self, source: u32, rules: &[RuleMeta], out: &mut Vec<Finding>) {
-        let from = out.len();
+        let mut over = Vec::new();
         while let Some(due) = self.sources.pop(source) {
-            self.end_or_wait(source, due, false, rules, out);
+            over.extend(self.over(source, due, false));
         }
         let (plans, lateness) = (&self.plans.list, self.lateness);
         for (source, due) in self.sources.take_silent(|plan| patience(&plans[plan as usize], lateness)) {
-            self.end_or_wait(source, due, true, rules, out);
+            over.extend(self.over(source, due, true));
         }
-        // In an order that doesn't depend on the numbers of groups.
-        out[from..].sort_by(|a, b| (a.last, &a.id).cmp(&(b.last, &b.id)));
+        // In an order that depends neither on the numbers of groups nor on when it was noted to look, which a restart changes: it
+        // is that of their findings, and of what is evicted first later on.
+        over.sort_unstable();
+        for (.., at, group, number) in over {
+            self.end(at, group, number, rules, out);
+            let keep = patience(&self.plans.list[at], self.lateness);
+            if self.tables[at].get(group).is_some_and(|group| self.past(group, keep)) {
+                self.forget(at, group);
+            }
+        }
     }
 
-    fn end_or_wait(&mut self, source: u32, due: Due, silent: bool, rules: &[RuleMeta], out: &mut Vec<Finding>) {
+    /// What is over of what is due, or nothing if it is to be looked at later.
+    fn over(&mut self, source: u32, due: Due, silent: bool) -> Option<Over> {
         let (_, plan, group, number) = due;
         let at = plan as usize;
         let plan = &self.plans.list[at];
-        let Some(found) = self.tables[at].get(group) else { return };
-        let Some(burst) = found.bursts().iter().find(|burst| burst.number == number) else { return };
+        let burst = self.tables[at].get(group)?.bursts().iter().find(|burst| burst.number == number)?;
         let due = burst_end(plan, burst, self.lateness);
         let owner = burst.source;
         let keep = patience(plan, self.lateness);
@@ -39,12 +50,9 @@ impl Windows {
                     self.sources.note(owner, (due, at as u32, group, number), keep);
                 }
             }
-            return;
+            return None;
         }
-        self.end(at, group, number, rules, out);
-        if self.tables[at].get(group).is_some_and(|group| self.past(group, keep)) {
-            self.forget(at, group);
-        }
+        Some((burst.times.1, burst.id, at, group, number))
     }
 
     /// Closes a burst and tells its totals.

@@ -101,7 +101,7 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Answer<Json<AlertPage>
     alerts.truncate(limit);
     let last = alerts.last().filter(|_| more);
     let next_cursor = last.map(|alert| format!("{}.{}", alert.updated.0, alert.id));
-    let counts = desk.counts().await;
+    let counts = desk.counts();
     let noisy_rule = noisy(&counts.rules).map(str::to_owned);
     Ok(Json(AlertPage { alerts, next_cursor, open: counts.open, dropped: counts.dropped, noisy_rule }))
 }

@@ -1,5 +1,7 @@
 //! How well the log is sealed, and checking it.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Extension, Json,
     body::Bytes,
@@ -14,6 +16,7 @@ use crate::{
     detect::rebuild_alerts,
     error::ServerError,
     jobs::{JobView, Scope, Wanted},
+    problem::Problem,
     rotation::{Rotated, RotatedKey},
     verify::{Pace, VerifyOptions},
     views::IntegrityView,
@@ -117,22 +120,27 @@ pub(super) async fn start(
     Ok((StatusCode::ACCEPTED, Json(Started { id })))
 }
 
-/// What was derived again.
+/// What was made again.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Rebuilt {
-    /// How many records.
-    derived: u64,
-    /// How many alerts there are.
-    alerts: u64,
+    /// How many records; null if they could not be derived.
+    derived: Option<u64>,
+    /// How many alerts there are; null if they could not be made.
+    alerts: Option<u64>,
+    /// Why one of the two failed, by its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, super::schemas::ProblemSchema>)]
+    failed: BTreeMap<&'static str, Problem>,
 }
 
-/// Derives all records of segments again, and the alerts.
+/// Makes the alerts again, and derives all records of segments again.
 ///
-/// Events go on being taken meanwhile. It ends early, between two segments, if the client goes away.
+/// Events go on being taken meanwhile. Records end early, between two segments, if the client goes away. Where one of the two
+/// fails, `failed` says why, and the other is told.
 #[utoipa::path(
     post, path = "/api/v1/integrity/rebuild", tag = "integrity", operation_id = "rebuildRecords",
     responses(
-        (status = 200, description = "It is done", body = Rebuilt),
+        (status = 200, description = "It is done, or one of the two is", body = Rebuilt),
         (status = 409, description = "`cancelled`, `conflict`"),
     ),
 )]
@@ -141,9 +149,28 @@ pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Rebuilt
     let _running = app.query()?;
     let log = app.log()?;
     let reader = log.reader();
-    let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await?;
-    let alerts = rebuild_alerts(log, app.detection().ok().map(|detection| &**detection)).await?;
-    Ok(Json(Rebuilt { derived, alerts }))
+    let detection = match app.detection() {
+        Ok(detection) => Some(&**detection),
+        // It reads the alerts while it begins, and would not see what is written here.
+        Err(error) if app.wants_detection() => return Err(error.into()),
+        Err(_) => None,
+    };
+    let alerts = rebuild_alerts(log, detection).await;
+    let derived = reader.store().rebuild(reader.deriver().clone(), &|_, _| ()).await.map_err(ServerError::from);
+    if let (Err(records), Err(_)) = (&derived, &alerts) {
+        tracing::error!(error = %records, "records could not be derived again");
+    }
+    let mut rebuilt =
+        Rebuilt { derived: derived.as_ref().ok().copied(), alerts: alerts.as_ref().ok().copied(), failed: BTreeMap::new() };
+    let failed = match (derived, alerts) {
+        (Ok(_), Ok(_)) => return Ok(Json(rebuilt)),
+        (Err(_), Err(error)) => return Err(error.into()),
+        (Err(error), Ok(_)) => ("derived", error),
+        (Ok(_), Err(error)) => ("alerts", error),
+    };
+    tracing::error!(error = %failed.1, what = failed.0, "only a part could be made again");
+    rebuilt.failed.insert(failed.0, Problem::from(&failed.1));
+    Ok(Json(rebuilt))
 }
 
 /// The body of a request to rotate a key.

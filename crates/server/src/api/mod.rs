@@ -190,6 +190,11 @@ impl App {
         }
     }
 
+    /// Says beforehand whether detection will begin, so that nobody makes alerts again between having the log and that.
+    pub fn expects_detection(&self, wanted: bool) {
+        self.wants_detection.store(wanted, Ordering::Relaxed);
+    }
+
     /// Whether rules should be looked for.
     pub fn wants_detection(&self) -> bool {
         self.wants_detection.load(Ordering::Relaxed)

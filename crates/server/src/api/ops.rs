@@ -61,7 +61,7 @@ pub(super) async fn metrics(State(app): Shared, uri: Uri) -> Answer<Response> {
         gauges.push(("verification_tree_size", found.entries as f64));
     }
     match app.detection() {
-        Ok(detection) => gauges.extend(detection.gauges().await),
+        Ok(detection) => gauges.extend(detection.gauges()),
         Err(_) if app.wants_detection() => gauges.push(("detector_running", 0.0)),
         Err(_) => {}
     }

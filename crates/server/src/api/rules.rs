@@ -104,7 +104,7 @@ async fn page(app: &App, limit: usize, after: Option<&str>) -> Result<RulesView,
         }
         None => 0,
     };
-    let counts = detection.shared.desk.counts().await.rules;
+    let counts = detection.shared.desk.counts().rules;
     let view = |meta: &RuleMeta| RuleView {
         alerts: counts.get(&meta.id).copied().unwrap_or(0),
         set: current.set.overrides.get(&meta.id).cloned(),
@@ -127,7 +127,7 @@ async fn page(app: &App, limit: usize, after: Option<&str>) -> Result<RulesView,
             next_index,
             tree_size,
             kept_index: detection.kept(),
-            windows: detection.stats().await,
+            windows: detection.stats(),
         },
     })
 }

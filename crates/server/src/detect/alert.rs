@@ -122,8 +122,8 @@ impl Alert {
         alert
     }
 
-    /// Takes in a further finding of the same rule and group.
-    pub fn join(&mut self, finding: &Finding, message: String, now: Micros) {
+    /// Takes in a further finding of the same rule and group. Gives the one that it names no more for it.
+    pub fn join(&mut self, finding: &Finding, message: String, now: Micros) -> Option<String> {
         self.updated = now;
         self.message = message;
         self.level = self.level.max(finding.level);
@@ -131,12 +131,10 @@ impl Alert {
         self.first = self.first.min(finding.first);
         self.last = self.last.max(finding.last);
         self.late |= finding.late;
-        let known = self.findings.contains(&finding.id);
-        if !known {
+        let mut gone = None;
+        if !self.names(&finding.id) {
             self.finding_count += 1;
-            if self.findings.len() >= MAX_FINDINGS {
-                self.findings.remove(0);
-            }
+            gone = (self.findings.len() >= MAX_FINDINGS).then(|| self.findings.remove(0));
             self.findings.push(finding.id.clone());
         }
         // A burst's totals take the place of what was known when it fired.
@@ -150,6 +148,7 @@ impl Alert {
                 self.evidence.push(*index);
             }
         }
+        gone
     }
 
     /// Somebody moves it on.
@@ -166,13 +165,15 @@ impl Alert {
         }
     }
 
+    /// Whether it names a finding: one of the last, or one that is not over.
+    pub fn names(&self, finding: &str) -> bool {
+        self.going_on.contains_key(finding) || self.findings.iter().any(|known| known == finding)
+    }
+
     /// Whether a finding is in it already: the beginning of a burst that it knows, or the end of one that it knows as over.
     pub fn has(&self, finding: &Finding) -> bool {
-        let known = self.findings.contains(&finding.id);
-        match finding.phase {
-            Phase::Fired => known,
-            Phase::Ended => known && !self.going_on.contains_key(&finding.id),
-        }
+        let over = finding.phase == Phase::Fired || !self.going_on.contains_key(&finding.id);
+        over && self.names(&finding.id)
     }
 }
 
@@ -215,6 +216,11 @@ pub(super) mod tests {
             alert.join(&finding(&format!("x{n}"), Phase::Fired, 5, 200), "m".into(), Micros(4));
         }
         assert_eq!((alert.findings.len(), alert.finding_count), (MAX_FINDINGS, 302));
+        // It knows the beginning of a burst that goes on for as long.
+        assert!(!alert.findings.contains(&"b".to_owned()) && alert.has(&finding("b", Phase::Fired, 5, 100)));
+        assert!(!alert.has(&finding("b", Phase::Ended, 5, 100)));
+        alert.join(&finding("b", Phase::Ended, 5, 100), "m".into(), Micros(4));
+        assert_eq!((alert.finding_count, alert.names("b")), (302, false));
     }
 
     #[test]

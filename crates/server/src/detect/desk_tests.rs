@@ -95,7 +95,62 @@ fn where_there_are_too_many_the_least_go() {
         alerts.thin(most, &mut before);
         assert_eq!(before.keys().next().map(String::as_str), gone.map(|at: usize| kinds[at].0), "{most}");
     }
+    assert_eq!(alerts.ranks.len(), 1);
     assert_eq!((alerts.dropped, alerts.by_id.len(), alerts.by_finding.len()), (3, 1, 1));
+}
+
+/// Live, after a restart, and where they are made again.
+#[test]
+fn of_two_open_alerts_of_one_group_findings_join_the_one_opened_last() {
+    let mut alerts = Alerts::default();
+    let take = |alerts: &mut Alerts, id: &str, at: i64| {
+        let home = alerts.take(&finding(id, Phase::Fired, 5, at), "", Micros(at), |_| None, &mut Before::new());
+        let mut again = Alerts::default();
+        alerts.all().for_each(|alert| again.insert(alert.clone()));
+        assert_eq!(
+            again.home(&finding("next", Phase::Fired, 5, at)),
+            alerts.home(&finding("next", Phase::Fired, 5, at))
+        );
+        home
+    };
+    let put = |alerts: &mut Alerts, id: &str, state| {
+        let alert = Alert { state, ..alerts.get(id).unwrap().clone() };
+        alerts.insert(alert);
+    };
+    assert_eq!(take(&mut alerts, "b", 1).as_deref(), Some("b"));
+    put(&mut alerts, "b", AlertState::Closed);
+    assert_eq!(take(&mut alerts, "a", 2).as_deref(), Some("a"));
+    put(&mut alerts, "b", AlertState::Open);
+    assert_eq!(take(&mut alerts, "c", 3).as_deref(), Some("a"));
+    put(&mut alerts, "a", AlertState::Closed);
+    assert_eq!(take(&mut alerts, "d", 4).as_deref(), Some("b"));
+    put(&mut alerts, "b", AlertState::Closed);
+    assert_eq!(take(&mut alerts, "e", 5).as_deref(), Some("e"));
+}
+
+#[test]
+fn only_findings_that_alerts_name_are_looked_up() {
+    let mut alerts = Alerts::default();
+    let take = |alerts: &mut Alerts, id: &str, phase| {
+        alerts.take(&finding(id, phase, 5, 0), "", Micros(1), |_| None, &mut Before::new())
+    };
+    for n in 0..300 {
+        assert!(take(&mut alerts, &format!("{n:03}"), Phase::Fired).is_some());
+        if n > 0 {
+            assert!(take(&mut alerts, &format!("{n:03}"), Phase::Ended).is_some());
+        }
+    }
+    // The last hundred, and the first, which goes on.
+    assert_eq!(alerts.by_finding.len(), 101);
+    assert_eq!(take(&mut alerts, "000", Phase::Fired), None);
+    assert_eq!(take(&mut alerts, "000", Phase::Ended).as_deref(), Some("000"));
+    assert_eq!(alerts.by_finding.len(), 100);
+    // Closed, and told of its first finding again, as after a start without windows.
+    let closed = Alert { state: AlertState::Closed, ..alerts.get("000").unwrap().clone() };
+    alerts.insert(closed);
+    assert_eq!(take(&mut alerts, "000", Phase::Fired), None);
+    assert!(alerts.remove("000").is_some());
+    assert_eq!((alerts.by_finding.len(), alerts.ranks.len()), (0, 0));
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ pub(super) struct Sealed {
     pub message: String,
     /// The suppression for which its alert was closed from the beginning.
     pub suppressed_by: Option<String>,
+    /// The alert that it went into; `None` where a version before this one sealed it.
+    pub alert: Option<String>,
 }
 
 /// Reads what [`event`] wrote.
@@ -43,7 +45,8 @@ pub(super) fn read(event: &Value) -> Option<Sealed> {
         values: of(&event["values"]).unwrap_or_default(),
         late: event["late"] == true,
     };
-    Some(Sealed { finding, message: of(&event["message"])?, suppressed_by: of(&event["suppressed_by"]) })
+    let (message, suppressed_by) = (of(&event["message"])?, of(&event["suppressed_by"]));
+    Some(Sealed { finding, message, suppressed_by, alert: of(&event["alert"]["id"]) })
 }
 
 /// The event that is sealed for a finding. Its own time is that of the last entry that it is about, so that findings of
@@ -110,13 +113,8 @@ pub(super) fn message(finding: &Finding) -> String {
 pub(super) fn batch(log: &Log, findings: &[Sealed], now: Micros) -> Result<Batch, ServerError> {
     let framer = Framer::new(now, &SourceId::finding(), &Meta::default());
     let mut builder = BatchBuilder::new(log.reader().deriver().clone());
-    for Sealed { finding, suppressed_by, .. } in findings {
-        let text = |mut event: Value| {
-            if let Some(suppression) = suppressed_by {
-                event["suppressed_by"] = Value::from(suppression.as_str());
-            }
-            event.to_string()
-        };
+    for sealed @ Sealed { finding, .. } in findings {
+        let text = |event: Value| with_alert(event, sealed).to_string();
         if builder.push_json(&framer, text(event(finding)).as_bytes()).is_ok() {
             continue;
         }
@@ -124,6 +122,17 @@ pub(super) fn batch(log: &Log, findings: &[Sealed], now: Micros) -> Result<Batch
         builder.push_json(&framer, text(short_event(finding)).as_bytes()).map_err(refused)?;
     }
     builder.finish().map_err(|error| ServerError::Internal(error.to_string()))
+}
+
+/// Besides what was found, an entry says into which alert that went: retention may delete what led there.
+fn with_alert(mut event: Value, sealed: &Sealed) -> Value {
+    if let Some(suppression) = &sealed.suppressed_by {
+        event["suppressed_by"] = Value::from(suppression.as_str());
+    }
+    if let Some(alert) = &sealed.alert {
+        event["alert"] = json!({"id": alert});
+    }
+    event
 }
 
 /// The word of a level.
@@ -184,7 +193,9 @@ mod tests {
         assert_eq!(event(&finding)["late"], true);
         finding.values.insert("user.name".into(), vec!["ann".into()]);
         let read = super::read(&event(&finding)).unwrap();
-        assert_eq!((read.message, read.suppressed_by), (message(&finding), None));
+        assert_eq!((&read.message, &read.suppressed_by, &read.alert), (&message(&finding), &None, &None));
         assert_eq!(read.finding, finding);
+        let sealed = Sealed { suppressed_by: Some("s".into()), alert: Some("a".into()), ..read };
+        assert_eq!(super::read(&with_alert(event(&finding), &sealed)).unwrap(), sealed);
     }
 }

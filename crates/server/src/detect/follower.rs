@@ -8,7 +8,7 @@ mod look;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet, Stats};
+use sceau_detect::{Detector, Finding, Limits, OpenBurst, Phase, RuleSet};
 use sceau_event::Micros;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -31,6 +31,8 @@ const MOST: usize = 500;
 const FINDING_BYTES: usize = 8 << 10;
 /// How long after an error it begins again.
 const RESTART: Duration = Duration::from_secs(5);
+/// How often it is told what the windows hold.
+const TELL: Duration = Duration::from_secs(1);
 /// The time between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -40,8 +42,6 @@ pub(super) enum Command {
     Rules(Arc<RuleSet>, Arc<Set>),
     /// What has been counted so far of bursts that are open, by their findings' ids.
     Open(Vec<String>, oneshot::Sender<BTreeMap<String, OpenBurst>>),
-    /// What the windows hold.
-    Stats(oneshot::Sender<Stats>),
 }
 
 /// The follower at work.
@@ -62,6 +62,8 @@ pub(super) struct Follower {
     pending: Vec<Finding>,
     /// When the windows were kept last, before which entry, and after what time it is due again.
     kept: (Instant, u64, Duration),
+    /// When it was told last what the windows hold, and before which entry.
+    told: (Instant, u64),
 }
 
 /// Why it ends before it is told to.
@@ -86,8 +88,8 @@ impl Follower {
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let (place, kept, log) = (Place::default(), (Instant::now(), 0, KEEP), log.clone());
-        let pending = Vec::new();
-        Self { log, shared, detector: None, rules, set, place, next: 0, commands, ahead: false, pending, kept }
+        let (pending, told) = (Vec::new(), (Instant::now(), 0));
+        Self { log, shared, detector: None, rules, set, place, next: 0, commands, ahead: false, pending, kept, told }
     }
 
     /// Goes on where the state says that it was.
@@ -131,6 +133,7 @@ impl Follower {
         self.kept = (Instant::now(), next, KEEP);
         (self.detector, self.place, self.next) = (Some(detector), place, next);
         (self.ahead, self.pending) = (false, lost);
+        self.tell();
         Ok(())
     }
 
@@ -158,6 +161,14 @@ impl Follower {
         }
     }
 
+    /// Tells what the windows hold: whoever wants to know it can't wait until the follower has time.
+    fn tell(&mut self) {
+        if let Some(detector) = &self.detector {
+            self.shared.tells(detector.stats());
+            self.told = (Instant::now(), self.next);
+        }
+    }
+
     async fn work(&mut self, stop: &mut watch::Receiver<bool>) -> End {
         let mut head = self.log.head();
         loop {
@@ -178,6 +189,10 @@ impl Follower {
                     Err(end) => return end,
                 }
             }
+            let telling = self.told.0 + TELL;
+            if self.next != self.told.1 && Instant::now() >= telling {
+                self.tell();
+            }
             let due = self.kept.0 + self.kept.2;
             if self.next > self.kept.1 && Instant::now() >= due {
                 // What can't be kept now is kept the next time: nothing depends on it but the time of a start.
@@ -197,6 +212,7 @@ impl Follower {
                 },
                 () = stopped(stop) => return End::Stopped,
                 () = sleep_until(due), if self.next > self.kept.1 => {}
+                () = sleep_until(telling), if self.next != self.told.1 => {}
             }
         }
     }
@@ -214,11 +230,10 @@ impl Follower {
                 let _ = reply.send(open);
                 return;
             }
-            Command::Stats(reply) => {
-                let _ = reply.send(detector.stats());
-                return;
-            }
         };
+        // What the new rules find in entries of which the former ones' findings are sealed is not: it is now. What was sealed
+        // is known by its id.
+        self.place.sealed = self.place.sealed.min(self.next);
         detector.replace_rules(rules.clone(), &mut self.pending);
         if set.general.lateness != self.set.general.lateness {
             let windows = detector.snapshot();
@@ -232,6 +247,7 @@ impl Follower {
             }
         }
         (self.rules, self.set, self.kept.1) = (rules, set, u64::MAX);
+        self.tell();
         let kept = match self.seal_pending(stop).await {
             Ok(()) => self.keep().await,
             Err(End::Failed(error)) => Err(error),
@@ -273,8 +289,9 @@ impl Follower {
         let (mut findings, looked) = self.look(rows).await?;
         let next = self.next.saturating_add(looked as u64);
         if next <= self.place.sealed {
-            // What these entries gave before a crash is sealed already.
-            findings.clear();
+            // What these entries gave before a crash is sealed already; but an older version, whose windows can't be used,
+            // may have left bursts open that are over.
+            findings = self.shared.desk.unended(findings).await;
         }
         if !findings.is_empty() {
             let sealed = next.max(self.place.sealed);

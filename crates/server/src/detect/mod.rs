@@ -3,7 +3,9 @@
 //! Invariant: what changes what is detected is an entry of `sceau.audit` before it counts.
 
 mod alert;
+mod alerts;
 mod analysis;
+mod changes;
 mod desk;
 mod edit;
 mod finding;
@@ -61,7 +63,7 @@ pub(crate) struct Shared {
     running: AtomicBool,
     /// Entries that were deleted before they were looked at.
     skipped: AtomicU64,
-    /// As they were when somebody last asked.
+    /// As the follower last told them.
     stats: Mutex<Stats>,
 }
 
@@ -76,6 +78,10 @@ impl Shared {
 
     fn looked(&self, next: u64) {
         self.next.store(next, Ordering::Relaxed);
+    }
+
+    fn tells(&self, stats: Stats) {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
     fn keeps(&self, index: u64) {
@@ -243,6 +249,10 @@ impl Detection {
 
     /// Asks the follower; `None` if it has no time for an answer.
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        // Questions that nobody waits for any more must not keep other rules from it.
+        if self.commands.capacity() <= COMMANDS / 2 {
+            return None;
+        }
         let (reply, answer) = oneshot::channel();
         self.commands.try_send(command(reply)).ok()?;
         tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
@@ -263,30 +273,24 @@ impl Detection {
         self.shared.running.load(Ordering::Relaxed)
     }
 
-    /// What the windows hold, and what was evicted; as it was last known where the follower has no time.
-    pub async fn stats(&self) -> Stats {
-        let told = self.ask(Command::Stats).await;
-        let mut last = self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(told) = told {
-            *last = told;
-        }
-        last.clone()
+    /// What the windows hold, and what was evicted, as it was a second ago; while the follower looks at many entries, or waits
+    /// for the store, before those.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// For `/metrics`.
-    pub async fn gauges(&self) -> Vec<(&'static str, f64)> {
+    pub fn gauges(&self) -> Vec<(&'static str, f64)> {
         let (next, size) = self.position();
-        let stats = self.stats().await;
+        let stats = self.stats();
         let current = self.current();
         let mut gauges = Vec::new();
-        // A scrape does not wait for a commit of alerts; what it can't know now it leaves as it was.
-        if let Some(counts) = self.shared.desk.counts_now() {
-            for level in LEVELS {
-                let level = finding::word(level);
-                self.log.metrics().alerts_open(level, counts.open.get(level).copied().unwrap_or(0));
-            }
-            gauges.push(("alerts_dropped", counts.dropped as f64));
+        let counts = self.shared.desk.counts();
+        for level in LEVELS {
+            let level = finding::word(level);
+            self.log.metrics().alerts_open(level, counts.open.get(level).copied().unwrap_or(0));
         }
+        gauges.push(("alerts_dropped", counts.dropped as f64));
         gauges.extend([
             ("detector_running", f64::from(u8::from(self.is_running()))),
             ("detector_lag_entries", size.saturating_sub(next) as f64),
@@ -309,7 +313,8 @@ pub(crate) async fn rebuild_alerts(log: &Log, detection: Option<&Detection>) -> 
     let rebuilding = tokio::spawn(async move {
         let nobodys = Desk::default();
         let desk = shared.as_ref().map_or(&nobodys, |shared| &shared.desk);
-        desk.rebuild(&**log.reader().store(), log.keys(), |changes| snapshot::write(&log, changes)).await
+        let head = || *log.head().borrow();
+        desk.rebuild(&**log.reader().store(), log.keys(), head, |changes| snapshot::write(&log, changes)).await
     });
     rebuilding.await.map_err(|error| ServerError::Internal(format!("making alerts again: {error}")))?
 }

@@ -1,18 +1,20 @@
 //! Alerts made again from what is sealed: findings, and what people did about alerts.
 //!
-//! Invariant: it takes the same steps as when these entries were written, so the same alerts come of it. Alerts that were opened
-//! before the oldest entry that retention has left stay as they are: what they came from is gone.
+//! Invariant: nothing comes of entries that are not those of the log. Each finding says into which alert it went, so the same
+//! alerts come of them; one of which retention deleted the beginning stays as it is, if it is this log's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sceau_detect::Finding;
+use sceau_detect::{Finding, Phase};
 use sceau_event::{Micros, SourceId};
-use sceau_store::{Document, Expect, Store};
+use sceau_ledger::{Head, LeafHash, Tree, TreeSize, leaf_hash};
+use sceau_store::{Document, Expect, Store, StoreError, traits::CommitLimits};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     alert::{Alert, AlertState},
-    desk::{AlertChange, Alerts, Before, COLLECTION, MAX_ALERTS, write},
+    alerts::{Alerts, Before, tell_thinned},
+    desk::{AlertChange, COLLECTION, MAX_ALERTS, write},
     finding::{self, Sealed},
 };
 use crate::{
@@ -20,25 +22,28 @@ use crate::{
     error::ServerError,
     guard::{self, StateChange},
     keydir::KeyDir,
+    prover,
 };
 
 /// Entries read at once.
-const STEP: usize = 8_192;
+const STEP: usize = 4_096;
 /// The beginning of an envelope is looked at for its source: parsing every entry of a large log would take minutes.
 const HEAD: usize = 96;
-/// Documents read and written at once.
+/// Documents read and written at once, and the most bytes that are.
 const PAGE: usize = 500;
+const PAGE_BYTES: usize = 4 << 20;
 
 /// Alerts as far as they are made.
-#[derive(Debug, Default)]
 pub(super) struct Rebuilding {
     pub alerts: Alerts,
-    /// Those of which the beginning is gone.
-    old: BTreeSet<String>,
-    /// The next entry.
-    next: u64,
+    /// Those of which the beginning was not read.
+    headless: BTreeSet<String>,
+    /// The tree of what was read, and the first entry of that.
+    tree: Tree,
+    first: u64,
     /// When the findings were sealed that were read last: those of one commit have one time of receipt.
     commit: Option<Micros>,
+    thinned: usize,
 }
 
 /// The parts of an envelope that matter.
@@ -47,11 +52,6 @@ struct Envelope<D> {
     received: Micros,
     source: String,
     data: D,
-}
-
-#[derive(Deserialize)]
-struct Received {
-    received: Micros,
 }
 
 /// A change of an alert, as its entry tells it.
@@ -72,35 +72,64 @@ struct ChangedAlert {
 }
 
 impl Rebuilding {
-    /// Begins with the alerts that are older than the log's oldest entry.
-    pub async fn begin(store: &dyn Store, keys: &KeyDir) -> Result<Self, ServerError> {
-        let mut rebuilding = Self { next: store.kept_from().await?.0, ..Self::default() };
-        let size = store.head().await?.size.0;
-        if rebuilding.next == 0 {
-            return Ok(rebuilding);
-        }
-        let first = entries::kept(store, rebuilding.next, size, 1).await?;
-        rebuilding.next = first.first.0;
-        let oldest = first.entries.first().and_then(|entry| serde_json::from_slice::<Received>(entry).ok());
-        let Some(Received { received: oldest }) = oldest else { return Ok(rebuilding) };
-        each(store, |document| {
-            let Some(alert) = own(keys, &document).filter(|alert| alert.opened < oldest) else { return };
-            rebuilding.old.insert(alert.id.clone());
-            rebuilding.alerts.insert(alert);
-        })
-        .await?;
-        Ok(rebuilding)
+    /// Begins at the oldest entry that is kept.
+    pub async fn begin(store: &dyn Store) -> Result<Self, ServerError> {
+        let first = store.kept_from().await?.0;
+        let tree = prover::restore(store, TreeSize(first)).await?;
+        let (alerts, headless) = (Alerts::default(), BTreeSet::new());
+        Ok(Self { alerts, headless, tree, first, commit: None, thinned: 0 })
     }
 
-    /// Takes in what was sealed before `end`.
-    pub async fn advance(&mut self, store: &dyn Store, end: u64) -> Result<(), ServerError> {
-        while self.next < end {
-            let rows = entries::kept(store, self.next, end, STEP).await?;
-            self.next = entries::behind(&rows);
+    fn next(&self) -> u64 {
+        self.tree.head().size.0
+    }
+
+    /// Takes in what was sealed up to `head`, and makes sure that it is what leads there.
+    pub async fn advance(&mut self, store: &dyn Store, head: Head) -> Result<(), ServerError> {
+        while self.next() < head.size.0 {
+            let rows = entries::kept(store, self.next(), head.size.0, STEP).await?;
+            self.pass(store, rows.first.0.min(head.size.0)).await?;
+            let leaves: Vec<LeafHash> = rows.entries.iter().map(|entry| leaf_hash(entry)).collect();
+            self.tree.append(&leaves);
             rows.entries.iter().for_each(|entry| self.take(entry));
         }
         self.commit_ends(None);
+        if self.tree.head() == head { Ok(()) } else { Err(self.not_sealed(store, head).await?) }
+    }
+
+    /// Goes past entries that retention has deleted meanwhile, by their leaves.
+    async fn pass(&mut self, store: &dyn Store, to: u64) -> Result<(), ServerError> {
+        while self.next() < to {
+            let (bundle, place) = (self.next() / 256, self.next() % 256);
+            let width = (to - bundle * 256).min(256);
+            let leaves = store.tile(0, bundle, u16::try_from(width).unwrap_or(256)).await?;
+            let leaves: Vec<LeafHash> =
+                leaves.into_iter().skip(usize::try_from(place).unwrap_or(0)).map(LeafHash).collect();
+            if leaves.is_empty() {
+                return Err(StoreError::Absent(format!("a leaf of bundle {bundle}")).into());
+            }
+            self.tree.append(&leaves);
+        }
         Ok(())
+    }
+
+    /// Finds out which of the entries is not what was sealed.
+    async fn not_sealed(&self, store: &dyn Store, head: Head) -> Result<ServerError, ServerError> {
+        let mut next = self.first;
+        while head.size.0.saturating_sub(next) >= 256 {
+            let rows = entries::kept(store, next, next + 256, 256).await?;
+            if rows.first.0 == next {
+                let leaves: Vec<LeafHash> = rows.entries.iter().map(|entry| leaf_hash(entry)).collect();
+                prover::check_bundle(store, &head, next / 256, &leaves).await?;
+            }
+            next += 256;
+        }
+        if next == head.size.0 {
+            let text = format!("what was read leads to {}, committed is {head}", self.tree.head());
+            return Ok(StoreError::Damaged(text).into());
+        }
+        let detail = "or one behind it is not what was sealed; run `sceau verify`".to_owned();
+        Ok(StoreError::Entry { index: next, detail }.into())
     }
 
     fn take(&mut self, entry: &[u8]) {
@@ -123,18 +152,25 @@ impl Rebuilding {
     }
 
     fn take_finding(&mut self, sealed: &Sealed, received: Micros) {
-        let home = self.alerts.home(&sealed.finding);
-        if home.is_none_or(|id| !self.old.contains(&id)) {
-            let suppressed = |_: &Finding| sealed.suppressed_by.clone();
-            self.alerts.take(&sealed.finding, &sealed.message, received, suppressed, &mut Before::new());
+        let Sealed { finding, message, alert, .. } = sealed;
+        let suppressed = |_: &Finding| sealed.suppressed_by.clone();
+        let Some(home) = alert else {
+            // Sealed by a version that did not say it: it takes the same step as then.
+            self.alerts.take(finding, message, received, suppressed, &mut Before::new());
+            return;
+        };
+        match self.alerts.get(home) {
+            Some(alert) if alert.has(finding) => return,
+            None if *home != finding.id || finding.phase == Phase::Ended => {
+                self.headless.insert(home.clone());
+            }
+            _ => {}
         }
+        self.alerts.put(home, finding, message, received, suppressed, &mut Before::new());
     }
 
     fn take_change(&mut self, data: ChangeData) {
         let ChangeData { timestamp, user, alert, message, .. } = data;
-        if self.old.contains(&alert.id) {
-            return;
-        }
         let change = AlertChange { state: alert.state, assignee: alert.assignee, comment: message };
         if let Some(mut changed) = self.alerts.get(&alert.id).cloned() {
             changed.change(&change, &user, timestamp);
@@ -145,13 +181,29 @@ impl Rebuilding {
     /// Where a commit of findings ends, there was seen whether there are too many alerts.
     fn commit_ends(&mut self, next: Option<Micros>) {
         if self.commit.is_some() && self.commit != next {
-            self.alerts.thin(MAX_ALERTS, &mut Before::new());
+            self.thinned += self.alerts.thin(MAX_ALERTS, &mut Before::new());
         }
         self.commit = next;
     }
 
-    /// What has to be written so that the state holds these alerts and no others, in parts.
-    pub async fn changes(&self, store: &dyn Store, keys: &KeyDir) -> Result<Vec<Vec<StateChange>>, ServerError> {
+    /// Where everything is read: an alert whose beginning is not among what is kept *now* stays as the state has it. One that
+    /// the state does not have any more is left with what its later findings say.
+    pub async fn end(&mut self, store: &dyn Store, keys: &KeyDir) -> Result<(), ServerError> {
+        if store.kept_from().await?.0 > 0 {
+            each(store, |document| {
+                if self.alerts.get(&document.key).is_none() || self.headless.contains(&document.key) {
+                    own(keys, &document).into_iter().for_each(|alert| self.alerts.insert(alert));
+                }
+            })
+            .await?;
+        }
+        self.thinned += self.alerts.thin(MAX_ALERTS, &mut Before::new());
+        tell_thinned(self.thinned);
+        Ok(())
+    }
+
+    /// What has to be written so that the state holds these alerts and no others.
+    pub async fn changes(&self, store: &dyn Store, keys: &KeyDir) -> Result<Vec<StateChange>, ServerError> {
         let mut wanted: BTreeMap<&str, &Alert> = self.alerts.all().map(|alert| (alert.id.as_str(), alert)).collect();
         let mut gone = Vec::new();
         each(store, |document| match wanted.get(document.key.as_str()) {
@@ -166,18 +218,17 @@ impl Rebuilding {
             let collection = COLLECTION.to_owned();
             Ok(StateChange { collection, key, value: None, expect: Expect::Any, expires: None })
         });
-        let all: Result<Vec<_>, ServerError> =
-            gone.chain(wanted.into_iter().map(|(id, alert)| write(id, Some(alert)))).collect();
-        Ok(parts(all?, store.commit_limits().bytes))
+        gone.chain(wanted.into_iter().map(|(id, alert)| write(id, Some(alert)))).collect()
     }
 }
 
 /// Changes in parts that fit into a commit.
-fn parts(changes: Vec<StateChange>, most: usize) -> Vec<Vec<StateChange>> {
+pub(super) fn parts(changes: Vec<StateChange>, limits: CommitLimits) -> Vec<Vec<StateChange>> {
     let (mut parts, mut bytes) = (Vec::<Vec<StateChange>>::new(), 0usize);
+    let (page, most) = (limits.entries.min(PAGE), limits.bytes.min(PAGE_BYTES));
     for change in changes {
         let size = change.value.as_ref().map_or(0, |value| value.to_string().len()) + change.key.len();
-        match parts.last_mut().filter(|part| part.len() < PAGE && bytes.saturating_add(size) <= most.min(4 << 20)) {
+        match parts.last_mut().filter(|part| part.len() < page && bytes.saturating_add(size) <= most) {
             Some(part) => {
                 bytes += size;
                 part.push(change);

@@ -168,7 +168,14 @@ impl Task {
         mac: Option<(u64, MacKey)>,
     ) -> Result<(), CommitError> {
         if parts.is_empty() {
-            return if state.is_empty() { Ok(()) } else { self.parts.store.write(state).await };
+            if state.is_empty() {
+                return Ok(());
+            }
+            // Whoever wrote it can make it smaller, the sequencer can't.
+            return self.parts.store.write(state).await.map_err(|error| match error {
+                CommitError::TooLarge(reason) => CommitError::Unavailable(reason),
+                error => error,
+            });
         }
         let mut waiting = parts;
         waiting.reverse();
@@ -235,7 +242,7 @@ impl Task {
         match result {
             Ok(()) => taken.into_iter().for_each(|taken| taken.answer(|answer| Ok(answer.clone()))),
             Err(CommitError::Full) => taken.into_iter().for_each(|taken| taken.answer(|_| Err(ServerError::Full))),
-            // The latter is tried again before, unless a write of the state alone was too large.
+            // The latter is tried again before.
             Err(CommitError::Unavailable(reason) | CommitError::TooLarge(reason)) => {
                 tracing::warn!(%reason, "the database can't be reached; nothing of the group was written");
                 let away = || ServerError::Store(StoreError::Unavailable(reason.clone()));

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{CommitError, StoreError},
-    traits::{Document as StateDocument, State, StateWrite},
+    traits::{CommitLimits, Document as StateDocument, State, StateWrite},
 };
 
 /// The collection that documents are shown in whose `_id` is not what it should be; behind every other name.
@@ -170,8 +170,10 @@ impl State for Mongo {
         if writes.is_empty() {
             return Ok(());
         }
+        let bytes = |write: &StateWrite| write.key.len() + write.text().map_or(0, |text| text.len());
+        let load = Some(CommitLimits { entries: writes.len(), bytes: writes.iter().map(bytes).sum() });
         let steps = vec![Step::State(writes, now_micros())];
-        self.inner.transact(Turn { steps, ..Turn::default() }).await.map(drop)
+        self.inner.transact(Turn { steps, load, ..Turn::default() }).await.map(drop)
     }
 
     async fn purge(&self, now: i64) -> Result<u64, StoreError> {

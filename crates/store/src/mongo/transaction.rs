@@ -95,7 +95,7 @@ pub struct Turn {
     pub heads: Option<(Head, Head)>,
     /// What is written.
     pub steps: Vec<Step>,
-    /// How much of what is limited it holds, if it holds entries.
+    /// How much of what is limited it holds, if it holds entries or nothing but state: documents count as entries.
     pub load: Option<CommitLimits>,
 }
 

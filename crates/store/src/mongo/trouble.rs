@@ -33,25 +33,14 @@ pub fn code(error: &Error) -> Option<i32> {
         ErrorKind::Command(error) => Some(error.code),
         ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
         ErrorKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
-        ErrorKind::InsertMany(many) => many
-            .write_errors
-            .iter()
-            .flatten()
-            .map(|error| error.code)
-            .next()
-            .or_else(|| many.write_concern_error.as_ref().map(|error| error.code)),
         _ => None,
     }
 }
 
-/// What to tell of an error. A failed insert is told by its first document: there may be thousands, and each is quoted.
+/// What to tell of an error.
 pub fn text(error: &Error) -> String {
     const MOST: usize = 500;
     let text = match &*error.kind {
-        ErrorKind::InsertMany(many) => match many.write_errors.iter().flatten().next() {
-            Some(first) => format!("{} (code {})", first.message, first.code),
-            None => many.write_concern_error.as_ref().map_or_else(|| "insert failed".into(), |e| e.message.clone()),
-        },
         ErrorKind::Write(WriteFailure::WriteError(error)) => format!("{} (code {})", error.message, error.code),
         ErrorKind::Write(WriteFailure::WriteConcernError(error)) => format!("{} (code {})", error.message, error.code),
         kind => kind.to_string(),
