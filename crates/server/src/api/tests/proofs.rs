@@ -90,7 +90,7 @@ async fn tiles_lead_to_the_checkpoint() {
     assert_eq!((status, level), (200, hashes.iter().flat_map(|tile| tile.hash).collect::<Vec<_>>()));
     for path in [
         "0/002",
-        "0/002.p/90",
+        "0/002.p/91",
         "0/003.p/1",
         "1/000",
         "1/000.p/3",
@@ -102,7 +102,7 @@ async fn tiles_lead_to_the_checkpoint() {
         "0/000.p/0",
         "0/000.p/256",
         "entries/002",
-        "entries/002.p/90",
+        "entries/002.p/91",
         "0/../000",
         "x",
     ] {
@@ -144,7 +144,7 @@ async fn a_running_log_is_verified() {
     assert_eq!(job["state"], "done", "{job}");
     assert_eq!(job["verdict"]["ok"], true, "{job}");
     assert_eq!(job["verdict"]["consistent"], true, "{job}");
-    assert_eq!(job["verdict"]["anchored"]["up_to"], 1_000, "{job}");
+    assert_eq!(job["verdict"]["anchored"]["up_to"], 1_001, "{job}");
     let integrity = server.good("/api/v1/integrity").await;
     assert_eq!(integrity["last_verification"]["id"], started.1["id"]);
     assert_eq!((&integrity["writing"], &integrity["origin"]), (&json!("ok"), &json!("example.org/log")));
