@@ -20,7 +20,8 @@ use sceau_store::StoreError;
 
 use super::{Answer, App, Shared, WithCaller, params::Params, schemas::Filtering};
 use crate::{auth::Caller, error::ServerError, log::Log, views::EventView};
-use tail::{Alerts, Tail, Until};
+use tail::Alerts;
+pub(super) use tail::{Tail, Until};
 
 /// How often it is looked whether the caller may still ask.
 const LOOK: Duration = Duration::from_secs(3);
@@ -89,7 +90,7 @@ pub(super) async fn stream(
 }
 
 /// Looks again whether whoever asked may still read.
-fn still_allowed(app: Arc<App>, caller: Caller) -> impl Fn() -> bool + Send + Sync + 'static {
+pub(super) fn still_allowed(app: Arc<App>, caller: Caller) -> impl Fn() -> bool + Send + Sync + 'static {
     move || app.accounts.still_holds(&caller, app.reader().now())
 }
 

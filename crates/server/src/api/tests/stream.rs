@@ -8,10 +8,11 @@ use tokio::sync::watch;
 
 use super::{
     super::stream::{Tail, Until},
-    Server, TOKEN,
+    Server,
 };
 use crate::{
     Format, IngestRequest, Log,
+    auth::{Accounts, By, Presented},
     reader::{Filtered, SearchParams},
     testing::Fixture,
 };
@@ -121,7 +122,11 @@ async fn whoever_comes_back_goes_on_where_he_was() {
 
 #[tokio::test]
 async fn there_is_a_limit_to_streams_and_they_end_with_the_server() {
-    let mut server = Server::with(|config| config.limits.streams = 2).await;
+    let mut server = Server::with(|config| {
+        config.limits.streams = 2;
+        config.detection.enabled = true;
+    })
+    .await;
     let mut one = Feed::of(follow(&server, "")).await;
     let two = Feed::of(follow(&server, "?alerts=true&events=false")).await;
     let (status, problem) = super::json(follow(&server, "").send().await.unwrap()).await;
@@ -141,7 +146,7 @@ async fn there_is_a_limit_to_streams_and_they_end_with_the_server() {
 
 #[tokio::test]
 async fn alerts_come_when_they_are_opened_and_when_somebody_works_on_them() {
-    let server = Server::new().await;
+    let server = Server::with(|config| config.detection.enabled = true).await;
     let mut feed = Feed::of(follow(&server, "?alerts=true&events=false")).await;
     let first =
         server.send("{\"user\":\"ann\",\"ip\":\"203.0.113.9\",\"action\":\"login\",\"status\":\"success\"}").await;
@@ -263,7 +268,6 @@ async fn every_query_finds_in_a_stream_what_it_finds_in_a_search() {
             found.sort_unstable();
             let (_stop, end) = until(true);
             let mut tail = Tail::new(log.clone(), Some(log.reader().query(&filtered).unwrap()), 1, None, end);
-            tail.piece().await.unwrap();
             let told = match found.last() {
                 Some(last) => up_to(&mut tail, *last).await,
                 None => Vec::new(),
@@ -292,17 +296,16 @@ async fn a_stream_ends_when_its_caller_may_no_longer_ask() {
 /// The server looks at the token that the stream was asked for with.
 #[tokio::test]
 async fn a_token_that_is_taken_away_is_seen() {
-    use axum::http::{HeaderMap, HeaderValue, header};
     let fixture = Fixture::new().await;
     let log = fixture.log().await;
-    let token = crate::NewToken::chosen(crate::Secret::new(TOKEN.to_owned()), log.now()).unwrap();
-    let app = Arc::new(super::super::App::new(log.clone(), crate::Tokens::default(), crate::Limits::default()));
-    app.tokens.accept(&token);
-    let value = HeaderValue::from_str(&format!("Bearer {TOKEN}")).unwrap();
-    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
-    let allowed = super::super::stream::still_allowed(app.clone(), &headers);
+    let token = log.new_admin_token("test").await.unwrap();
+    let accounts = Accounts::of(&log, &fixture.config.accounts).await.unwrap();
+    let app = Arc::new(super::super::App::new(log.clone(), accounts.clone(), &fixture.config));
+    let here = [127, 0, 0, 1].into();
+    let caller = accounts.authenticate(Presented::Bearer(token.secret.expose()), here, log.now()).unwrap();
+    let allowed = super::super::stream::still_allowed(app, caller);
     assert!(allowed());
-    app.tokens.become_those_of(crate::Tokens::default());
+    accounts.revoke_token(&log, &By::local("test"), &token.id, log.now()).await.unwrap();
     assert!(!allowed());
     log.close().await.unwrap();
 }
