@@ -44,6 +44,12 @@ const PROBLEMS: [(u16, &str, &str); 8] = [
     ),
 ];
 
+/// Answers that come from below the API, without a document.
+const BELOW: [(u16, &str, &str); 2] = [
+    (414, "UriTooLong", "The address is too long; the connection is closed."),
+    (431, "HeadTooLarge", "The request's head has more than 64 KiB; the connection is closed."),
+];
+
 /// The groups that Swagger UI shows, in this order.
 const TAGS: [(&str, &str); 11] = [
     ("events", "Sending events, and asking about them"),
@@ -128,6 +134,9 @@ fn problems(operation: &mut Operation, terms: &Terms) {
     for (status, name, _) in PROBLEMS.into_iter().filter(|(status, ..)| held(*status)) {
         responses.entry(status.to_string()).or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
     }
+    for (status, name, _) in BELOW {
+        responses.insert(status.to_string(), RefOr::Ref(Ref::from_response_name(name)));
+    }
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
         let status: u16 = status.parse().unwrap_or_default();
@@ -170,6 +179,10 @@ pub(super) fn finish(mut openapi: OpenApi) -> OpenApi {
     components.schemas.insert(ProblemSchema::name().into_owned(), ProblemSchema::schema());
     for (_, name, text) in PROBLEMS {
         let response: Response = ResponseBuilder::new().description(text).content(PROBLEM, problem()).build();
+        components.responses.insert(name.to_owned(), RefOr::T(response));
+    }
+    for (_, name, text) in BELOW {
+        let response: Response = ResponseBuilder::new().description(text).build();
         components.responses.insert(name.to_owned(), RefOr::T(response));
     }
     let mut bearer = Http::new(HttpAuthScheme::Bearer);

@@ -16,7 +16,7 @@ use super::{
     Answer, App, Shared, WithCaller,
     integrity::not,
     params::Params,
-    schemas::{MetaSchema, OverrideSchema, RefusalSchema, WindowsSchema},
+    schemas::{ExceptedSchema, MetaSchema, OverrideSchema, RefusalSchema, WindowsSchema},
 };
 use crate::{
     detect::{Excepted, General, noisy},
@@ -202,6 +202,7 @@ pub(super) async fn set_settings(
 pub(super) struct ExceptionView {
     id: String,
     #[serde(flatten)]
+    #[schema(value_type = ExceptedSchema)]
     excepted: Excepted,
 }
 

@@ -107,6 +107,19 @@ schemas! {
             "threshold": {"type": ["integer", "null"], "format": "int64", "minimum": 1},
         },
     });
+    /// What an exception says, where it stands beside its id.
+    ExceptedSchema "Excepted" json!({
+        "type": "object",
+        "description": "What is excepted.",
+        "required": ["rule", "fields", "until", "mode", "reason"],
+        "properties": {
+            "rule": {"type": ["string", "null"]},
+            "fields": {"type": "object", "additionalProperties": {"type": "string"}},
+            "until": {"type": ["string", "null"], "format": "date-time"},
+            "mode": {"type": "string", "enum": ["exclude", "suppress"]},
+            "reason": {"type": "string"},
+        },
+    });
     /// `sceau_detect::RuleMeta`.
     MetaSchema "RuleFile" json!({
         "type": "object",

@@ -119,7 +119,7 @@ fn every_operation_says_all_that_is_needed() {
         for (status, response) in responses {
             let response = resolved(response);
             assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{what} {status}");
-            if status.starts_with(['4', '5']) {
+            if status.starts_with(['4', '5']) && !["414", "431"].contains(&status.as_str()) {
                 assert!(response["content"].get("application/problem+json").is_some(), "{what} {status}");
             }
         }
