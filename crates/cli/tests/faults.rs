@@ -102,7 +102,10 @@ impl Victim {
 
     /// A server to which it will happen.
     fn serve(&self) -> Server {
-        self.place.serve_as(with_fault(&mut self.serving(), &self.place, self.fault))
+        let server = self.place.serve_as(with_fault(&mut self.serving(), &self.place, self.fault));
+        // Whoever takes entries is sealed first, which a log that has stopped can't; this once stands for what follows.
+        assert_eq!(Client::connect(&server.url).unwrap().get("/api/v1/entries?limit=1").unwrap().status, 200);
+        server
     }
 
     fn request(&mut self, client: &mut Client, count: u64, size: usize) -> common::http::Answer {
