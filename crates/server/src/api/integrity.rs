@@ -160,8 +160,11 @@ pub(super) async fn rebuild(State(app): Shared, uri: Uri) -> Answer<Json<Rebuilt
     if let (Err(records), Err(_)) = (&derived, &alerts) {
         tracing::error!(error = %records, "records could not be derived again");
     }
-    let mut rebuilt =
-        Rebuilt { derived: derived.as_ref().ok().copied(), alerts: alerts.as_ref().ok().copied(), failed: BTreeMap::new() };
+    let mut rebuilt = Rebuilt {
+        derived: derived.as_ref().ok().copied(),
+        alerts: alerts.as_ref().ok().copied(),
+        failed: BTreeMap::new(),
+    };
     let failed = match (derived, alerts) {
         (Ok(_), Ok(_)) => return Ok(Json(rebuilt)),
         (Err(_), Err(error)) => return Err(error.into()),
