@@ -20,7 +20,9 @@ struct Asking {
 
 impl Asking {
     fn of(server: &Server) -> Self {
-        Self { client: Client::new(), url: server.url.clone() }
+        // A connection that was idle for long may be closed in the moment in which it is used again.
+        let client = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Self { client, url: server.url.clone() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -135,7 +137,7 @@ async fn an_attack_on_log_ins_locks_nobody_out_and_slows_no_sender() {
     while !attack.is_empty() {
         let event = json!({"n": accepted, "action": "work"});
         let answer = asking.post("/api/v1/events?source=app", Some(TOKEN), event).await;
-        assert_eq!(answer.status(), 201, "an event in the middle of the attack");
+        assert_eq!(answer.status(), 200, "an event in the middle of the attack");
         accepted += 1;
         while let Some(part) = attack.try_join_next() {
             part.unwrap().into_iter().for_each(|(status, count)| *told.entry(status).or_default() += count);
@@ -197,7 +199,7 @@ async fn hostile_texts_come_out_as_they_went_in() {
     for part in lines.chunks(500) {
         let request = asking.request(Method::POST, "/api/v1/events?source=hostile").bearer_auth(TOKEN);
         let answer = request.header("Content-Type", "application/x-ndjson").body(part.join("\n")).send().await.unwrap();
-        assert_eq!(answer.status(), 201);
+        assert_eq!(answer.status(), 200);
     }
     // The export: one line an entry, whatever is in it.
     let export = server.run(&["export"]).with(0).out;
@@ -276,7 +278,7 @@ async fn no_role_is_answered_what_is_not_described() {
     }
     let place = Place::new();
     let mut serve = place.serving("127.0.0.1:0");
-    let server = place.serve_as(&mut serve);
+    let server = place.detect(&[]);
     let asking = Asking::of(&server);
     for role in ["administrator", "analyst", "auditor", "ingest"] {
         let made = asking.post("/api/v1/tokens", Some(TOKEN), json!({"name": role, "role": role})).await;

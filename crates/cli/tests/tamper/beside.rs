@@ -108,5 +108,7 @@ fn leaves_in_the_place_of_entries_are_named() {
     drop(database);
     drop(forge);
     sql(&copy.data(), "DELETE FROM segment WHERE first = 0");
-    victim.names("a segment exchanged for its leaves", &copy, &[range("entry_missing", 0, 511), whole("state")]);
+    // Those of the first token and of the first link explain documents.
+    let unexplained = [range("entry_missing", 0, 511), whole("state"), whole("state")];
+    victim.names("a segment exchanged for its leaves", &copy, &unexplained);
 }

@@ -149,6 +149,7 @@ fn exchanged_and_stale_files_are_named() {
         range("segment", 0, SEGMENT - 1),
         range("segment", FIRST, LAST),
         whole("state"),
+        whole("state"),
     ];
     victim.named("two files exchanged", &two, |data| exchange(&segment_file(data, 0), &segment_file(data, FIRST)));
     victim.named(
@@ -159,7 +160,8 @@ fn exchanged_and_stale_files_are_named() {
         },
     );
     let groups = (0..4).map(|group| range("order", GROUP * group, GROUP * (group + 1) - 1));
-    let fitted: Vec<_> = [range("entry_missing", 0, LAST)].into_iter().chain(groups).chain([whole("state")]).collect();
+    let fitted: Vec<_> =
+        [range("entry_missing", 0, LAST)].into_iter().chain(groups).chain([whole("state"), whole("state")]).collect();
     victim.named("two files exchanged and made to fit", &fitted, |data| {
         let (one, other) = (rows(data, 0), rows(data, FIRST));
         put_rows(data, 0, other);
@@ -187,7 +189,7 @@ fn a_catalogue_that_says_otherwise_is_named() {
     victim.named("a segment not named", &[missing.clone(), next.clone()], |data| {
         sql(data, &format!("DELETE FROM segment WHERE first = {FIRST}"));
     });
-    let none = [range("entry_missing", 0, tail - 1), at("order", tail), whole("state"), whole("state")];
+    let none = [range("entry_missing", 0, tail - 1), at("order", tail), whole("state"), whole("state"), whole("state")];
     victim.named("none named", &none, |data| sql(data, "DELETE FROM segment"));
     let file = range("segment", FIRST, LAST);
     let one_less = [range("segment", FIRST, LAST - 1), at("entry_missing", LAST), at("order", LAST), next.clone()];

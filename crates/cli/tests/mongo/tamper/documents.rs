@@ -181,7 +181,7 @@ fn indexes_that_are_none_are_named() {
 fn a_collection_that_was_dropped_is_named() {
     let Some(victim) = Victim::get() else { return };
     let missing = [range("entry_missing", 0, victim.facts.size - 1)];
-    let gone = [missing[0].clone(), whole("state"), whole("state")];
+    let gone = [missing[0].clone(), whole("state"), whole("state"), whole("state")];
     victim.named("all entries deleted", &gone, async |db| {
         logs(db).delete_many(doc! {}).await.unwrap();
     });
