@@ -35,7 +35,8 @@ impl Exports {
     }
 
     /// Seals that a caller takes entries from `from` on, unless that was done a moment ago. A server that only waits for the
-    /// log can seal nothing.
+    /// log can seal nothing; nor can one whose store has failed, and then evidence must be got out of it all the same: the
+    /// server's own log tells of it.
     ///
     /// # Errors
     /// It could not be sealed, so nothing may be given.
@@ -44,8 +45,13 @@ impl Exports {
         if !self.is_due(&caller.id, now) {
             return Ok(());
         }
-        log.note(SourceId::audit(), &event(caller, from, now)).await?;
-        self.sealed(&caller.id, now);
+        match log.note(SourceId::audit(), &event(caller, from, now)).await {
+            Ok(_) => self.sealed(&caller.id, now),
+            Err(error @ ServerError::Poisoned(..)) => {
+                tracing::warn!(%error, caller = caller.id, ?from, "entries are exported, and that can't be sealed");
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 }
