@@ -28,7 +28,7 @@ async fn signatures(store: &dyn Store) -> (Vec<(TreeSize, String)>, Vec<SealText
 }
 
 async fn readyz(log: &Log) -> u16 {
-    let accounts = crate::Accounts::of(&log, &crate::AccountsConfig::default()).await.unwrap();
+    let accounts = crate::Accounts::of(log, &crate::AccountsConfig::default()).await.unwrap();
     let app = Arc::new(App::new(log.clone(), accounts, &Config::new("data", "keys")));
     let request = Request::get("/readyz").body(Body::empty()).unwrap();
     router(app).oneshot(request).await.unwrap().status().as_u16()

@@ -179,7 +179,7 @@ mod tests {
         let bytes = |body: Body| async { axum::body::to_bytes(body, 100).await.unwrap() };
         assert_eq!(bytes(read(Body::from("12345"), 5).await.unwrap()).await, "12345");
         assert_eq!(bytes(read(Body::empty(), 0).await.unwrap()).await, "");
-        let chunks = ["123", "456"].map(|chunk| Ok::<_, std::io::Error>(chunk));
+        let chunks = ["123", "456"].map(Ok::<_, std::io::Error>);
         for body in [Body::from("123456"), Body::from_stream(futures::stream::iter(chunks))] {
             assert_eq!(read(body, 5).await.unwrap_err().code(), "body_too_large");
         }

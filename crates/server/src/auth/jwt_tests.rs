@@ -43,6 +43,9 @@ fn signed(signer: &Signer, header: impl FnOnce(&mut Header), claims: &Value) -> 
     jsonwebtoken::encode(&head, claims, &key).unwrap()
 }
 
+/// What is wrong about a token, and how it is made so.
+type Case<'a, T> = (&'a str, &'a dyn Fn(&mut T));
+
 #[test]
 fn a_token_is_good_for_a_quarter_of_an_hour() {
     let signer = signer();
@@ -61,7 +64,7 @@ fn claims_that_are_not_ours_are_refused_though_the_key_is() {
     let signer = signer();
     assert!(signer.check(&signed(&signer, |_| (), &claims(|_| ())), NOW).is_some());
     let at = NOW.0 / 1_000_000;
-    let wrong: [(&str, &dyn Fn(&mut Value)); 17] = [
+    let wrong: [Case<'_, Value>; 17] = [
         ("expired", &|it| it["exp"] = (at - 1).into()),
         ("too long", &|it| it["exp"] = (at + 901).into()),
         ("no end", &|it| it["exp"] = Value::Null),
@@ -91,7 +94,7 @@ fn headers_that_are_not_ours_are_refused_though_the_key_is() {
     let mine = |header: &dyn Fn(&mut Header)| signed(&signer, header, &claims(|_| ()));
     let jwk: jsonwebtoken::jwk::Jwk =
         serde_json::from_value(jwk("k", &BASE64_URL_SAFE_NO_PAD.encode([1; 32]))).unwrap();
-    let wrong: [(&str, &dyn Fn(&mut Header)); 10] = [
+    let wrong: [Case<'_, Header>; 10] = [
         ("another type", &|it| it.typ = Some("JWT".into())),
         ("no type", &|it| it.typ = None),
         ("no key named", &|it| it.kid = None),

@@ -22,9 +22,12 @@ const ENROLMENT: i64 = 10 * 60 * 1_000_000;
 /// How many may wait at once.
 const MAX_ENROLMENTS: usize = 1_000;
 
+/// A secret that is not set yet, and when it is forgotten.
+type Waiting = (Zeroizing<Vec<u8>>, Micros);
+
 /// Second factors that wait for their first code, by user.
 #[derive(Default)]
-pub(super) struct Enrolments(Mutex<HashMap<String, (Zeroizing<Vec<u8>>, Micros)>>);
+pub(super) struct Enrolments(Mutex<HashMap<String, Waiting>>);
 
 /// A second factor that is being set.
 #[derive(Debug)]

@@ -213,8 +213,11 @@ pub(super) fn of_nobody() -> &'static str {
     })
 }
 
+/// Memory in KiB, passes, lanes.
+type Costs = (u32, u32, u32);
+
 /// Costs, salt and hash of a PHC string.
-fn parse(kept: &str) -> Option<((u32, u32, u32), Vec<u8>, [u8; 32])> {
+fn parse(kept: &str) -> Option<(Costs, Vec<u8>, [u8; 32])> {
     let mut parts = kept.strip_prefix("$argon2id$v=19$")?.split('$');
     let (costs, salt, hash) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
@@ -229,7 +232,7 @@ fn parse(kept: &str) -> Option<((u32, u32, u32), Vec<u8>, [u8; 32])> {
     within.then_some((costs, salt, hash))
 }
 
-fn derive((memory, passes, lanes): (u32, u32, u32), salt: &[u8], password: &[u8]) -> Option<[u8; 32]> {
+fn derive((memory, passes, lanes): Costs, salt: &[u8], password: &[u8]) -> Option<[u8; 32]> {
     let params = Params::new(memory, passes, lanes, Some(32)).ok()?;
     let mut hash = [0; 32];
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(password, salt, &mut hash).ok()?;
