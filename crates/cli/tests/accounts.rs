@@ -277,7 +277,6 @@ async fn no_role_is_answered_what_is_not_described() {
         );
     }
     let place = Place::new();
-    let mut serve = place.serving("127.0.0.1:0");
     let server = place.detect(&[]);
     let asking = Asking::of(&server);
     for role in ["administrator", "analyst", "auditor", "ingest"] {

@@ -26,7 +26,7 @@ pub struct SettingsFile {
     /// Where it lies.
     pub path: PathBuf,
     /// By the settings' names.
-    pub said: BTreeMap<&'static str, (Value, usize)>,
+    pub said: Said,
 }
 
 impl SettingsFile {
@@ -71,8 +71,11 @@ impl SettingsFile {
     }
 }
 
+/// Values, and the lines that they are in, by the settings' names.
+type Said = BTreeMap<&'static str, (Value, usize)>;
+
 /// What a text says, or the line and what is wrong there.
-fn parse(text: &str) -> Result<BTreeMap<&'static str, (Value, usize)>, (usize, String)> {
+fn parse(text: &str) -> Result<Said, (usize, String)> {
     let line = |at: usize| 1 + text.get(..at).unwrap_or(text).matches('\n').count();
     let broken = |error: toml::de::Error| {
         let at = error.span().map_or(0, |span| span.start);
