@@ -195,8 +195,8 @@ fn too_much_is_refused_and_nothing_is_lost() {
 
     let integrity = client.get("/api/v1/integrity").unwrap().json();
     let size = integrity["head"]["tree_size"].as_u64().unwrap();
-    // The log's first entry is the token's; the last is the one after the flood.
-    assert_eq!(size, kept + 2, "the log holds what was acknowledged, and nothing else");
+    // The log's first two entries are the token's and the set-up link's; the last is the one after the flood.
+    assert_eq!(size, kept + 3, "the log holds what was acknowledged, and nothing else");
     for (number, first, count) in done.iter().flat_map(|done| done.kept.iter().rev().take(READ_BACK)) {
         let page = client.get(&format!("/api/v1/entries?from={first}&limit=1")).unwrap();
         let entry = String::from_utf8(page.body).unwrap();
