@@ -10,7 +10,11 @@ use sceau_event::Micros;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Answer, Shared, WithCaller, integrity::not, params::Params};
+use super::{
+    Answer, Shared, WithCaller,
+    integrity::not,
+    params::{Params, page},
+};
 use crate::{
     auth::{NewLink, Permission, Role, SessionView, TokenSpec, TokenView, UserChange, UserView},
     error::ServerError,
@@ -19,14 +23,6 @@ use crate::{
 /// The most of a page, and how many if nothing is said.
 const MAX_LIMIT: usize = 500;
 const LIMIT: usize = 100;
-
-/// The first `limit` of a list that was asked for one more, and where the next page begins.
-fn page<T>(mut found: Vec<T>, limit: usize, id: impl Fn(&T) -> &str) -> (Vec<T>, Option<String>) {
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|last| id(last).to_owned());
-    (found, next)
-}
 
 /// A page of users.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,7 +45,7 @@ pub(super) struct UserPage {
 pub(super) async fn users(State(app): Shared, uri: Uri) -> Answer<Json<UserPage>> {
     let mut params = Params::read(&uri, &["limit", "cursor"])?;
     let (limit, after) = (params.limit(LIMIT, MAX_LIMIT)?, params.text("cursor").unwrap_or_default());
-    let (users, next_cursor) = page(app.accounts.list_users(&after, limit + 1), limit, |user| &user.id);
+    let (users, next_cursor) = page(app.accounts.list_users(&after, limit + 1), limit, |user| user.id.clone());
     Ok(Json(UserPage { users, next_cursor }))
 }
 
@@ -277,7 +273,7 @@ pub(super) struct TokenPage {
 pub(super) async fn tokens(State(app): Shared, uri: Uri) -> Answer<Json<TokenPage>> {
     let mut params = Params::read(&uri, &["limit", "cursor"])?;
     let (limit, after) = (params.limit(LIMIT, MAX_LIMIT)?, params.text("cursor").unwrap_or_default());
-    let (tokens, next_cursor) = page(app.accounts.list_tokens(&after, limit + 1), limit, |token| &token.id);
+    let (tokens, next_cursor) = page(app.accounts.list_tokens(&after, limit + 1), limit, |token| token.id.clone());
     Ok(Json(TokenPage { tokens, next_cursor }))
 }
 

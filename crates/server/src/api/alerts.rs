@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{
     Answer, Shared, WithCaller,
     integrity::not,
-    params::Params,
+    params::{Params, page},
     schemas::{BurstSchema, LevelSchema},
 };
 use crate::{
@@ -96,11 +96,8 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Answer<Json<AlertPage>
             && field.is_none_or(|(name, value)| alert.group.get(name).is_some_and(|found| found == value))
     };
     let after = after.as_ref().map(|(time, id)| (*time, id.as_str()));
-    let mut alerts = desk.list(wanted, after, limit + 1).await;
-    let more = alerts.len() > limit;
-    alerts.truncate(limit);
-    let last = alerts.last().filter(|_| more);
-    let next_cursor = last.map(|alert| format!("{}.{}", alert.updated.0, alert.id));
+    let found = desk.list(wanted, after, limit + 1).await;
+    let (alerts, next_cursor) = page(found, limit, |alert| format!("{}.{}", alert.updated.0, alert.id));
     let counts = desk.counts();
     let noisy_rule = noisy(&counts.rules).map(str::to_owned);
     Ok(Json(AlertPage { alerts, next_cursor, open: counts.open, dropped: counts.dropped, noisy_rule }))

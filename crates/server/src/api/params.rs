@@ -12,6 +12,14 @@ const MAX: usize = 32;
 #[derive(Debug)]
 pub(super) struct Params(Vec<(String, String)>);
 
+/// The first `limit` of a list that was asked for one more, and where the next page begins: behind the last of them.
+pub(super) fn page<T>(mut found: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(cursor);
+    (found, next)
+}
+
 impl Params {
     /// Reads a request's parameters, all of which must be `known`.
     pub fn read(uri: &Uri, known: &[&str]) -> Result<Self, ServerError> {

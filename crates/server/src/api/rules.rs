@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::{
     Answer, App, Shared, WithCaller,
     integrity::not,
-    params::Params,
+    params::{self, Params},
     schemas::{ExceptedSchema, MetaSchema, OverrideSchema, RefusalSchema, WindowsSchema},
 };
 use crate::{
@@ -110,9 +110,8 @@ async fn page(app: &App, limit: usize, after: Option<&str>) -> Result<RulesView,
         set: current.set.overrides.get(&meta.id).cloned(),
         meta: meta.clone(),
     };
-    let rules: Vec<RuleView> = all.iter().skip(first).take(limit).map(view).collect();
-    let more = first + rules.len() < all.len();
-    let next_cursor = rules.last().filter(|_| more).map(|rule| rule.meta.id.clone());
+    let found = all.iter().skip(first).take(limit + 1).map(view).collect();
+    let (rules, next_cursor) = params::page(found, limit, |rule: &RuleView| rule.meta.id.clone());
     let refusals = current.rules.refusals();
     let (next_index, tree_size) = detection.position();
     Ok(RulesView {
@@ -233,11 +232,9 @@ pub(super) async fn exceptions(State(app): Shared, uri: Uri) -> Answer<Json<Exce
 
 fn part(all: &BTreeMap<String, Excepted>, after: Option<String>, limit: usize) -> ExceptionPage {
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let mut rest = all.range((from, Bound::Unbounded));
     let view = |(id, excepted): (&String, &Excepted)| ExceptionView { id: id.clone(), excepted: excepted.clone() };
-    let exceptions: Vec<_> = rest.by_ref().take(limit).map(view).collect();
-    let more = rest.next().is_some();
-    let next_cursor = exceptions.last().filter(|_| more).map(|last| last.id.clone());
+    let found = all.range((from, Bound::Unbounded)).take(limit + 1).map(view).collect();
+    let (exceptions, next_cursor) = params::page(found, limit, |last: &ExceptionView| last.id.clone());
     ExceptionPage { exceptions, next_cursor }
 }
 
