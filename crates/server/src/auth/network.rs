@@ -1,35 +1,25 @@
-//! Networks that a token may come from.
+//! Networks that a token may come from: those of searches, written more strictly.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use sceau_store::query;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::ServerError;
 
-/// An address and how many of its bits count.
+/// A network, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub(crate) struct Network(query::Network);
 
-/// An address as a number that fills 128 bits, and how many it has.
-fn number(address: IpAddr) -> (u128, u8) {
-    match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    }
-}
-
-fn mask(bits: u8) -> u128 {
-    u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or_default()
+/// Bits of such an address.
+fn size(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 impl Network {
     /// Whether an address is in it.
     pub fn has(&self, address: IpAddr) -> bool {
-        let ((own, size), (other, other_size)) = (number(self.address), number(address.to_canonical()));
-        size == other_size && (own ^ other) & mask(self.bits) == 0
+        self.0.contains(address)
     }
 }
 
@@ -46,22 +36,21 @@ impl FromStr for Network {
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| wrong("is no address and no network"))?;
         let address = address.to_canonical();
-        let (own, size) = number(address);
-        let bits = bits.map_or(Some(size), |bits| bits.parse().ok().filter(|bits| *bits <= size));
+        let most = size(address);
+        let bits: Option<u8> = bits.map_or(Some(most), |bits| bits.parse().ok().filter(|bits| *bits <= most));
         let bits = bits.ok_or_else(|| wrong("has more bits than such an address"))?;
-        if own & !mask(bits) != 0 {
+        let network = query::Network::parse(&format!("{address}/{bits}"));
+        let network = network.ok_or_else(|| wrong("is no address and no network"))?;
+        if network.address != address {
             return Err(wrong("has bits behind its network's"));
         }
-        Ok(Self { address, bits })
+        Ok(Self(network))
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.bits == number(self.address).1 {
-            return self.address.fmt(f);
-        }
-        write!(f, "{}/{}", self.address, self.bits)
+        if self.0.prefix == size(self.0.address) { self.0.address.fmt(f) } else { self.0.fmt(f) }
     }
 }
 
