@@ -7,6 +7,7 @@
 mod caller;
 mod change;
 mod delay;
+mod ever;
 mod jwt;
 mod login;
 mod manage;
@@ -45,14 +46,15 @@ use crate::{
 };
 pub use caller::{Caller, CallerKind, Presented};
 pub use change::By;
+pub(crate) use ever::ever_made;
 pub use login::{Credentials, LoggedIn};
 pub use manage::UserChange;
 pub use own::Enrolment;
 pub use role::{Permission, Role};
 pub(crate) use setup::COLLECTION as SETUP;
 pub use setup::NewLink;
+pub(crate) use tokens::bearer;
 pub use tokens::{COLLECTION, NewToken, TokenSpec, Tokens};
-pub(crate) use tokens::{bearer, ever_made};
 pub(crate) use upkeep::run as keep_up;
 pub use views::{SessionView, TokenView, UserView};
 
