@@ -6,6 +6,7 @@ use sceau_event::SourceId;
 use sceau_store::Expect;
 use serde_json::{Value, json};
 
+use super::users::{self, Account};
 use crate::{error::ServerError, guard::StateChange, log::Log};
 
 /// Who changes something, and from where.
@@ -81,6 +82,12 @@ impl<'a> Change<'a> {
         self.events.push(event);
         let (collection, key) = (collection.to_owned(), key.to_owned());
         self.writes.push(StateChange { collection, key, value, expect: Expect::Any, expires: None });
+    }
+
+    /// Sets a user and what he logs in with, or removes both: the one holds the hash of the other, so they go together.
+    pub fn account(&mut self, id: &str, account: Option<&Account>, message: &str) {
+        self.set(users::COLLECTION, id, account.map(|account| users::value(&account.user)), message);
+        self.write(users::write_credential(id, account.and_then(|account| account.credential.as_ref())));
     }
 
     /// Writes a document that no entry explains.

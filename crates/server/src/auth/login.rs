@@ -12,7 +12,7 @@ use super::{
     places,
     sessions::{self, MAX_OF_USER, Presented, Session},
     totp,
-    users::{self, Account, Credential, User},
+    users::{Account, Credential, User},
 };
 use crate::{config::Secret, error::ServerError, log::Log};
 
@@ -299,8 +299,7 @@ impl Login<'_> {
         if let Some(spent) = &spent {
             let left = spent.credential.as_ref().map_or(0, |credential| credential.recovery.len());
             let message = format!("a recovery code was used, {left} are left");
-            change.set(users::COLLECTION, &self.id, Some(users::value(&spent.user)), &message);
-            change.write(users::write_credential(&self.id, spent.credential.as_ref()));
+            change.account(&self.id, Some(spent), &message);
         }
         let step = if let Factor::Timed(step) = factor { Some(step) } else { None };
         let place = accounts.places.after(&self.id, self.address, step, self.now);

@@ -197,8 +197,7 @@ impl Accounts {
             accounts.account(&id)?;
             accounts.0.users.check_last(&id, None)?;
             let mut change = Change::new(&log, &by);
-            change.set(users::COLLECTION, &id, None, &format!("the user {id} was removed"));
-            change.write(users::write_credential(&id, None));
+            change.account(&id, None, &format!("the user {id} was removed"));
             change.write(places::write(&id, None));
             let links = accounts.0.links.of(Some(&id));
             for link in &links {
@@ -238,8 +237,7 @@ impl Accounts {
             let link = NewLink::new(Some(&id), account.user.role, by.name(), now)?;
             let mut change = Change::new(&log, &by);
             let message = format!("the user {id} was reset: password, second factor and sessions are gone");
-            change.set(users::COLLECTION, &id, Some(users::value(&account.user)), &message);
-            change.write(users::write_credential(&id, None));
+            change.account(&id, Some(&account), &message);
             accounts.set_link(&mut change, &link);
             let ended = accounts.end_sessions(&mut change, &id, None, now);
             change.commit().await?;

@@ -126,8 +126,7 @@ impl Accounts {
         };
         let account = account.with(Some(credential));
         let mut change = Change::new(log, &By::from(&id, address));
-        change.set(users::COLLECTION, &id, Some(users::value(&account.user)), "a password was set by a link");
-        change.write(users::write_credential(&id, account.credential.as_ref()));
+        change.account(&id, Some(&account), "a password was set by a link");
         change.set(setup::COLLECTION, &link_id, None, "the link was used");
         let ended = self.end_sessions(&mut change, &id, None, now);
         change.commit().await?;
@@ -159,8 +158,7 @@ impl Accounts {
             accounts.check_unchanged(&id, &account)?;
             let changed = account.with(Some(credential));
             let mut change = Change::new(&log, &By::from(&id, address));
-            change.set(users::COLLECTION, &id, Some(users::value(&changed.user)), "the password was changed");
-            change.write(users::write_credential(&id, changed.credential.as_ref()));
+            change.account(&id, Some(&changed), "the password was changed");
             let ended = accounts.end_sessions(&mut change, &id, session.as_deref(), now);
             change.commit().await?;
             accounts.0.sessions.end(&ended);
@@ -224,8 +222,7 @@ impl Accounts {
             let changed = account.with(Some(credential));
             let place = accounts.0.places.after(&id, address.to_canonical(), Some(step), now);
             let mut change = Change::new(&log, &By::from(&id, address));
-            change.set(users::COLLECTION, &id, Some(users::value(&changed.user)), "a second factor was set");
-            change.write(users::write_credential(&id, changed.credential.as_ref()));
+            change.account(&id, Some(&changed), "a second factor was set");
             change.write(super::places::write(&id, Some(&place)));
             change.commit().await?;
             accounts.0.places.put(&id, Some(place));
@@ -265,8 +262,7 @@ impl Accounts {
             (credential.totp, credential.recovery, credential.changed) = (None, Vec::new(), now);
             let changed = account.with(Some(credential));
             let mut change = Change::new(&log, &By::from(&id, address));
-            change.set(users::COLLECTION, &id, Some(users::value(&changed.user)), "the second factor was removed");
-            change.write(users::write_credential(&id, changed.credential.as_ref()));
+            change.account(&id, Some(&changed), "the second factor was removed");
             change.commit().await?;
             accounts.0.users.put(&id, Some(changed));
             Ok(())
